@@ -1,0 +1,156 @@
+"""Load ``protocols/saf.yaml``, check it, and offer it with sizes and offsets worked out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC_PATH = ROOT / "protocols" / "saf.yaml"
+SCHEMA_PATH = ROOT / "protocols" / "saf.schema.json"
+
+SCALAR_BYTES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "mac": 6}
+
+
+class SpecError(Exception):
+    """The definition is wrong; the message names the spot."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a struct. ``offset`` and ``size`` in bytes; a tail has size 0 and comes last."""
+
+    name: str
+    type: str
+    offset: int
+    size: int
+    count: int = 1
+    enum: str = ""
+    doc: str = ""
+
+    @property
+    def is_tail(self) -> bool:
+        return self.type == "tail"
+
+    @property
+    def is_bytes(self) -> bool:
+        return self.type.startswith("bytes")
+
+    @property
+    def is_integer(self) -> bool:
+        return self.type in ("u8", "u16", "u32", "u64")
+
+    @property
+    def is_reserved(self) -> bool:
+        return self.name.startswith("reserved")
+
+
+@dataclass(frozen=True)
+class Struct:
+    """A payload or a part of one; ``size`` without the tail."""
+
+    name: str
+    doc: str
+    fields: tuple[Field, ...]
+    size: int
+
+    @property
+    def tail(self) -> Field | None:
+        return self.fields[-1] if self.fields and self.fields[-1].is_tail else None
+
+
+@dataclass(frozen=True)
+class Spec:
+    raw: dict[str, Any]
+    structs: dict[str, Struct]
+    paper_structs: dict[str, Struct]
+    header: Struct
+    opcodes: list[dict[str, Any]] = field(default_factory=list)
+
+    def ethertype(self, name: str) -> int:
+        return next(e["value"] for e in self.raw["ethertypes"] if e["name"] == name)
+
+    def constant(self, name: str) -> int:
+        return next(c["value"] for c in self.raw["constants"] if c["name"] == name)
+
+
+def _layout(name: str, doc: str, fields: list[dict[str, Any]], known: dict[str, Struct],
+            enums: dict[str, Any]) -> Struct:
+    offset = 0
+    out: list[Field] = []
+    for f in fields:
+        kind, count = f["type"], f.get("count", 1)
+        where = f"structs.{name}.{f['name']}"
+        if out and out[-1].is_tail:
+            raise SpecError(f"{where}: stands behind a tail")
+        if f.get("enum") and f["enum"] not in enums:
+            raise SpecError(f"{where}: unknown enum {f['enum']!r}")
+        if kind == "tail":
+            size = 0
+        elif kind in SCALAR_BYTES:
+            size = SCALAR_BYTES[kind]
+        elif kind.startswith("bytes") and kind[5:].isdigit():
+            size = int(kind[5:])
+        elif kind in known:
+            size = known[kind].size
+        else:
+            raise SpecError(f"{where}: unknown type {kind!r}")
+        if kind in ("u16", "u32", "u64") and offset % size:
+            raise SpecError(f"{where}: {kind} at offset {offset} is not naturally aligned")
+        out.append(Field(f["name"], kind, offset, size, count, f.get("enum", ""), f.get("doc", "")))
+        offset += size * count
+    names = [f.name for f in out]
+    if len(set(names)) != len(names):
+        raise SpecError(f"structs.{name}: a field name is there twice")
+    return Struct(name, doc, tuple(out), offset)
+
+
+def load(path: Path = SPEC_PATH) -> Spec:
+    """Read and check the definition. Raises SpecError naming the spot."""
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    enums = raw["enums"]
+    structs: dict[str, Struct] = {}
+    for name, body in raw["structs"].items():
+        structs[name] = _layout(name, body["doc"], body["fields"], structs, enums)
+        if structs[name].tail is None and structs[name].size % 8:
+            raise SpecError(f"structs.{name}: {structs[name].size} bytes is not a multiple of 8")
+    paper = raw["profiles"]["paper"]["structs"]
+    paper_structs = {n: _layout(n, b["doc"], _unaligned(b["fields"]), {}, enums) for n, b in paper.items()}
+    header = _header(raw["header"]["control"], enums)
+    if header.size != next(c["value"] for c in raw["constants"] if c["name"] == "header_bytes"):
+        raise SpecError(f"header.control: {header.size} bytes is not header_bytes")
+    _check_opcodes(raw, structs)
+    return Spec(raw, structs, paper_structs, header, raw["opcodes"])
+
+
+def _unaligned(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    # The paper's payloads follow Figure 4, which packs fields back to back from two MAC addresses on.
+    return fields
+
+
+def _header(fields: list[dict[str, Any]], enums: dict[str, Any]) -> Struct:
+    return _layout("header", "the first 40 bytes of every frame", fields, {}, enums)
+
+
+def _check_opcodes(raw: dict[str, Any], structs: dict[str, Struct]) -> None:
+    types = {e["name"]: e for e in raw["ethertypes"]}
+    names = {o["name"] for o in raw["opcodes"]}
+    codes: set[int] = set()
+    for op in raw["opcodes"]:
+        where = f"opcodes.{op['name']}"
+        if op["code"] in codes:
+            raise SpecError(f"{where}: code {op['code']:#x} is there twice")
+        codes.add(op["code"])
+        if op["payload"] not in structs:
+            raise SpecError(f"{where}: unknown payload {op['payload']!r}")
+        if "answer" in op and op["answer"] not in names:
+            raise SpecError(f"{where}: unknown answer {op['answer']!r}")
+        for on in op["ethertypes"]:
+            if on not in types:
+                raise SpecError(f"{where}: unknown EtherType {on!r}")
+            way = types[on]["way"]
+            if "both" not in (way, op["way"]) and way != op["way"]:
+                raise SpecError(f"{where}: {op['way']} opcode on {way} EtherType {on!r}")
