@@ -1,0 +1,1 @@
+"""Ethernet links: raw sockets on interfaces, a hub in memory, recordings."""
