@@ -5,11 +5,11 @@ Three homes, the first that applies:
 1. ``$SAFHOST_STATE`` (and ``$SAFHOST_RUNTIME`` for sockets, else its folder ``run``): tests, several set-ups.
 2. ``/var/lib/safhost`` and ``/run/safhost`` once ``safhost setup`` made them, for root and whoever may write
    there; a cluster that has its folder there already is found there by all who may look into it.
-3. ``$XDG_STATE_HOME/safhost`` and ``$XDG_RUNTIME_DIR/safhost``, else ``/tmp/safhost-UID``: any user, no set-up.
+3. ``$XDG_STATE_HOME/safhost`` and ``$XDG_RUNTIME_DIR/safhost``, else ``/tmp/safhost-UID``: any user.
 
-Folders are made on first use, mode 0700 (0750 in the system's, whose group shares them), and refused when they
-belong to somebody else. Processes that change their user id or enter a user namespace would find another home:
-they hand `environment` to what they start.
+Folders are made on first use, mode 0700 (0750 in the system's, whose group shares them), and refused when
+they belong to somebody else. Processes that change their user id or enter a user namespace would find another
+home: they hand `environment` to what they start.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def data_file(name: str) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Variables with which a started process, whatever its user id, finds the same places and this package."""
+    """Variables by which a started process, whatever its user id, finds the same places and this package."""
     out = {STATE_VARIABLE: str(state_dir()), RUNTIME_VARIABLE: str(runtime_dir()),
            CONFIG_VARIABLE: str(config_path())}
     if _PACKAGE.parent.name not in ("site-packages", "dist-packages"):
