@@ -1,4 +1,4 @@
-"""Keyed BLAKE2s tags, session keys and the replay window (suite 1). saf.yaml `cryptography` is the definition."""
+"""Keyed BLAKE2s tags, session keys and the replay window (suite 1), as saf.yaml's `cryptography` defines."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Frames to fields and back: control frames one at a time, DATA frames a batch at a time.
 
-Control frames are few, so they are bytes and named tuples. DATA frames are many, so nothing here makes a Python
-object per DATA frame: a batch is a ``(n, stride)`` uint8 array over ring memory, its fields are numpy columns.
+Control frames are few, so they are bytes and named tuples. DATA frames are many, so nothing here makes a
+Python object per DATA frame: a batch is a ``(n, stride)`` uint8 array over ring memory, its fields are numpy
+columns.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _DATA = int(Opcode.DATA)
 
 
 class Frame(NamedTuple):
-    """A control frame taken apart. ``raw`` is the whole frame, for the tag; ``ethertype`` the canonical one."""
+    """A control frame taken apart. ``raw``: all of it, for the tag; ``ethertype``: the canonical one."""
 
     dst: bytes
     src: bytes
@@ -50,7 +51,7 @@ class Frame(NamedTuple):
     length: int
     flags: int
     object: int
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, never used here
     sequence: int
     payload: bytes
     raw: bytes
@@ -86,7 +87,7 @@ class Codec:
     def encode(self, opcode: int, payload: bytes, *, dst: bytes, src: bytes, ethertype: int, session: int = 0,
                object: int = 0, index: int = 0, sequence: int = 0, flags: int = 0, suite: int = SUITE_NONE,
                key: bytes = b"") -> bytes:
-        """One whole control frame; under suite 1 with its tag (the opcode's table says whether it has one)."""
+        """One whole control frame; under suite 1 with its tag, where the opcode is a tagged one."""
         length = len(payload)
         frame = HEADER.pack(dst, src, self._out[ethertype], PROTOCOL_VERSION << 4 | suite, opcode, session,
                             length, flags, object, index, sequence) + payload
@@ -107,7 +108,8 @@ class Codec:
             return DropReason.TRUNCATED
         if size > max_bytes:
             return DropReason.OVERSIZED
-        dst, src, ethertype, version_suite, opcode, session, length, flags, obj, index, seq = HEADER.unpack_from(raw)
+        (dst, src, ethertype, version_suite, opcode, session, length, flags, obj, index,
+         seq) = HEADER.unpack_from(raw)
         if version_suite >> 4 != PROTOCOL_VERSION:
             return DropReason.BAD_VERSION
         suite = version_suite & 15
@@ -145,8 +147,8 @@ class DataEncoder:
     ``ethertype``, which goes on the wire as given.
     """
 
-    def __init__(self, *, dst: bytes, src: bytes, ethertype: int, session: int, object: int, length_bytes: int,
-                 block_bytes: int, max_batch: int = 512) -> None:
+    def __init__(self, *, dst: bytes, src: bytes, ethertype: int, session: int, object: int,
+                 length_bytes: int, block_bytes: int, max_batch: int = 512) -> None:
         self.blocks = -(-length_bytes // block_bytes)
         self.block_bytes = block_bytes
         self.last_bytes = length_bytes - (self.blocks - 1) * block_bytes
@@ -184,8 +186,9 @@ class DataEncoder:
 class DataGroup(NamedTuple):
     """DATA frames of one batch that share source, EtherType, session and object.
 
-    ``frames`` (n, stride) uint8 are the ring's rows; ``index`` (n,) int64 block numbers; ``length`` (n,) int64
-    block bytes as the header says, already within what was captured; ``guarded`` (n,) bool or None if none is.
+    ``frames`` (n, stride) uint8 are the ring's rows; ``index`` (n,) int64 block numbers; ``length`` (n,)
+    int64 block bytes as the header says, already within what was captured; ``guarded`` (n,) bool, or None if
+    none is.
     """
 
     src: bytes
@@ -193,12 +196,13 @@ class DataGroup(NamedTuple):
     session: int
     object: int
     frames: NDArray[np.uint8]
-    index: NDArray[np.int64]
+    index: NDArray[np.int64]  # type: ignore[assignment]  # shadows tuple.index, never used here
     length: NDArray[np.int64]
     guarded: NDArray[np.bool_] | None
 
 
-def split_batch(frames: NDArray[np.uint8], lengths: NDArray[np.integer]) -> tuple[list[bytes], list[DataGroup], list[DropReason]]:
+def split_batch(frames: NDArray[np.uint8], lengths: NDArray[np.integer],
+                ) -> tuple[list[bytes], list[DataGroup], list[DropReason]]:
     """Split received frames into control frames (copied to bytes), groups of DATA frames (views), and the
     reasons of DATA frames dropped here (one entry a dropped frame). Order within each kind is kept."""
     n = len(frames)
@@ -217,7 +221,8 @@ def split_batch(frames: NDArray[np.uint8], lengths: NDArray[np.integer]) -> tupl
     return controls, *_group_data(frames[rows], lengths[rows])
 
 
-def _group_data(frames: NDArray[np.uint8], lengths: NDArray[np.integer]) -> tuple[list[DataGroup], list[DropReason]]:
+def _group_data(frames: NDArray[np.uint8], lengths: NDArray[np.integer],
+                ) -> tuple[list[DataGroup], list[DropReason]]:
     drops: list[DropReason] = []
     block = frames[:, 20:22].view(">u2")[:, 0].astype(np.int64)
     ok = (frames[:, 14] == PROTOCOL_VERSION << 4) & (block + HEADER_BYTES <= lengths)

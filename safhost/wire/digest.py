@@ -29,7 +29,7 @@ def leaf_digest(data: Buffer, index: int, last: bool) -> bytes:
 
 
 def leaf_digests(data: Buffer, first: int = 0, count: int | None = None) -> bytes:
-    """Concatenated digests of leaves ``first .. first+count`` of the whole object ``data`` (1-D bytes-like)."""
+    """Concatenated digests of leaves ``first .. first+count`` of the object ``data`` (1-D bytes-like)."""
     view = memoryview(data).cast("B")
     total = leaf_count(len(view))
     stop = total if count is None else min(total, first + count)

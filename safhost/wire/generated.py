@@ -1,8 +1,9 @@
 """Generated from protocols/saf.yaml by tools/protogen. Do not edit."""
+# ruff: noqa: RUF003 - the definition writes minus and times as signs
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +20,8 @@ ETHERTYPE_CONTROL: Final = 0x80cc  # sessions, keepalive, kernel commands (SAF T
 ETHERTYPE_RESULT: Final = 0x80cb  # session answers, command done, result data (SAF Table I, Output results)
 
 ETHERNET_HEADER_BYTES: Final = 14  # destination, source, EtherType (IEEE 802.3-2018 3.1.1)
-HEADER_BYTES: Final = 40  # frame bytes before the payload, Ethernet header included (DESIGN: five 64-bit beats)
+# frame bytes before the payload, Ethernet header included (DESIGN: five 64-bit beats)
+HEADER_BYTES: Final = 40
 TAG_BYTES: Final = 16  # keyed BLAKE2s tag of a control frame under suite 1 (RFC 7693, 128-bit tag)
 GUARD_BYTES: Final = 8  # tag of a GUARDED block, carried in `sequence` (DESIGN: the sequence field)
 KEY_BYTES: Final = 32  # card keys and session keys (RFC 7693 maximum key)
@@ -28,28 +30,35 @@ LEAF_BYTES: Final = 65536  # bytes one leaf digest covers (DESIGN: leaf of the h
 BLOCK_MULTIPLE: Final = 64  # block size is a multiple of this (SAF IV-A4: 512-bit DDR word)
 BLOCK_BYTES_1500: Final = 1472  # largest block at MTU 1500 (1500 − 26 bytes, down to 64)
 BLOCK_BYTES_9000: Final = 8960  # largest block at MTU 9000 (9000 − 26 bytes, down to 64)
-CONTROL_PAYLOAD_MAX: Final = 1456  # largest control payload a host or card may send at MTU 1500 (XFER_OPEN's padding may exceed it) (1500 − 26 − 16, down to 8)
+# largest control payload a host or card may send at MTU 1500 (XFER_OPEN's padding may exceed it) (1500 − 26 −
+# 16, down to 8)
+CONTROL_PAYLOAD_MAX: Final = 1456
 IMAGE_MAX_BLOCKS: Final = 131072  # bitmap bits of the image context (DESIGN)
 DDR_MAX_BLOCKS: Final = 65536  # bitmap bits of each DDR context (DESIGN)
 DDR_CONTEXTS: Final = 3  # DDR transfers a card receives at once (DESIGN)
-SECTION_BLOCKS: Final = 8192  # blocks one NACK bitmap and one section-mask bit cover (DESIGN: bitmap of one NACK)
+# blocks one NACK bitmap and one section-mask bit cover (DESIGN: bitmap of one NACK)
+SECTION_BLOCKS: Final = 8192
 COMMAND_SLOTS: Final = 8  # kernel command slots (DESIGN)
 IMAGE_SLOTS: Final = 4  # images a card can keep staged (largest allowed) (DESIGN)
 TRANSFER_REPORT: Final = 4  # transfers listed in OPENED (image context + DDR contexts)
 READ_MAX_BYTES: Final = 1048576  # largest READ (DESIGN: 1 MiB)
-ARGUMENT_MAX_BYTES: Final = 1024  # largest kernel argument block (OpenCL 1.2 CL_DEVICE_MAX_PARAMETER_SIZE minimum)
+# largest kernel argument block (OpenCL 1.2 CL_DEVICE_MAX_PARAMETER_SIZE minimum)
+ARGUMENT_MAX_BYTES: Final = 1024
 REPLAY_WINDOW: Final = 64  # accepted reordering of tagged frames (DESIGN; as RFC 4303 3.4.3)
 KEEPALIVE_MS: Final = 250  # KEEPALIVE interval (DESIGN)
 SUSPECT_MS: Final = 1000  # no answer for this long: the card is suspect (DESIGN: four keepalives)
 LEASE_MS: Final = 10000  # a session without a valid frame for this long ends (DESIGN)
 HELLO_MS: Final = 1000  # HELLO interval while no session is open (DESIGN)
-SOLICIT_GUARD_MS: Final = 20  # shortest time between two answers to SOLICIT or strange sessions (DESIGN: answers are rate limited)
+# shortest time between two answers to SOLICIT or strange sessions (DESIGN: answers are rate limited)
+SOLICIT_GUARD_MS: Final = 20
 VENDOR_ID: Final = 0x12ba  # vendor id of a 385A; virtual cards use it too (PCI-SIG: BittWare)
 PRODUCT_ID: Final = 0x385  # product id of a 385A (DESIGN: 385A)
 PR_COMPAT_ID: Final = 0x5af00001  # PR compatibility id of the first SAF base shell (DESIGN)
 PR_FIRST_WORD: Final = 0xa65c  # first word of an RBF the PR model accepts (Intel 683834: PR simulation RBF)
-POF_ID_WORD: Final = 71  # index of the 32-bit word that carries the PR compatibility id (Intel 683834: POF id)
-PR_BYTES_PER_SECOND: Final = 400000000  # ceiling of the Arria 10 PR controller, plain image (Intel 683834: 100 MHz × 32 bit)
+# index of the 32-bit word that carries the PR compatibility id (Intel 683834: POF id)
+POF_ID_WORD: Final = 71
+# ceiling of the Arria 10 PR controller, plain image (Intel 683834: 100 MHz × 32 bit)
+PR_BYTES_PER_SECOND: Final = 400000000
 
 FLAG_GUARDED: Final = 0x1  # `sequence` is a 64-bit keyed tag over the frame from byte 14 to 31 and the block
 FLAG_LAST: Final = 0x2  # the last block of the object (the only one that may be short)
@@ -70,8 +79,8 @@ REGISTER_TX_FRAMES: Final = 0x48
 REGISTER_DATA_BLOCKS: Final = 0x50
 REGISTER_COMMANDS: Final = 0x58
 REGISTER_PR_COUNT: Final = 0x60
-REGISTER_DROP_BASE: Final = 0x100
-REGISTER_END: Final = 0x200
+REGISTER_DROP_BASE: Final = 0x100  # drop counters, 8 bytes each, by drop_reason
+REGISTER_END: Final = 0x200  # first address past the registers
 
 PERSON_SESSION_KEY_H2C: Final = b"saf-h2c"
 PERSON_SESSION_KEY_C2H: Final = b"saf-c2h"
@@ -114,7 +123,7 @@ class Opcode(IntEnum):
 
 
 class TransferKind(IntEnum):
-    """What xfer_open's bytes are."""
+    """What XFER_OPEN's bytes are."""
 
     IMAGE = 1  # staged in an image slot; `base` is ignored
     DDR = 2  # written to role DDR at `base`
@@ -141,7 +150,7 @@ class CardState(IntEnum):
 
 
 class CommitPhase(IntEnum):
-    """Commit's steps, each with a deadline."""
+    """COMMIT's steps, each with a deadline."""
 
     IDLE = 0  # no commit yet
     DRAIN = 1  # running commands end
@@ -162,7 +171,7 @@ class SlotState(IntEnum):
 
 
 class PrStatus(IntEnum):
-    """Status[2:0] of the arria 10 pr controller (intel 683834)."""
+    """Status[2:0] of the Arria 10 PR controller (Intel 683834)."""
 
     POWER_UP = 0  # after power-up or reset
     PR_ERROR = 1  # PR_ERROR
@@ -173,7 +182,7 @@ class PrStatus(IntEnum):
 
 
 class ReadSpace(IntEnum):
-    """What read reads."""
+    """What READ reads."""
 
     DDR = 1  # role DDR, byte address
     SHELL_REGISTERS = 2  # u64 registers of the static shell
@@ -429,7 +438,11 @@ class Opened(NamedTuple):
 
     def pack(self) -> bytes:
         """Payload bytes."""
-        return _STRUCT_OPENED.pack(self.status, self.flags, self.session, self.boot_nonce, self.host_nonce, self.owner, self.generation, self.lease_left_ms, self.session_count, self.role_epoch, self.last_transfer, self.last_commit, self.last_kill, self.card_state, self.pr_status, self.reserved0, self.reserved1, self.image_digest, b"".join(x.pack() for x in self.slots), b"".join(x.pack() for x in self.images), b"".join(x.pack() for x in self.transfers))
+        return _STRUCT_OPENED.pack(self.status, self.flags, self.session, self.boot_nonce, self.host_nonce,
+            self.owner, self.generation, self.lease_left_ms, self.session_count, self.role_epoch,
+            self.last_transfer, self.last_commit, self.last_kill, self.card_state, self.pr_status,
+            self.reserved0, self.reserved1, self.image_digest, b"".join(x.pack() for x in self.slots),
+            b"".join(x.pack() for x in self.images), b"".join(x.pack() for x in self.transfers))
 
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> Opened:
@@ -529,7 +542,9 @@ _STRUCT_ALIVE = Struct(">HBBIIBBHQQ")
 
 
 class XferOpen(NamedTuple):
-    """Announce an object; the frame is padded to the size of a full DATA frame, so READY also proves the MTU (64 bytes and a tail)."""
+    """Announce an object; the frame is padded to the size of a full DATA frame, so READY also proves
+    the MTU (64 bytes and a tail).
+    """
 
     kind: int = 0
     slot: int = 0  # image slot
@@ -549,7 +564,7 @@ class XferOpen(NamedTuple):
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> XferOpen:
         """Inverse of :meth:`pack`; ``payload`` holds at least 64 bytes."""
-        return cls(*_STRUCT_XFER_OPEN.unpack_from(payload), bytes(payload[64:]))
+        return cls._make((*_STRUCT_XFER_OPEN.unpack_from(payload), bytes(payload[64:])))
 
 
 _STRUCT_XFER_OPEN = Struct(">BBHIQQII32s")
@@ -619,7 +634,7 @@ class Nack(NamedTuple):
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> Nack:
         """Inverse of :meth:`pack`; ``payload`` holds at least 32 bytes."""
-        return cls(*_STRUCT_NACK.unpack_from(payload), bytes(payload[32:]))
+        return cls._make((*_STRUCT_NACK.unpack_from(payload), bytes(payload[32:])))
 
 
 _STRUCT_NACK = Struct(">HBBIIIIIII")
@@ -668,10 +683,12 @@ _STRUCT_VERDICT = Struct(">HBBIII32s")
 
 
 class Invalidate(NamedTuple):
-    """Forget a range; only GUARDED blocks are taken from here on. `index` is a repair id, strictly increasing (8 bytes)."""
+    """Forget a range; only GUARDED blocks are taken from here on. `index` is a repair id, strictly
+    increasing (8 bytes).
+    """
 
     first_block: int = 0
-    count: int = 0
+    count: int = 0  # type: ignore[assignment]  # shadows tuple.count, never used here
 
     def pack(self) -> bytes:
         """Payload bytes."""
@@ -726,11 +743,14 @@ _STRUCT_ABORT = Struct(">Q")
 
 
 class Commit(NamedTuple):
-    """Load a staged, verified image into the PR region; `object` is the commit id, at most once (48 bytes)."""
+    """Load a staged, verified image into the PR region; `object` is the commit id, at most once (48
+    bytes).
+    """
 
     digest: bytes = bytes(32)
     role_epoch: int = 0  # current epoch; in GROUP taken from the member
-    drain_ms: int = 0  # deadline of drain; then running commands are killed if `options` bit 0, else drain_timeout
+    # deadline of drain; then running commands are killed if `options` bit 0, else drain_timeout
+    drain_ms: int = 0
     feed_ms: int = 0  # deadline of feed and check together
     options: int = 0  # bit 0: kill what does not drain
 
@@ -748,7 +768,9 @@ _STRUCT_COMMIT = Struct(">32sIIII")
 
 
 class Committed(NamedTuple):
-    """Answer to COMMIT; `running` with the phase while under way, sent once more unasked at the end (56 bytes)."""
+    """Answer to COMMIT; `running` with the phase while under way, sent once more unasked at the end
+    (56 bytes).
+    """
 
     status: int = 0
     phase: int = 0
@@ -782,7 +804,8 @@ class Read(NamedTuple):
     address: int = 0
     length: int = 0  # 1 to 1 MiB
     first_block: int = 0  # send only blocks from here
-    count: int = 0  # this many (0: to the end)
+    # this many (0: to the end)
+    count: int = 0  # type: ignore[assignment]  # shadows tuple.count, never used here
     transfer: int = 0  # for leaf_digests
 
     def pack(self) -> bytes:
@@ -840,7 +863,8 @@ class Run(NamedTuple):
     local_x: int = 0  # 0: the runtime chooses
     local_y: int = 0
     local_z: int = 0
-    arguments: bytes = b""  # argument block as at CRA 0x60 (CSR v3), little endian, buffers as 64-bit DDR addresses
+    # argument block as at CRA 0x60 (CSR v3), little endian, buffers as 64-bit DDR addresses
+    arguments: bytes = b""
 
     def pack(self) -> bytes:
         """Payload bytes."""
@@ -849,14 +873,16 @@ class Run(NamedTuple):
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> Run:
         """Inverse of :meth:`pack`; ``payload`` holds at least 56 bytes."""
-        return cls(*_STRUCT_RUN.unpack_from(payload), bytes(payload[56:]))
+        return cls._make((*_STRUCT_RUN.unpack_from(payload), bytes(payload[56:])))
 
 
 _STRUCT_RUN = Struct(">IHHIIQIHBBIIIIII")
 
 
 class Done(NamedTuple):
-    """Answer to RUN: `running` to a repetition while it runs, else the stored reply; `role_epoch` is the card's (56 bytes)."""
+    """Answer to RUN: `running` to a repetition while it runs, else the stored reply; `role_epoch` is
+    the card's (56 bytes).
+    """
 
     status: int = 0
     state: int = 0
@@ -900,10 +926,12 @@ _STRUCT_KILL = Struct(">II")
 
 
 class Group(NamedTuple):
-    """One broadcast frame that carries one tagged command per member; behind it body_bytes of the inner payload (padded to 8), then the members (8 bytes and a tail)."""
+    """One broadcast frame that carries one tagged command per member; behind it body_bytes of the
+    inner payload (padded to 8), then the members (8 bytes and a tail).
+    """
 
     inner_opcode: int = 0  # RUN or COMMIT
-    count: int = 0
+    count: int = 0  # type: ignore[assignment]  # shadows tuple.count, never used here
     body_bytes: int = 0
     reserved0: int = 0
     content: bytes = b""
@@ -915,18 +943,20 @@ class Group(NamedTuple):
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> Group:
         """Inverse of :meth:`pack`; ``payload`` holds at least 8 bytes."""
-        return cls(*_STRUCT_GROUP.unpack_from(payload), bytes(payload[8:]))
+        return cls._make((*_STRUCT_GROUP.unpack_from(payload), bytes(payload[8:])))
 
 
 _STRUCT_GROUP = Struct(">BBHI")
 
 
 class GroupMember(NamedTuple):
-    """A member of GROUP; the tag covers the frame up to the members, then this member without its tag (40 bytes)."""
+    """A member of GROUP; the tag covers the frame up to the members, then this member without its tag
+    (40 bytes).
+    """
 
     session: int = 0
     object: int = 0
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # shadows tuple.index, never used here
     role_epoch: int = 0  # replaces the body's
     sequence: int = 0
     tag: bytes = bytes(16)  # zero under suite 0
@@ -1026,7 +1056,7 @@ class PaperInput(NamedTuple):
     @classmethod
     def unpack(cls, payload: bytes | memoryview) -> PaperInput:
         """Inverse of :meth:`pack`; ``payload`` holds at least 8 bytes."""
-        return cls(*_STRUCT_PAPER_INPUT.unpack_from(payload), bytes(payload[8:]))
+        return cls._make((*_STRUCT_PAPER_INPUT.unpack_from(payload), bytes(payload[8:])))
 
 
 _STRUCT_PAPER_INPUT = Struct(">Q")
@@ -1078,34 +1108,62 @@ class OpcodeInfo(NamedTuple):
 
 
 OPCODES: Final[dict[int, OpcodeInfo]] = {
-    0x01: OpcodeInfo("solicit", "h2c", frozenset((0x80ef,)), Solicit, 8, False, False, False),
-    0x81: OpcodeInfo("hello", "c2h", frozenset((0x80ef,)), Hello, 152, False, False, False),
-    0x10: OpcodeInfo("session_open", "h2c", frozenset((0x80cc,)), SessionOpen, 64, False, True, False),
-    0x90: OpcodeInfo("opened", "c2h", frozenset((0x80cb,)), Opened, 440, False, True, False),
-    0x11: OpcodeInfo("session_close", "h2c", frozenset((0x80cc,)), SessionClose, 8, False, True, True),
-    0x91: OpcodeInfo("closed", "c2h", frozenset((0x80cb,)), Answer, 8, False, True, True),
-    0x12: OpcodeInfo("keepalive", "h2c", frozenset((0x80cc,)), Keepalive, 8, False, True, True),
-    0x92: OpcodeInfo("alive", "c2h", frozenset((0x80cb,)), Alive, 32, False, True, True),
-    0x20: OpcodeInfo("run", "h2c", frozenset((0x80cc,)), Run, 56, True, True, True),
-    0xa0: OpcodeInfo("done", "c2h", frozenset((0x80cb,)), Done, 56, False, True, True),
-    0x21: OpcodeInfo("kill", "h2c", frozenset((0x80cc,)), Kill, 8, False, True, True),
-    0xa1: OpcodeInfo("killed", "c2h", frozenset((0x80cb,)), Answer, 8, False, True, True),
-    0x22: OpcodeInfo("group", "h2c", frozenset((0x80cc, 0x80aa,)), Group, 8, True, False, False),
-    0x30: OpcodeInfo("xfer_open", "h2c", frozenset((0x80aa, 0x80dd,)), XferOpen, 64, True, True, True),
-    0xb0: OpcodeInfo("ready", "c2h", frozenset((0x80ab, 0x80db,)), Ready, 16, False, True, True),
-    0x31: OpcodeInfo("poll", "h2c", frozenset((0x80aa, 0x80dd,)), Poll, 8, False, True, True),
-    0xb1: OpcodeInfo("nack", "c2h", frozenset((0x80ab, 0x80db,)), Nack, 32, True, True, True),
-    0x32: OpcodeInfo("close", "h2c", frozenset((0x80aa, 0x80dd,)), Close, 8, False, True, True),
-    0xb2: OpcodeInfo("verdict", "c2h", frozenset((0x80ab, 0x80db,)), Verdict, 48, False, True, True),
-    0x33: OpcodeInfo("invalidate", "h2c", frozenset((0x80aa, 0x80dd,)), Invalidate, 8, False, True, True),
-    0xb3: OpcodeInfo("invalidated", "c2h", frozenset((0x80ab, 0x80db,)), Invalidated, 8, False, True, True),
-    0x34: OpcodeInfo("abort", "h2c", frozenset((0x80aa, 0x80dd,)), Abort, 8, False, True, True),
-    0xb4: OpcodeInfo("aborted", "c2h", frozenset((0x80ab, 0x80db,)), Answer, 8, False, True, True),
-    0x40: OpcodeInfo("commit", "h2c", frozenset((0x80aa,)), Commit, 48, False, True, True),
-    0xc0: OpcodeInfo("committed", "c2h", frozenset((0x80ab,)), Committed, 56, False, True, True),
-    0x50: OpcodeInfo("read", "h2c", frozenset((0x80dd,)), Read, 32, False, True, True),
-    0xd0: OpcodeInfo("read_done", "c2h", frozenset((0x80cb,)), ReadDone, 48, False, True, True),
-    0x70: OpcodeInfo("data", "both", frozenset((0x80aa, 0x80dd, 0x80cb,)), Data, 0, True, False, False),
+    0x01: OpcodeInfo(
+        "solicit", "h2c", frozenset((0x80ef,)), Solicit, 8, False, False, False),
+    0x81: OpcodeInfo(
+        "hello", "c2h", frozenset((0x80ef,)), Hello, 152, False, False, False),
+    0x10: OpcodeInfo(
+        "session_open", "h2c", frozenset((0x80cc,)), SessionOpen, 64, False, True, False),
+    0x90: OpcodeInfo(
+        "opened", "c2h", frozenset((0x80cb,)), Opened, 440, False, True, False),
+    0x11: OpcodeInfo(
+        "session_close", "h2c", frozenset((0x80cc,)), SessionClose, 8, False, True, True),
+    0x91: OpcodeInfo(
+        "closed", "c2h", frozenset((0x80cb,)), Answer, 8, False, True, True),
+    0x12: OpcodeInfo(
+        "keepalive", "h2c", frozenset((0x80cc,)), Keepalive, 8, False, True, True),
+    0x92: OpcodeInfo(
+        "alive", "c2h", frozenset((0x80cb,)), Alive, 32, False, True, True),
+    0x20: OpcodeInfo(
+        "run", "h2c", frozenset((0x80cc,)), Run, 56, True, True, True),
+    0xa0: OpcodeInfo(
+        "done", "c2h", frozenset((0x80cb,)), Done, 56, False, True, True),
+    0x21: OpcodeInfo(
+        "kill", "h2c", frozenset((0x80cc,)), Kill, 8, False, True, True),
+    0xa1: OpcodeInfo(
+        "killed", "c2h", frozenset((0x80cb,)), Answer, 8, False, True, True),
+    0x22: OpcodeInfo(
+        "group", "h2c", frozenset((0x80cc, 0x80aa,)), Group, 8, True, False, False),
+    0x30: OpcodeInfo(
+        "xfer_open", "h2c", frozenset((0x80aa, 0x80dd,)), XferOpen, 64, True, True, True),
+    0xb0: OpcodeInfo(
+        "ready", "c2h", frozenset((0x80ab, 0x80db,)), Ready, 16, False, True, True),
+    0x31: OpcodeInfo(
+        "poll", "h2c", frozenset((0x80aa, 0x80dd,)), Poll, 8, False, True, True),
+    0xb1: OpcodeInfo(
+        "nack", "c2h", frozenset((0x80ab, 0x80db,)), Nack, 32, True, True, True),
+    0x32: OpcodeInfo(
+        "close", "h2c", frozenset((0x80aa, 0x80dd,)), Close, 8, False, True, True),
+    0xb2: OpcodeInfo(
+        "verdict", "c2h", frozenset((0x80ab, 0x80db,)), Verdict, 48, False, True, True),
+    0x33: OpcodeInfo(
+        "invalidate", "h2c", frozenset((0x80aa, 0x80dd,)), Invalidate, 8, False, True, True),
+    0xb3: OpcodeInfo(
+        "invalidated", "c2h", frozenset((0x80ab, 0x80db,)), Invalidated, 8, False, True, True),
+    0x34: OpcodeInfo(
+        "abort", "h2c", frozenset((0x80aa, 0x80dd,)), Abort, 8, False, True, True),
+    0xb4: OpcodeInfo(
+        "aborted", "c2h", frozenset((0x80ab, 0x80db,)), Answer, 8, False, True, True),
+    0x40: OpcodeInfo(
+        "commit", "h2c", frozenset((0x80aa,)), Commit, 48, False, True, True),
+    0xc0: OpcodeInfo(
+        "committed", "c2h", frozenset((0x80ab,)), Committed, 56, False, True, True),
+    0x50: OpcodeInfo(
+        "read", "h2c", frozenset((0x80dd,)), Read, 32, False, True, True),
+    0xd0: OpcodeInfo(
+        "read_done", "c2h", frozenset((0x80cb,)), ReadDone, 48, False, True, True),
+    0x70: OpcodeInfo(
+        "data", "both", frozenset((0x80aa, 0x80dd, 0x80cb,)), Data, 0, True, False, False),
 }
 
 ANSWERS: Final[dict[int, int]] = {  # request opcode → answer opcode
@@ -1121,6 +1179,50 @@ ANSWERS: Final[dict[int, int]] = {  # request opcode → answer opcode
     0x34: 0xb4,
     0x40: 0xc0,
     0x50: 0xd0,
+}
+
+# (struct, field) → its enum
+FIELD_ENUMS: Final[dict[tuple[str, str], type[IntEnum]]] = {
+    ("hello", "card_state"): CardState,
+    ("hello", "pr_status"): PrStatus,
+    ("slot_info", "state"): SlotState,
+    ("slot_info", "status"): Status,
+    ("image_info", "state"): TransferState,
+    ("transfer_info", "kind"): TransferKind,
+    ("transfer_info", "state"): TransferState,
+    ("opened", "status"): Status,
+    ("opened", "card_state"): CardState,
+    ("opened", "pr_status"): PrStatus,
+    ("answer", "status"): Status,
+    ("alive", "status"): Status,
+    ("alive", "card_state"): CardState,
+    ("alive", "pr_status"): PrStatus,
+    ("xfer_open", "kind"): TransferKind,
+    ("ready", "status"): Status,
+    ("ready", "state"): TransferState,
+    ("nack", "status"): Status,
+    ("nack", "state"): TransferState,
+    ("verdict", "status"): Status,
+    ("verdict", "state"): TransferState,
+    ("invalidated", "status"): Status,
+    ("invalidated", "state"): TransferState,
+    ("committed", "status"): Status,
+    ("committed", "phase"): CommitPhase,
+    ("committed", "pr_status"): PrStatus,
+    ("read", "space"): ReadSpace,
+    ("read_done", "status"): Status,
+    ("done", "status"): Status,
+    ("done", "state"): SlotState,
+}
+
+PAPER_LAYOUTS: Final[dict[int, Any]] = {  # EtherType → payload class, profile `paper`
+    0x80ef: PaperHello,
+    0x80aa: PaperRaw,
+    0x80ab: PaperConfirm,
+    0x80dd: PaperInput,
+    0x80db: PaperConfirm,
+    0x80cc: PaperCommand,
+    0x80cb: PaperRaw,
 }
 
 # numpy views of the same layouts: packed, network byte order
