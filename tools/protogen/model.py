@@ -8,9 +8,8 @@ from typing import Any
 
 from tools.protogen.source import SpecError, check_schema, read_yaml
 
-__all__ = [
-    "ROOT", "SCHEMA_PATH", "SPEC_PATH", "Field", "Spec", "SpecError", "Struct", "camel", "constant_text", "load",
-]
+__all__ = ["ROOT", "SCHEMA_PATH", "SPEC_PATH", "Field", "Spec", "SpecError", "Struct", "camel",
+           "constant_text", "load"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC_PATH = ROOT / "protocols" / "saf.yaml"
