@@ -1,0 +1,65 @@
+"""What the core asks its runtime to do. Imperative; carried out in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safhost.errors import SafError
+from safhost.wire.codec import DataEncoder
+
+
+@dataclass(slots=True)
+class SendFrames:
+    """Control (and GUARDED) frames, in order."""
+
+    link: str
+    frames: list[bytes]
+
+
+@dataclass(slots=True)
+class SendBlocks:
+    """A batch of one object's blocks; the runtime answers with BlocksTaken before the next one comes."""
+
+    link: str
+    transfer: int
+    encoder: DataEncoder
+    payload: NDArray[np.uint8]
+    indices: NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class RequestProgressed:
+    request: int
+    info: dict[str, Any]
+
+
+@dataclass(slots=True)
+class RequestEnded:
+    """``error`` None: done. ``result`` may be there beside an error (partial results)."""
+
+    request: int
+    result: dict[str, Any] = field(default_factory=dict)
+    error: SafError | None = None
+
+
+@dataclass(slots=True)
+class CardChanged:
+    """A card appeared or changed state."""
+
+    card: str
+    state: str
+    why: str
+
+
+@dataclass(slots=True)
+class KeepGeneration:
+    """Persist this generation before the next frame is sent."""
+
+    generation: int
+
+
+Action = SendFrames | SendBlocks | RequestProgressed | RequestEnded | CardChanged | KeepGeneration

@@ -1,0 +1,507 @@
+"""The one bulk engine: an object to N cards on one link, broadcast where two or more miss a block.
+
+open to each → pass over the blocks (windowed by every live member's credit, paced by a token bucket) → ask each
+what it misses → union → next pass … → CLOSE each member as soon as it misses nothing → VERIFIED or repair.
+A member that leaves two polls unanswered is left behind and caught up when it answers again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safhost.core import member as m_
+from safhost.core.actions import SendBlocks
+from safhost.core.exchange import Exchange
+from safhost.core.member import Member
+from safhost.core.pacing import TokenBucket
+from safhost.core.repair import Repair
+from safhost.errors import CardError, DeadlineExceeded, RemoteProtocolError, SafError
+from safhost.plan.blocks import block_bytes_for, block_count
+from safhost.wire.codec import BROADCAST_BYTES, DataEncoder, Frame
+from safhost.wire.generated import (
+    ETHERTYPE_IMAGE,
+    ETHERTYPE_INPUT,
+    HEADER_BYTES,
+    SECTION_BLOCKS,
+    TAG_BYTES,
+    Abort,
+    Close,
+    Nack,
+    Opcode,
+    Poll,
+    Ready,
+    Status,
+    TransferKind,
+    TransferState,
+    Verdict,
+    XferOpen,
+)
+
+if TYPE_CHECKING:
+    from safhost.core.card import Card
+    from safhost.core.cluster import Cluster
+
+BATCH_FRAMES = 256
+PROGRESS_NS = 100_000_000
+GIVE_UP_POLLS = 2  # unanswered polls until a member is left behind (DESIGN section 3)
+
+
+class TransferOwner(Protocol):
+    """Who wants the transfer. Called as members end and when all have."""
+
+    def on_member_ended(self, transfer: Transfer, member: Member, now_ns: int) -> None: ...
+
+    def on_transfer_progress(self, transfer: Transfer, now_ns: int) -> None: ...
+
+    def on_transfer_ended(self, transfer: Transfer, now_ns: int) -> None: ...
+
+
+class Lane:
+    """One pass to one destination: ``indices`` ascending block numbers, ``at`` the next one to send."""
+
+    __slots__ = ("at", "encoder", "indices", "members")
+
+    def __init__(self, encoder: DataEncoder, indices: NDArray[np.int64], members: list[Member]) -> None:
+        self.encoder = encoder
+        self.indices = indices
+        self.members = members
+        self.at = 0
+
+
+class Transfer:
+    """One object to the members of one link. ``payload`` (n,) uint8; ``leaves`` concatenated leaf digests."""
+
+    def __init__(self, cluster: Cluster, link: str, kind: TransferKind, payload: NDArray[np.uint8], leaves: bytes,
+                 digest: bytes, targets: list[tuple[Card, int, int]], owner: TransferOwner, now_ns: int,
+                 deadline_ns: int, broadcast: bool = True) -> None:
+        self.cluster = cluster
+        self.link = cluster.links[link]
+        self.kind = kind
+        self.payload = payload
+        self.leaves = leaves
+        self.digest = digest
+        self.owner = owner
+        self.deadline_ns = deadline_ns
+        self.id = cluster.transfers.new_id()
+        self.due_ns: int | None = None
+        self.ethertype = ETHERTYPE_IMAGE if kind == TransferKind.IMAGE else ETHERTYPE_INPUT
+        self.length = len(payload)
+        mtu = min([self.link.mtu, *(card.hello.mtu for card, _, _ in targets)])
+        self.block_bytes = block_bytes_for(mtu)
+        self.blocks = block_count(self.length, self.block_bytes)
+        self.members = [Member(card, slot, base, self.blocks) for card, slot, base in targets]
+        self.by_card = {m.card.key: m for m in self.members}
+        self.group = int.from_bytes(cluster.entropy(4), "big") | 0x80000000 if broadcast and len(targets) > 1 else 0
+        self._encoders: dict[tuple[str, int], DataEncoder] = {}
+        self.lanes: list[Lane] = []
+        self._taking: Lane | None = None
+        self._blocked = False
+        self._passing = False
+        self._started = False
+        self.passes = 0
+        self.frames_sent = 0
+        self.blocks_resent = 0
+        self._last_pass = 0
+        self._progress_ns = 0
+        self.ended = False
+        rate = min([cluster.config.link_rate_bytes_s, *(c.hello.receive_rate for c, _, _ in targets)])
+        self.bucket = TokenBucket(rate, max(2 << 20, 2 * BATCH_FRAMES * self.block_bytes), now_ns)
+
+    # -- opening -------------------------------------------------------------------------------------------
+
+    def start(self, now_ns: int) -> None:
+        self.cluster.transfers.add(self)
+        self.cluster.timers.set(self, now_ns + PROGRESS_NS)
+        for member in self.members:
+            member.card.counters["transfers"] += 1
+            member.card.open_queue.append((self, member))
+            if len(member.card.open_queue) == 1:
+                self.send_open(member, now_ns)
+
+    def send_open(self, member: Member, now_ns: int) -> None:
+        """Announce the object; padded to a full frame so that READY proves the MTU. Ids must reach a card in
+        order, so a card has one OPEN in flight."""
+        fixed = XferOpen(self.kind, member.slot, self.block_bytes, self.group, member.base, self.length, self.blocks,
+                         0, self.digest)
+        tag = TAG_BYTES if member.card.hello.suite else 0
+        payload = fixed.pack()
+        payload += bytes(max(0, self.block_bytes - tag - len(payload)))
+        Exchange(self.cluster, member.card, self, Opcode.XFER_OPEN, self.ethertype, payload, self.id, 1,
+                 min(self.deadline_ns, now_ns + self.cluster.config.request_deadline_ns),
+                 first_ns=self.cluster.config.poll_retry_ns, tag=member).start(now_ns)
+
+    def _opened_or_not(self, member: Member, now_ns: int) -> None:
+        queue = member.card.open_queue
+        if queue and queue[0][1] is member:
+            queue.popleft()
+            while queue:
+                transfer, waiting = queue[0]
+                if waiting.ended:
+                    queue.popleft()
+                else:
+                    transfer.send_open(waiting, now_ns)
+                    break
+        if not self._started and not any(m.state == m_.OPENING for m in self.members):
+            self._begin(now_ns)
+
+    def _begin(self, now_ns: int) -> None:
+        """First pass: everything to everybody that is ready."""
+        self._started = True
+        self._plan_pass(now_ns)
+
+    # -- answers -------------------------------------------------------------------------------------------
+
+    def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
+        member: Member = exchange.tag  # type: ignore[assignment]  # this class tags exchanges with members only
+        if exchange.opcode == Opcode.XFER_OPEN:
+            ready = Ready.unpack(frame.payload)
+            if ready.status == Status.BUSY:  # all contexts taken: one comes free when its transfer ends
+                exchange.keep_asking(now_ns, self.cluster.config.verify_poll_ns)
+                return False
+            self._on_ready(member, ready, now_ns)
+            return True
+        if exchange.opcode == Opcode.POLL:
+            if member.flow is exchange:
+                member.flow = None
+            self._on_nack(member, exchange.number, Nack.unpack(frame.payload), now_ns)
+            return True
+        return self._on_verdict(exchange, member, Verdict.unpack(frame.payload), now_ns)
+
+    def _on_ready(self, member: Member, ready: Ready, now_ns: int) -> None:
+        if ready.status != Status.OK:
+            self._fail(member, CardError(f"refused the transfer: {_status(ready.status)}",
+                                         "see `safhost cards --counters`", member.card.key), now_ns)
+        elif ready.state == TransferState.VERIFIED:
+            self._verified(member, now_ns)
+        else:
+            member.state = m_.RECEIVING
+            member.on_ready(ready)
+        self._opened_or_not(member, now_ns)
+        if self._started and member.active:
+            member.start_map()
+            self._ask(member, 0, now_ns)
+        self.cluster.pump(self, now_ns)
+
+    def _on_nack(self, member: Member, round_: int, nack: Nack, now_ns: int) -> None:
+        if not member.active:
+            return
+        if nack.status != Status.OK:
+            self._fail(member, CardError(f"lost the transfer: {_status(nack.status)}", "", member.card.key), now_ns)
+            return
+        member.lagging = False
+        member.on_nack(round_, nack)
+        if nack.missing == 0:
+            self._close(member, now_ns)
+        elif member.map_round and not member.map_complete:
+            for section in member.unknown_sections():
+                self._ask(member, section, now_ns)
+        self._blocked = False
+        self._next(now_ns)
+
+    def on_failure(self, exchange: Exchange, error: SafError, now_ns: int) -> None:
+        member: Member = exchange.tag  # type: ignore[assignment]  # as in on_answer
+        if member.flow is exchange:
+            member.flow = None
+        self._fail(member, error, now_ns)
+        self._opened_or_not(member, now_ns)
+        self._next(now_ns)
+
+    # -- sending -------------------------------------------------------------------------------------------
+
+    def pump(self, now_ns: int) -> None:
+        """Send one batch if credit, pace and link allow. Called until it sends nothing."""
+        if self._taking is not None or self._blocked or self.ended:
+            return
+        while self.lanes:
+            lane = self.lanes[0]
+            lane.members = [m for m in lane.members if m.active]
+            if not lane.members or lane.at == len(lane.indices):
+                self.lanes.pop(0)
+                continue
+            room = min((m.allowance for m in lane.members if not m.lagging), default=BATCH_FRAMES)
+            n = min(BATCH_FRAMES, len(lane.indices) - lane.at, room)
+            if n < min(BATCH_FRAMES // 4, len(lane.indices) - lane.at):
+                self._flow_polls(lane, now_ns, force=True)
+                return  # a NACK or a missed poll opens the window again
+            frame_bytes = self.block_bytes + HEADER_BYTES
+            if self.bucket.available(now_ns) < n * frame_bytes:
+                self.cluster.timers.set(self, self.bucket.ready_ns(n * frame_bytes, now_ns))
+                return
+            self._taking = lane
+            self.cluster.out.append(SendBlocks(self.link.name, self.id, lane.encoder, self.payload,
+                                               lane.indices[lane.at:lane.at + n]))
+            return
+        if self._passing:
+            self._passing = False
+            self._end_pass(now_ns)
+
+    def on_taken(self, frames: int, full: bool, now_ns: int) -> None:
+        lane, self._taking = self._taking, None
+        if lane is None:
+            return
+        lane.at += frames
+        self.frames_sent += frames
+        self.bucket.take(frames * (self.block_bytes + HEADER_BYTES))
+        for member in lane.members:
+            member.sent += frames
+            member.since_poll += frames
+        self._blocked = full
+        self._flow_polls(lane, now_ns)
+        self.cluster.pump(self, now_ns)
+
+    def writable(self, now_ns: int) -> None:
+        self._blocked = False
+        self.cluster.pump(self, now_ns)
+
+    def _flow_polls(self, lane: Lane, now_ns: int, force: bool = False) -> None:
+        """Keep each member's credit fresh: ask once a quarter of its window is out, one question at a time."""
+        for member in lane.members:
+            if member.flow is None and (force or member.since_poll >= max(16, member.window // 4)):
+                member.flow = self._poll(member, 0, now_ns)
+
+    def _poll(self, member: Member, section: int, now_ns: int) -> Exchange:
+        return _PollExchange(self.cluster, member.card, self, Opcode.POLL, self.ethertype,
+                             Poll(section * SECTION_BLOCKS).pack(), self.id, member.next_round(), self.deadline_ns,
+                             first_ns=self.cluster.config.poll_retry_ns, tag=member).start(now_ns)
+
+    def _ask(self, member: Member, section: int, now_ns: int) -> None:
+        member.asked.add(section)
+        self._poll(member, section, now_ns)
+
+    # -- passes --------------------------------------------------------------------------------------------
+
+    def _end_pass(self, now_ns: int) -> None:
+        for member in self.members:
+            if member.active and not member.map_round:
+                member.start_map()
+                self._ask(member, 0, now_ns)
+        self.owner.on_transfer_progress(self, now_ns)
+
+    def _next(self, now_ns: int) -> None:
+        """Plan the next pass once everybody that answers has said what it misses."""
+        if self.ended:
+            return
+        waiting = [m for m in self.members if m.active and not m.lagging]
+        if self._started and not self.lanes and not self._passing and waiting \
+                and all(m.map_round and m.map_complete for m in waiting):
+            self._plan_pass(now_ns)
+        self.cluster.pump(self, now_ns)
+
+    def _plan_pass(self, now_ns: int) -> None:
+        active = [m for m in self.members if m.active and (not m.lagging or m.map_complete)]
+        if self.passes:
+            sent = max(1, self._last_pass)
+            self.bucket.adapt(min(1.0, max(m.missing_count for m in active) / sent))
+        count = np.zeros(self.blocks, np.uint8)
+        for m in active:
+            np.add(count, m.missing, out=count, casting="unsafe")
+        shared = np.flatnonzero(count >= 2) if self.group else np.empty(0, np.int64)
+        if len(shared):
+            self.lanes.append(Lane(self._encoder(None), shared, list(active)))
+        for m in active:
+            alone = np.flatnonzero(m.missing & (count == 1)) if self.group else np.flatnonzero(m.missing)
+            if m.repairs:
+                m.state = m_.REPAIRING  # its card takes GUARDED blocks only from here on
+                Repair(self, m).resend(np.flatnonzero(m.missing).tolist(), now_ns)
+            elif len(alone):
+                self.lanes.append(Lane(self._encoder(m.card), alone, [m]))
+            m.map_round = 0
+            m.map_complete = False
+        total = sum(len(lane.indices) for lane in self.lanes)
+        if self.passes:
+            self.blocks_resent += total
+        self._last_pass = total
+        self.passes += 1
+        self._passing = True
+        self.cluster.pump(self, now_ns)
+
+    def _encoder(self, card: Card | None) -> DataEncoder:
+        """Header templates: one for the group, one for each card and session."""
+        session = self.group if card is None else card.channel.session if card.channel else 0
+        key = ("" if card is None else card.key, session)
+        if key not in self._encoders:
+            self._encoders[key] = DataEncoder(
+                dst=BROADCAST_BYTES if card is None else card.mac, src=self.link.mac,
+                ethertype=self.cluster.codec.outgoing(self.ethertype), session=session, object=self.id,
+                length_bytes=self.length, block_bytes=self.block_bytes, max_batch=BATCH_FRAMES)
+        return self._encoders[key]
+
+    def new_session(self, card: Card, now_ns: int) -> None:
+        """The card is re-adopted: unicast lanes of the old session would be dropped."""
+        member = self.by_card.get(card.key)
+        if member is None or not member.active:
+            return
+        for lane in self.lanes:
+            if lane.members == [member]:
+                lane.encoder = self._encoder(card)
+
+    # -- closing -------------------------------------------------------------------------------------------
+
+    def _close(self, member: Member, now_ns: int) -> None:
+        member.state = m_.CLOSING
+        member.missing_count = 0
+        self._drop_polls(member)
+        Exchange(self.cluster, member.card, self, Opcode.CLOSE, self.ethertype, Close().pack(), self.id,
+                 member.next_round(), self.deadline_ns, first_ns=self.cluster.config.poll_retry_ns, tag=member).start(now_ns)
+        self.owner.on_transfer_progress(self, now_ns)
+
+    def _on_verdict(self, exchange: Exchange, member: Member, verdict: Verdict, now_ns: int) -> bool:
+        if verdict.status == Status.RUNNING:
+            member.progress = verdict.leaves_done / max(1, verdict.leaves)
+            exchange.keep_asking(now_ns, self.cluster.config.verify_poll_ns)
+            return False
+        if verdict.status == Status.OK:
+            if verdict.digest == self.digest:
+                self._verified(member, now_ns)
+            else:
+                self._fail(member, RemoteProtocolError(
+                    f"card {member.card.key} calls another digest verified", "its shell is broken; take it out"), now_ns)
+        elif verdict.status == Status.BAD_STATE and verdict.missing:
+            member.state = m_.RECEIVING  # a late INVALIDATE or a card that forgot; the map tells
+            member.start_map()
+            self._ask(member, 0, now_ns)
+        elif verdict.status == Status.DIGEST_MISMATCH and member.repairs < Repair.MAX_REPAIRS:
+            member.repairs += 1
+            member.state = m_.REPAIRING
+            Repair(self, member).start(now_ns)
+        else:
+            self._fail(member, CardError(f"does not verify: {_status(verdict.status)}",
+                                         "its memory or its path corrupts data", member.card.key), now_ns)
+        self._next(now_ns)
+        return True
+
+    def member_failed(self, member: Member, error: SafError, now_ns: int) -> None:
+        self._fail(member, error, now_ns)
+        self._next(now_ns)
+
+    def send_guarded(self, member: Member, blocks: list[int], now_ns: int) -> None:
+        """GUARDED copies of ``blocks`` to one member; few frames, so bytes objects."""
+        channel = member.card.channel
+        if channel is None:
+            return
+        encoder = self._encoder(member.card)
+        for i in blocks:
+            block = self.payload[i * self.block_bytes:(i + 1) * self.block_bytes]
+            self.cluster.emit_frame(member.card, encoder.encode_guarded(i, block, channel.send_key), now_ns)
+        member.sent += len(blocks)
+        self.frames_sent += len(blocks)
+        self.blocks_resent += len(blocks)
+
+    def repaired(self, member: Member, now_ns: int) -> None:
+        """GUARDED blocks are out: ask what is missing, as after any pass."""
+        member.state = m_.RECEIVING
+        member.start_map()
+        self._ask(member, 0, now_ns)
+
+    def _verified(self, member: Member, now_ns: int) -> None:
+        member.state = m_.VERIFIED
+        member.progress = 1.0
+        member.card.counters["written_bytes"] += self.length
+        self._member_ended(member, now_ns)
+
+    def _fail(self, member: Member, error: SafError, now_ns: int) -> None:
+        if member.ended:
+            return
+        member.state = m_.FAILED
+        member.error = error
+        self._drop_polls(member)
+        self._member_ended(member, now_ns)
+
+    def _member_ended(self, member: Member, now_ns: int) -> None:
+        member.finished_ns = now_ns
+        self.owner.on_member_ended(self, member, now_ns)
+        self._blocked = False
+        if all(m.ended for m in self.members):
+            self._finish(now_ns)
+
+    def _finish(self, now_ns: int) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        self.due_ns = None
+        self.lanes.clear()
+        self.cluster.transfers.remove(self)
+        self.owner.on_transfer_ended(self, now_ns)
+
+    def _drop_polls(self, member: Member) -> None:
+        for exchange in [e for e in member.card.pending.values() if e.asker is self and e.tag is member]:
+            exchange.cancel()
+        member.flow = None
+
+    # -- time and ends -------------------------------------------------------------------------------------
+
+    def on_timer(self, now_ns: int) -> None:
+        if now_ns >= self.deadline_ns:
+            for member in self.members:
+                if not member.ended:
+                    self._fail(member, DeadlineExceeded(
+                        f"card {member.card.key}: transfer not verified in time ({member.missing_count} of "
+                        f"{self.blocks} blocks missing, state {member.state})",
+                        "raise --deadline or look at the path with `safhost doctor`"), now_ns)
+            return
+        if now_ns - self._progress_ns >= PROGRESS_NS:
+            self._progress_ns = now_ns
+            self.owner.on_transfer_progress(self, now_ns)
+        self.cluster.timers.set(self, min(self.deadline_ns, now_ns + PROGRESS_NS))
+        self.cluster.pump(self, now_ns)
+
+    def poll_missed(self, member: Member, attempts: int, now_ns: int) -> None:
+        if attempts > GIVE_UP_POLLS and not member.lagging:
+            member.lagging = True
+            self._next(now_ns)
+
+    def cancel(self, why: SafError, now_ns: int) -> None:
+        """Give up on all members; tell the cards so that their contexts are free again."""
+        for member in self.members:
+            if member.ended:
+                continue
+            channel = member.card.channel
+            if channel is not None and member.state != m_.OPENING:
+                self.cluster.emit_frame(member.card, channel.seal(Opcode.ABORT, Abort().pack(), self.ethertype, self.id),
+                                        now_ns)
+            self._fail(member, why, now_ns)
+
+    def describe(self) -> dict[str, Any]:
+        """Progress for people: what went out, what each card misses."""
+        return {
+            "sent_frames": self.frames_sent, "total_blocks": self.blocks, "block_bytes": self.block_bytes,
+            "passes": self.passes, "resent_blocks": self.blocks_resent, "rate": self.bucket.rate,
+            "cards": {m.card.key: {"state": m.state, "missing": m.missing_count, "progress": round(m.progress, 4)}
+                      for m in self.members},
+        }
+
+
+class _PollExchange(Exchange):
+    """A POLL tells its transfer when it goes unanswered."""
+
+    __slots__ = ()
+
+    def on_timer(self, now_ns: int) -> None:
+        super().on_timer(now_ns)
+        if self.due_ns is not None:
+            self.asker.poll_missed(self.tag, self.attempts, now_ns)  # type: ignore[attr-defined]  # a Transfer
+
+
+class Transfers:
+    """All transfers in flight and the one id counter."""
+
+    def __init__(self) -> None:
+        self.next_id = 1
+        self.active: dict[int, Transfer] = {}
+
+    def new_id(self) -> int:
+        self.next_id += 1
+        return self.next_id - 1
+
+    def add(self, transfer: Transfer) -> None:
+        self.active[transfer.id] = transfer
+
+    def remove(self, transfer: Transfer) -> None:
+        self.active.pop(transfer.id, None)
+
+
+def _status(code: int) -> str:
+    return Status(code).name.lower() if code in Status._value2member_map_ else f"status {code}"

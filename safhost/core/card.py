@@ -1,0 +1,153 @@
+"""What the host knows of one card: identity, session, and the bookkeeping of everything in flight to it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from safhost.plan.ddr import DdrAllocator
+from safhost.units import Mac
+from safhost.wire.channel import Channel
+from safhost.wire.generated import CardState, Hello, ImageInfo, Opened, SlotState, TransferState
+
+if TYPE_CHECKING:
+    from safhost.core.exchange import Exchange
+    from safhost.core.reads import Chunk
+    from safhost.core.session import Sessions
+
+# States of a card as this host sees it (CardChanged.state):
+LISTED = "listed"          # seen, not used; `why` says why
+OPENING = "opening"        # SESSION_OPEN is out
+AVAILABLE = "available"    # our session, answering
+SUSPECT = "suspect"        # our session, silent for a second
+LOST = "lost"              # silent for a lease
+BUSY = "busy"              # another owner holds it
+REFUSED = "refused"        # it refused us for good
+
+
+class Slot:
+    """One command slot: the newest id used and whether it runs."""
+
+    __slots__ = ("busy", "last")
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.busy = False
+
+
+class Card:
+    """One card on one link. ``key`` is ``serial`` when it has one, else its MAC 0."""
+
+    def __init__(self, sessions: Sessions, link: str, mac: bytes, hello: Hello) -> None:
+        self._sessions = sessions
+        self.link = link
+        self.mac = mac
+        self.hello = hello
+        self.serial = hello.serial.rstrip(b"\0").decode("ascii", "replace")
+        self.key = self.serial or str(Mac.from_bytes(mac))
+        self.state = LISTED
+        self.why = "not asked for"
+        self.due_ns: int | None = None
+        self.first_seen_ns = 0
+        self.last_heard_ns = 0
+        self.last_sent_ns = 0
+        self.retry_open_ns = 0
+        # session
+        self.channel: Channel | None = None
+        self.opening: Channel | None = None
+        self.host_nonce = b""
+        self.open_attempt = 0
+        self.generation = 0
+        self.boot_nonce = b""
+        self.session_count = hello.session_count
+        self.lease_left_ms = 0
+        # role and cache
+        self.role_epoch = hello.role_epoch
+        self.card_state = CardState(hello.card_state)
+        self.image_digest = hello.image_digest
+        self.images: list[ImageInfo] = [ImageInfo(slot=i) for i in range(hello.image_slots)]
+        self.staging: set[int] = set()
+        self.last_commit = 0
+        self.last_kill = 0
+        self.last_transfer = 0
+        self.committing = False
+        # in flight
+        self.pending: dict[tuple[int, int, int], Exchange] = {}
+        self.open_queue: deque[Any] = deque()
+        self.ddr_transfers = 0
+        self.ddr_waiting: deque[Any] = deque()
+        self.slots = [Slot() for _ in range(hello.command_slots)]
+        self.run_waiting: deque[Any] = deque()
+        self.reads: dict[int, Chunk] = {}
+        self.read_outstanding = 0
+        self.next_read = 1
+        self.next_kill = 1
+        self.ddr = DdrAllocator(hello.ddr_bytes)
+        self.units: set[Any] = set()
+        self.counters = {"commands": 0, "transfers": 0, "read_bytes": 0, "written_bytes": 0, "retries": 0}
+
+    def on_timer(self, now_ns: int) -> None:
+        self._sessions.on_card_timer(self, now_ns)
+
+    @property
+    def usable(self) -> bool:
+        return self.channel is not None and self.state in (AVAILABLE, SUSPECT)
+
+    def adopt(self, opened: Opened) -> None:
+        """Take over what OPENED reports; ids go on where the card has been."""
+        self.boot_nonce = opened.boot_nonce
+        self.session_count = opened.session_count
+        self.role_epoch = opened.role_epoch
+        self.card_state = CardState(opened.card_state)
+        self.image_digest = opened.image_digest
+        self.images = [info for info in opened.images[:len(self.images)]]
+        self.last_commit = max(self.last_commit, opened.last_commit)
+        self.last_kill = max(self.last_kill, opened.last_kill)
+        self.last_transfer = max(self.last_transfer, opened.last_transfer)
+        for slot, info in zip(self.slots, opened.slots, strict=False):
+            slot.last = max(slot.last, info.command)
+            slot.busy = slot.busy or info.state == SlotState.RUNNING
+
+    def forget_boot(self) -> None:
+        """The card lost everything it held: another boot, or another owner in between."""
+        self.last_commit = self.last_kill = self.last_transfer = 0
+        self.slots = [Slot() for _ in self.slots]
+        self.images = [ImageInfo(slot=i) for i in range(len(self.images))]
+        self.staging.clear()
+        self.ddr.clear()
+        self.committing = False
+
+    def image_slot_for(self, digest: bytes) -> tuple[int, bool]:
+        """(slot, staged already) for an image: the slot that holds it, else an empty one, else the one longest
+        unused; never one another transfer fills. (-1, False) when all are being filled."""
+        for info in self.images:
+            if info.digest == digest and info.state == TransferState.VERIFIED and info.slot not in self.staging:
+                return info.slot, True
+        free = [i for i in self.images if i.slot not in self.staging]
+        if not free:
+            return -1, False
+        spare = [i for i in free if i.digest != self.image_digest] or free
+        spare.sort(key=lambda i: (i.state == TransferState.VERIFIED, i.last_used))
+        return spare[0].slot, False
+
+    def note_image(self, slot: int, digest: bytes, length: int, state: TransferState) -> None:
+        last = max((i.last_used for i in self.images), default=0)
+        self.images[slot] = ImageInfo(digest, length, state, slot, 0, last)
+
+    def describe(self, now_ns: int) -> dict[str, Any]:
+        """JSON form for listings."""
+        h = self.hello
+        return {
+            "serial": self.serial, "key_id": self.key, "mac": str(Mac.from_bytes(self.mac)),
+            "mac1": str(Mac.from_bytes(h.mac1)), "interface": self.link, "state": self.state, "why": self.why,
+            "vendor_id": f"{h.vendor_id:04x}", "product_id": f"{h.product_id:04x}",
+            "shell_version": f"{h.shell_version >> 24}.{h.shell_version >> 16 & 255}.{h.shell_version & 65535}",
+            "pr_compat_id": f"{h.pr_compat_id:08x}", "mtu": h.mtu, "suite": h.suite,
+            "session": self.channel is not None, "generation": self.generation,
+            "role_epoch": self.role_epoch, "card_state": self.card_state.name.lower(),
+            "image": self.image_digest.hex() if any(self.image_digest) else "",
+            "staged": [i.digest.hex() for i in self.images if i.state == TransferState.VERIFIED],
+            "ddr_bytes": h.ddr_bytes, "slots_running": sum(s.busy for s in self.slots),
+            "emulated": bool(h.capabilities & 8), "boot_nonce": h.boot_nonce.hex(),
+            "age_s": round(max(0, now_ns - self.last_heard_ns) / 1e9, 3), "counters": dict(self.counters),
+        }

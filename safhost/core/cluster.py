@@ -1,0 +1,404 @@
+"""The sans-IO host: ``handle(event, now_ns)`` in, actions out. No socket, clock, thread or random source inside.
+
+Time is an argument, randomness is ``entropy(n) -> bytes``. The runtime carries the actions out in order, feeds
+what happens back as events, and calls ``handle(TimePassed(), now)`` at ``next_wakeup_ns()``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from safhost.core import events as ev
+from safhost.core import units
+from safhost.core.actions import Action, CardChanged, KeepGeneration, RequestEnded, SendFrames
+from safhost.core.bulk import Transfer, Transfers
+from safhost.core.card import Card
+from safhost.core.config import CoreConfig
+from safhost.core.reads import Read
+from safhost.core.requests import KillRequest, ProgramRequest, ReadBack, RunRequest, WriteRequest
+from safhost.core.session import Sessions
+from safhost.core.timers import Timers
+from safhost.core.units import Unit
+from safhost.errors import CardError, SafError, SchedulingError
+from safhost.wire.codec import Codec, Frame
+from safhost.wire.generated import ETHERTYPE_CONTROL, DropReason, Opcode, Opened, SessionClose, TransferState
+
+
+class LinkInfo(NamedTuple):
+    """A link the core may send on; ``mac`` 6 bytes."""
+
+    name: str
+    mac: bytes
+    mtu: int
+
+
+class Request(Protocol):
+    request: int
+    cards: list[Card]
+    ended: bool
+
+    def start(self, now_ns: int) -> None: ...
+
+    def cancel(self, error: SafError, now_ns: int) -> None: ...
+
+
+class Cluster:
+    """All cards on all links of one cluster, and everything in flight to them."""
+
+    def __init__(self, config: CoreConfig, entropy: Callable[[int], bytes], codec: Codec | None = None) -> None:
+        self.config = config
+        self.entropy = entropy
+        self.codec = codec or Codec()
+        self.links: dict[str, LinkInfo] = {}
+        self.timers = Timers()
+        self.sessions = Sessions(self)
+        self.transfers = Transfers()
+        self.requests: dict[int, Request] = {}
+        self.unit_queue: deque[Unit] = deque()
+        self.read_queue: deque[Read] = deque()
+        self.read_outstanding = 0
+        self.drops: dict[DropReason, int] = {}
+        self.out: list[Action] = []
+        self._frames: dict[str, list[bytes]] = {}
+        self._pumping: dict[int, Transfer] = {}
+        self._dispatching = False
+        self._handlers: dict[type, Callable[[Any, int], None]] = {
+            ev.FrameReceived: self._frame_received, ev.BlocksReceived: self._blocks_received,
+            ev.BlocksTaken: self._blocks_taken, ev.TimePassed: self._time_passed,
+            ev.LinkWritable: self._link_writable, ev.LinkCameUp: self._link_up, ev.LinkWentDown: self._link_down,
+            ev.KeysChanged: self._keys_changed, ev.StartSolicit: self._solicit, ev.StartProgram: self._program,
+            ev.StartWrite: self._write, ev.StartRead: self._read, ev.StartRun: self._run, ev.StartUnit: self._unit,
+            ev.StartKill: self._kill, ev.StartClose: self._close, ev.RequestCancelled: self._cancelled,
+        }
+
+    # -- in and out ----------------------------------------------------------------------------------------
+
+    def handle(self, event: ev.Event, now_ns: int) -> list[Action]:
+        """The one way in. Returns the actions to carry out, in order."""
+        self._handlers[type(event)](event, now_ns)
+        due = self.timers.next_ns()
+        if due is not None and due <= now_ns:
+            self.timers.run(now_ns)
+        while self._pumping:
+            _, transfer = self._pumping.popitem()
+            transfer.pump(now_ns)
+        out = self.out
+        if self._frames:
+            frames: list[Action] = [SendFrames(link, batch) for link, batch in self._frames.items()]
+            self._frames = {}
+            out = frames + out
+        self.out = []
+        return out
+
+    def next_wakeup_ns(self) -> int | None:
+        """When to call ``handle(TimePassed(), …)`` next if nothing else happens."""
+        return self.timers.next_ns()
+
+    def emit(self, link: str, frame: bytes) -> None:
+        batch = self._frames.get(link)
+        if batch is None:
+            self._frames[link] = [frame]
+        else:
+            batch.append(frame)
+
+    def emit_frame(self, card: Card, frame: bytes, now_ns: int) -> None:
+        card.last_sent_ns = now_ns
+        self.emit(card.link, frame)
+
+    def pump(self, transfer: Transfer, now_ns: int) -> None:
+        """Have the transfer send on, once this event is dealt with."""
+        self._pumping[transfer.id] = transfer
+
+    def drop(self, reason: DropReason, n: int = 1) -> None:
+        self.drops[reason] = self.drops.get(reason, 0) + n
+
+    # -- frames --------------------------------------------------------------------------------------------
+
+    def _frame_received(self, event: ev.FrameReceived, now_ns: int) -> None:
+        frame = self.codec.parse(event.raw, "c2h")
+        if not isinstance(frame, Frame):
+            self.drop(frame)
+            return
+        if frame.opcode == Opcode.HELLO:
+            self.sessions.on_hello(event.link, frame, now_ns)
+            return
+        card = self.sessions.by_mac.get((event.link, frame.src))
+        if card is None:
+            self.drop(DropReason.WRONG_SOURCE)
+            return
+        if frame.opcode == Opcode.OPENED:
+            self.sessions.on_opened(card, frame, now_ns)
+            return
+        if card.channel is None:
+            self.drop(DropReason.WRONG_SESSION)
+            return
+        reason = card.channel.check(frame)
+        if reason is not None:
+            self.drop(reason)
+            return
+        self.sessions.heard(card, now_ns)
+        exchange = card.pending.get((frame.opcode, frame.object, frame.index))
+        if exchange is not None:
+            exchange.answered(frame, now_ns)
+        elif frame.opcode == Opcode.ALIVE:
+            self.sessions.on_alive(card, frame)
+
+    def _blocks_received(self, event: ev.BlocksReceived, now_ns: int) -> None:
+        group = event.group
+        card = self.sessions.by_mac.get((event.link, group.src))
+        if card is None or card.channel is None:
+            self.drop(DropReason.WRONG_SOURCE, len(group.index))
+        elif group.session != card.channel.session:
+            self.drop(DropReason.WRONG_SESSION, len(group.index))
+        else:
+            chunk = card.reads.get(group.object)
+            if chunk is None:
+                self.drop(DropReason.NO_CONTEXT, len(group.index))
+            else:
+                chunk.on_blocks(group)
+
+    def _blocks_taken(self, event: ev.BlocksTaken, now_ns: int) -> None:
+        transfer = self.transfers.active.get(event.transfer)
+        if transfer is not None:
+            transfer.on_taken(event.frames, event.full, now_ns)
+
+    def _time_passed(self, event: ev.TimePassed, now_ns: int) -> None:
+        self.timers.run(now_ns)
+
+    # -- links and keys ------------------------------------------------------------------------------------
+
+    def _link_up(self, event: ev.LinkCameUp, now_ns: int) -> None:
+        self.links[event.link] = LinkInfo(event.link, event.mac, event.mtu)
+        self.sessions.solicit(0)
+
+    def _link_down(self, event: ev.LinkWentDown, now_ns: int) -> None:
+        self.sessions.link_down(event.link, now_ns)
+
+    def _link_writable(self, event: ev.LinkWritable, now_ns: int) -> None:
+        for transfer in list(self.transfers.active.values()):
+            if transfer.link.name == event.link:
+                transfer.writable(now_ns)
+
+    def _keys_changed(self, event: ev.KeysChanged, now_ns: int) -> None:
+        self.config.keys.clear()
+        self.config.keys.update(event.keys)
+
+    def _solicit(self, event: ev.StartSolicit, now_ns: int) -> None:
+        self.sessions.solicit(event.spread_ms)
+
+    # -- cards ---------------------------------------------------------------------------------------------
+
+    def card_changed(self, card: Card) -> None:
+        self.out.append(CardChanged(card.key, card.state, card.why))
+
+    def keep_generation(self, generation: int) -> None:
+        self.out.append(KeepGeneration(generation))
+
+    def on_card_available(self, card: Card, opened: Opened, now_ns: int) -> None:
+        """A session is open: transfers the card still holds from before are nobody's any more, ours go on."""
+        for info in opened.transfers:
+            if info.transfer and info.transfer not in self.transfers.active \
+                    and info.state in (TransferState.CLEARING, TransferState.RECEIVING, TransferState.BAD):
+                self._abort_stray(card, info.transfer, info.kind, now_ns)
+        for transfer in list(self.transfers.active.values()):
+            transfer.new_session(card, now_ns)
+        self.dispatch_units(now_ns)
+
+    def _abort_stray(self, card: Card, transfer: int, kind: int, now_ns: int) -> None:
+        from safhost.wire.generated import ETHERTYPE_IMAGE, ETHERTYPE_INPUT, Abort, TransferKind
+
+        assert card.channel is not None
+        ethertype = ETHERTYPE_IMAGE if kind == TransferKind.IMAGE else ETHERTYPE_INPUT
+        self.emit_frame(card, card.channel.seal(Opcode.ABORT, Abort().pack(), ethertype, transfer), now_ns)
+
+    def on_card_back(self, card: Card, now_ns: int) -> None:
+        self.dispatch_units(now_ns)
+
+    def on_card_suspect(self, card: Card, now_ns: int) -> None:
+        """Units of a silent card go to others at once, if there are others."""
+        for attempt in list(card.units):
+            others = any(c is not card and c.usable and c.state != card.state and
+                         c.image_digest == attempt.unit.event.digest for c in self.sessions.by_mac.values())
+            if others and not attempt.abandoned:
+                attempt.abandon(now_ns)
+                attempt.unit.attempt = None
+                self.unit_queue.appendleft(attempt.unit)
+        self.dispatch_units(now_ns)
+
+    def on_card_lost(self, card: Card, why: str, now_ns: int) -> None:
+        """The card's session is over for good: everything in flight to it ends."""
+        for exchange in list(card.pending.values()):
+            if exchange.key in card.pending:
+                exchange.card_lost(why, now_ns)
+        card.pending.clear()
+        while card.run_waiting:
+            card.run_waiting.popleft().on_failure(None, CardError(why, "", card.key), now_ns)
+        for chunk in list(card.reads.values()):
+            chunk.read.cancel(CardError(why, "", card.key), now_ns)
+        for attempt in list(card.units):
+            attempt.card_gone(now_ns, why)
+        card.open_queue.clear()
+        card.ddr_waiting.clear()
+        card.ddr_transfers = 0
+
+    # -- DDR transfers: as many at once as the card has contexts ----------------------------------------------
+
+    def start_ddr_transfer(self, transfer: Transfer, now_ns: int) -> None:
+        """Start it, or have it wait until every member has a free context."""
+        cards = [m.card for m in transfer.members]
+        if any(c.ddr_waiting or c.ddr_transfers >= c.hello.ddr_contexts for c in cards):
+            for card in cards:
+                card.ddr_waiting.append(transfer)
+            return
+        for card in cards:
+            card.ddr_transfers += 1
+        transfer.start(now_ns)
+
+    def ddr_transfer_ended(self, transfer: Transfer, now_ns: int) -> None:
+        cards = [m.card for m in transfer.members]
+        waited = self.drop_ddr_transfer(transfer)
+        for card in cards:
+            if not waited:
+                card.ddr_transfers = max(0, card.ddr_transfers - 1)
+        for card in cards:
+            self._start_waiting(card, now_ns)
+
+    def drop_ddr_transfer(self, transfer: Transfer) -> bool:
+        """Take it out of the queues; True when it was still waiting there."""
+        waited = False
+        for member in transfer.members:
+            if transfer in member.card.ddr_waiting:
+                member.card.ddr_waiting.remove(transfer)
+                waited = True
+        return waited
+
+    def _start_waiting(self, card: Card, now_ns: int) -> None:
+        while card.ddr_waiting:
+            transfer = card.ddr_waiting[0]
+            cards = [m.card for m in transfer.members]
+            if any(c.ddr_waiting and c.ddr_waiting[0] is not transfer or c.ddr_transfers >= c.hello.ddr_contexts
+                   for c in cards):
+                return
+            for c in cards:
+                if c.ddr_waiting and c.ddr_waiting[0] is transfer:
+                    c.ddr_waiting.popleft()
+                c.ddr_transfers += 1
+            transfer.start(now_ns)
+
+    # -- reads: one window for all cards, which is the answer to incast ---------------------------------------
+
+    def pump_reads(self, now_ns: int) -> None:
+        """Ask for chunks, card by card in turn, while the window has room."""
+        limit = self.config.read_window_bytes
+        for _ in range(len(self.read_queue)):
+            if self.read_outstanding >= limit:
+                return
+            read = self.read_queue.popleft()
+            if read.waiting:
+                read.next_chunk(now_ns)
+                if read.waiting:
+                    self.read_queue.append(read)
+        if self.read_queue and self.read_outstanding < limit:
+            self.pump_reads(now_ns)
+
+    # -- requests ------------------------------------------------------------------------------------------
+
+    def dispatch_units(self, now_ns: int) -> None:
+        if self._dispatching:
+            return
+        self._dispatching = True
+        units.dispatch(self, self.unit_queue, now_ns)
+        self._dispatching = False
+
+    def end_request(self, request: Request, ended: RequestEnded) -> None:
+        self.requests.pop(request.request, None)
+        self.out.append(ended)
+
+    def _begin(self, request: Request, now_ns: int) -> None:
+        self.requests[request.request] = request
+        request.start(now_ns)
+
+    def _cards(self, request: int, keys: tuple[str, ...]) -> list[Card] | None:
+        cards = [self.sessions.by_key[k] for k in dict.fromkeys(keys) if k in self.sessions.by_key]
+        missing = [k for k in keys if k not in self.sessions.by_key]
+        if missing or not cards:
+            what = f"no card {missing[0]!r}" if missing else "no card to work with"
+            self.out.append(RequestEnded(request, {}, CardError(what, "see `safhost discover`", "")))
+            return None
+        return cards
+
+    def _program(self, event: ev.StartProgram, now_ns: int) -> None:
+        cards = self._cards(event.request, event.cards)
+        if cards is not None:
+            self._begin(ProgramRequest(self, event, cards, now_ns), now_ns)
+
+    def _write(self, event: ev.StartWrite, now_ns: int) -> None:
+        cards = self._cards(event.request, event.cards)
+        if cards is not None:
+            self._begin(WriteRequest(self, event, cards, now_ns), now_ns)
+
+    def _read(self, event: ev.StartRead, now_ns: int) -> None:
+        cards = self._cards(event.request, (event.card,))
+        if cards is not None and not cards[0].usable:
+            card = cards[0]
+            self.out.append(RequestEnded(event.request, {}, CardError(
+                f"is {card.state}: {card.why}", "see `safhost cards`", card.key)))
+        elif cards is not None:
+            self._begin(ReadBack(self, event, cards[0], now_ns), now_ns)
+
+    def _run(self, event: ev.StartRun, now_ns: int) -> None:
+        cards = self._cards(event.request, event.cards)
+        if cards is not None:
+            self._begin(RunRequest(self, event, cards, now_ns), now_ns)
+
+    def _unit(self, event: ev.StartUnit, now_ns: int) -> None:
+        unit = Unit(self, event, now_ns)
+        if not units.any_candidate(self, unit):
+            self.out.append(RequestEnded(event.request, {}, SchedulingError(
+                f"no card runs image {event.digest.hex()[:12]}", "program it first: safhost program IMAGE")))
+            return
+        self._begin(unit, now_ns)
+
+    def _kill(self, event: ev.StartKill, now_ns: int) -> None:
+        cards = self._cards(event.request, (event.card,))
+        if cards is not None and not cards[0].usable:
+            self.out.append(RequestEnded(event.request, {}, CardError(
+                f"is {cards[0].state}: {cards[0].why}", "see `safhost cards`", cards[0].key)))
+        elif cards is not None:
+            self._begin(KillRequest(self, event, cards[0], now_ns), now_ns)
+
+    def _close(self, event: ev.StartClose, now_ns: int) -> None:
+        cards = [self.sessions.by_key[k] for k in event.cards if k in self.sessions.by_key] if event.cards \
+            else list(self.sessions.by_mac.values())
+        for card in cards:
+            if card.channel is not None:
+                # Not answered for: the lease ends on its own if this is lost.
+                self.emit_frame(card, card.channel.seal(Opcode.SESSION_CLOSE, SessionClose().pack(), ETHERTYPE_CONTROL), now_ns)
+                self.sessions.end(card, now_ns, "released")
+        self.out.append(RequestEnded(event.request))
+
+    def _cancelled(self, event: ev.RequestCancelled, now_ns: int) -> None:
+        request = self.requests.get(event.request)
+        if request is not None:
+            request.cancel(SchedulingError("cancelled", ""), now_ns)
+
+    # -- checks --------------------------------------------------------------------------------------------
+
+    def validate(self) -> None:
+        """Assert the invariants; tests call it after every run."""
+        outstanding = 0
+        for card in self.sessions.by_mac.values():
+            for key, exchange in card.pending.items():
+                assert exchange.key == key, f"{card.key}: exchange filed under {key}"
+                assert exchange.due_ns is not None, f"{card.key}: {exchange.opcode.name} waits without a deadline"
+            assert 0 <= card.ddr_transfers <= card.hello.ddr_contexts, f"{card.key}: {card.ddr_transfers} DDR transfers"
+            assert card.ddr.used_bytes >= 0
+            outstanding += sum(len(c.out) for c in card.reads.values())
+            if card.channel is None:
+                assert not card.pending, f"{card.key}: requests in flight without a session"
+        assert outstanding == self.read_outstanding, "read window leaks"
+        for transfer in self.transfers.active.values():
+            assert not transfer.ended
+            assert transfer.due_ns is not None, f"transfer {transfer.id} waits without a deadline"

@@ -1,0 +1,259 @@
+"""Kernel commands, COMMIT and KILL: each at most once a card, whatever the network repeats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from safhost.core.exchange import Exchange
+from safhost.errors import CommandFailed, DeadlineExceeded, PrFailed, SafError
+from safhost.wire import auth
+from safhost.wire.codec import BROADCAST_BYTES, Frame, padded
+from safhost.wire.generated import (
+    CONTROL_PAYLOAD_MAX,
+    ETHERTYPE_CONTROL,
+    ETHERTYPE_IMAGE,
+    HEADER_BYTES,
+    TAG_BYTES,
+    Answer,
+    CardState,
+    Commit,
+    Committed,
+    Done,
+    Group,
+    GroupMember,
+    Kill,
+    Opcode,
+    PrStatus,
+    Run,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from safhost.core.card import Card
+    from safhost.core.cluster import Cluster
+
+MS = 1_000_000
+MEMBER_BYTES = 40
+OPTION_KILL = 1
+_STATUS_NAMES = {s.value: s.name.lower() for s in Status}
+
+
+def status_name(code: int) -> str:
+    return _STATUS_NAMES.get(code, f"status {code}")
+
+
+class CommandOwner(Protocol):
+    def on_command_ended(self, command: Any, error: SafError | None, now_ns: int) -> None: ...
+
+
+class RunCommand:
+    """One kernel run on one card. Waits for a free slot; ``kernel_ns`` is the card's own time."""
+
+    __slots__ = ("body", "card", "cluster", "deadline_ms", "ended", "exchange", "group_send", "kernel_ns", "owner", "slot")
+
+    def __init__(self, cluster: Cluster, card: Card, body: Run, owner: CommandOwner) -> None:
+        self.cluster = cluster
+        self.card = card
+        self.body = body
+        self.owner = owner
+        self.deadline_ms = body.deadline_ms
+        self.kernel_ns = 0
+        self.slot = -1
+        self.exchange: Exchange | None = None
+        self.ended = False
+
+    def start(self, now_ns: int, send: bool = True) -> bool:
+        """Take a slot and send; without a free slot wait for one (False)."""
+        card = self.card
+        for number, slot in enumerate(card.slots):
+            if not slot.busy:
+                break
+        else:
+            card.run_waiting.append(self)
+            return False
+        slot.busy = True
+        slot.last += 1
+        self.slot = number
+        payload = self.body._replace(role_epoch=card.role_epoch).pack()
+        # without a deadline of its own a command may run as long as the card lives and says so
+        deadline = now_ns + (self.deadline_ms * MS + 2_000 * MS if self.deadline_ms else 10**18)
+        self.exchange = Exchange(self.cluster, card, self, Opcode.RUN, ETHERTYPE_CONTROL, payload, number, slot.last,
+                                 deadline).start(now_ns, send)
+        card.counters["commands"] += 1
+        return True
+
+    def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
+        done = Done.unpack(frame.payload)
+        if done.status == Status.RUNNING:
+            exchange.keep_asking(now_ns, self.cluster.config.retry_max_ns)
+            return False
+        self.kernel_ns = done.kernel_ns
+        if done.status == Status.OK:
+            self._end(None, now_ns)
+            return True
+        error: SafError = CommandFailed(f"kernel {self.body.kernel} ended with {status_name(done.status)}",
+                                        _HINTS.get(done.status, ""), self.card.key, done.status)
+        if done.status == Status.BAD_EPOCH:
+            self.card.role_epoch = max(self.card.role_epoch, done.role_epoch)
+        self._end(error, now_ns)
+        return True
+
+    def on_failure(self, exchange: Exchange, error: SafError, now_ns: int) -> None:
+        self._end(error, now_ns)
+
+    def cancel(self) -> None:
+        """Stop waiting; the card may still run it, so the slot stays busy until its reply or another boot."""
+        self.ended = True
+        if self.exchange is None and self in self.card.run_waiting:
+            self.card.run_waiting.remove(self)
+
+    def _end(self, error: SafError | None, now_ns: int) -> None:
+        card = self.card
+        card.slots[self.slot].busy = False
+        if not self.ended:
+            self.ended = True
+            self.owner.on_command_ended(self, error, now_ns)
+        while card.run_waiting and card.usable:
+            if not card.run_waiting.popleft().start(now_ns):
+                break
+
+
+class KillCommand:
+    """Reset the role of one card."""
+
+    def __init__(self, cluster: Cluster, card: Card, owner: CommandOwner) -> None:
+        self.cluster = cluster
+        self.card = card
+        self.owner = owner
+
+    def start(self, now_ns: int) -> None:
+        self.card.last_kill += 1
+        Exchange(self.cluster, self.card, self, Opcode.KILL, ETHERTYPE_CONTROL, Kill(self.card.role_epoch).pack(), 0,
+                 self.card.last_kill, now_ns + self.cluster.config.request_deadline_ns).start(now_ns)
+
+    def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
+        status = Answer.unpack(frame.payload).status
+        self.owner.on_command_ended(self, None if status == Status.OK else CommandFailed(
+            f"KILL ended with {status_name(status)}", "", self.card.key, status), now_ns)
+        return True
+
+    def on_failure(self, exchange: Exchange, error: SafError, now_ns: int) -> None:
+        self.owner.on_command_ended(self, error, now_ns)
+
+
+class CommitCommand:
+    """Load a staged image on one card, exactly once by its commit id."""
+
+    def __init__(self, cluster: Cluster, card: Card, digest: bytes, drain_ms: int, feed_ms: int, kill: bool,
+                 owner: CommandOwner) -> None:
+        self.cluster = cluster
+        self.card = card
+        self.body = Commit(digest, 0, drain_ms, feed_ms, OPTION_KILL if kill else 0)
+        self.owner = owner
+        self.phase = 0
+        self.progress = 0.0
+        self.elapsed_us = 0
+        self.fed_bytes = 0
+        self._timeout_ns = (drain_ms + feed_ms) * MS + 10_000 * MS
+
+    def start(self, now_ns: int, send: bool = True) -> None:
+        card = self.card
+        card.last_commit += 1
+        card.committing = True
+        payload = self.body._replace(role_epoch=card.role_epoch).pack()
+        Exchange(self.cluster, card, self, Opcode.COMMIT, ETHERTYPE_IMAGE, payload, card.last_commit, 0,
+                 now_ns + self._timeout_ns).start(now_ns, send)
+
+    def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
+        c = Committed.unpack(frame.payload)
+        self.phase, self.fed_bytes, self.elapsed_us = c.phase, c.fed_bytes, c.elapsed_us
+        if c.status == Status.RUNNING:
+            exchange.keep_asking(now_ns, self.cluster.config.commit_poll_ns)
+            return False
+        card = self.card
+        card.committing = False
+        card.role_epoch = max(card.role_epoch, c.role_epoch)
+        card.image_digest = c.image_digest
+        card.card_state = CardState.READY if any(c.image_digest) else CardState.NO_ROLE
+        self.cluster.card_changed(card)
+        if c.status == Status.OK:
+            self._end(None, now_ns)
+            return True
+        pr = PrStatus(c.pr_status).name.lower() if c.pr_status in PrStatus._value2member_map_ else str(c.pr_status)
+        self._end(PrFailed(f"partial reconfiguration failed: {status_name(c.status)} (PR controller: {pr})",
+                           _HINTS.get(c.status, "stage the image again and retry"), card.key, c.status), now_ns)
+        return True
+
+    def on_failure(self, exchange: Exchange, error: SafError, now_ns: int) -> None:
+        self.card.committing = False
+        self._end(error, now_ns)
+
+    def _end(self, error: SafError | None, now_ns: int) -> None:
+        self.owner.on_command_ended(self, error, now_ns)
+
+
+_HINTS = {
+    Status.BAD_EPOCH: "the card was programmed in between; submit again",
+    Status.NO_ROLE: "program an image first: safhost program IMAGE",
+    Status.UNKNOWN_KERNEL: "the running image has no such kernel: safhost image inspect IMAGE",
+    Status.BAD_ARGUMENTS: "the arguments do not fit kernel.yaml of the running image",
+    Status.BAD_RANGE: "a buffer lies outside the role's DDR",
+    Status.DEADLINE: "raise the deadline, or look for a kernel that hangs: safhost kill CARD",
+    Status.ROLE_FAULT: "look at the card's log: safhost lab status",
+    Status.PR_INCOMPATIBLE: "the image is for another base shell; rebuild it",
+    Status.PR_CRC_ERROR: "the image is damaged: safhost image verify IMAGE",
+    Status.DRAIN_TIMEOUT: "a kernel still runs: safhost kill CARD, or program --force",
+    Status.UNKNOWN_IMAGE: "stage it again",
+    Status.NOT_VERIFIED: "stage it again",
+}
+
+
+def group_frames(cluster: Cluster, link: str, opcode: Opcode, ethertype: int, body: bytes,
+                 members: list[tuple[Card, int, int]]) -> None:
+    """Broadcast one command to many: (card, object, number) each with its own sequence and tag."""
+    room = (CONTROL_PAYLOAD_MAX - 8 - padded(len(body))) // MEMBER_BYTES
+    for at in range(0, len(members), room):
+        part = members[at:at + room]
+        content = body + bytes(padded(len(body)) - len(body))
+        payload = Group(opcode, len(part), len(body), 0, content).pack() + bytes(MEMBER_BYTES * len(part))
+        frame = cluster.codec.encode(Opcode.GROUP, payload, dst=BROADCAST_BYTES, src=cluster.links[link].mac,
+                                     ethertype=ethertype, index=at, suite=cluster.config.suite)
+        end = HEADER_BYTES + 8 + len(content)
+        head, out = frame[:end], [frame[:end]]
+        for card, object_, number in part:
+            channel = card.channel
+            if channel is None:
+                continue
+            channel.sequence += 1
+            entry = GroupMember(channel.session, object_, number, card.role_epoch, channel.sequence, bytes(TAG_BYTES))
+            raw = entry.pack()[:-TAG_BYTES]
+            tag = auth.frame_tag(channel.send_key, head + raw) if channel.suite else bytes(TAG_BYTES)
+            out.append(raw + tag)
+        out.append(bytes(MEMBER_BYTES * (len(part) - (len(out) - 1))))  # members whose session went away
+        cluster.emit(link, b"".join(out))
+
+
+def run_group(cluster: Cluster, commands: list[RunCommand], now_ns: int) -> None:
+    """Start the same command on many cards by one broadcast frame a link; retries are unicast."""
+    by_link: dict[str, list[RunCommand]] = {}
+    for command in commands:
+        if command.start(now_ns, send=False):
+            by_link.setdefault(command.card.link, []).append(command)
+    for link, part in by_link.items():
+        group_frames(cluster, link, Opcode.RUN, ETHERTYPE_CONTROL, part[0].body.pack(),
+                     [(c.card, c.slot, c.card.slots[c.slot].last) for c in part])
+
+
+def commit_group(cluster: Cluster, commands: list[CommitCommand], now_ns: int) -> None:
+    """As :func:`run_group`, for COMMIT."""
+    by_link: dict[str, list[CommitCommand]] = {}
+    for command in commands:
+        command.start(now_ns, send=False)
+        by_link.setdefault(command.card.link, []).append(command)
+    for link, part in by_link.items():
+        group_frames(cluster, link, Opcode.COMMIT, ETHERTYPE_IMAGE, part[0].body.pack(),
+                     [(c.card, c.card.last_commit, 0) for c in part])
+
+
+__all__ = ["CommitCommand", "DeadlineExceeded", "KillCommand", "RunCommand", "commit_group", "group_frames", "run_group",
+           "status_name"]

@@ -1,0 +1,178 @@
+"""What the core is told. Past tense for things that happened, ``Start…`` for what a user asks.
+
+Every request carries a ``request`` number of the runtime's choosing, which comes back in RequestProgressed and
+RequestEnded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safhost.wire.codec import DataGroup
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCameUp:
+    link: str
+    mac: bytes
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkWentDown:
+    link: str
+
+
+@dataclass(slots=True)
+class FrameReceived:
+    """One control frame; not frozen because one is made for every answer."""
+
+    link: str
+    raw: bytes
+
+
+@dataclass(slots=True)
+class BlocksReceived:
+    link: str
+    group: DataGroup
+
+
+@dataclass(slots=True)
+class BlocksTaken:
+    """How many frames of the last SendBlocks of ``transfer`` the link took; ``full``: it takes no more now."""
+
+    transfer: int
+    frames: int
+    full: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LinkWritable:
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Nothing happened but time."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeysChanged:
+    keys: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class StartSolicit:
+    """Ask all cards on all links to announce themselves within ``spread_ms``."""
+
+    spread_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StartProgram:
+    """Stage an image on ``cards`` (keys), then commit it when ``commit``.
+
+    ``payload`` (n,) uint8, ``leaves`` its concatenated leaf digests, ``digest`` their root.
+    """
+
+    request: int
+    cards: tuple[str, ...]
+    payload: Bytes
+    leaves: bytes
+    digest: bytes
+    pr_compat_id: int
+    commit: bool = True
+    broadcast: bool = True
+    force: bool = False
+    deadline_ns: int = 120_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StartWrite:
+    """Write ``payload`` to ``address`` of every card; pieces are hashed by the runtime: (offset, length,
+    leaves, root) each."""
+
+    request: int
+    cards: tuple[str, ...]
+    address: int
+    payload: Bytes
+    pieces: tuple[tuple[int, int, bytes, bytes], ...]
+    deadline_ns: int = 120_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StartRead:
+    """Read into ``out`` (n,) uint8 from ``address`` of ``space``."""
+
+    request: int
+    card: str
+    space: int
+    address: int
+    out: Bytes
+    transfer: int = 0
+    deadline_ns: int = 60_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StartRun:
+    """Run one kernel with a ready argument block, on each of ``cards``, once."""
+
+    request: int
+    cards: tuple[str, ...]
+    kernel: int
+    arguments: bytes = b""
+    global_size: tuple[int, int, int] = (1, 1, 1)
+    local_size: tuple[int, int, int] = (0, 0, 0)
+    work_dim: int = 1
+    deadline_ms: int = 0
+    group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StartUnit:
+    """One work unit: inputs to DDR, kernel, outputs back. ``memory`` (n,) uint8 has the layout of the DDR range
+    that the core allocates; ``inputs`` are (offset, length, leaves, root), ``outputs`` (offset, length),
+    ``relocations`` offsets of 64-bit pointers in ``arguments`` that are relative to the range."""
+
+    request: int
+    digest: bytes
+    kernel: int
+    memory: Bytes
+    inputs: tuple[tuple[int, int, bytes, bytes], ...]
+    outputs: tuple[tuple[int, int], ...]
+    arguments: bytes
+    relocations: tuple[int, ...]
+    global_size: tuple[int, int, int] = (1, 1, 1)
+    local_size: tuple[int, int, int] = (0, 0, 0)
+    work_dim: int = 1
+    deadline_ms: int = 0
+    cards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartKill:
+    request: int
+    card: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartClose:
+    """Give the lease of ``cards`` back (all when empty)."""
+
+    request: int
+    cards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCancelled:
+    request: int
+
+
+Event = (LinkCameUp | LinkWentDown | FrameReceived | BlocksReceived | BlocksTaken | LinkWritable | TimePassed
+         | KeysChanged | StartSolicit | StartProgram | StartWrite | StartRead | StartRun | StartUnit | StartKill
+         | StartClose | RequestCancelled)

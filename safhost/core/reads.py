@@ -1,0 +1,190 @@
+"""Pulled reads: the host keeps the bitmap, asks again for what is missing, believes only a verified root."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safhost.core.exchange import Exchange
+from safhost.errors import CardError, RemoteProtocolError, SafError
+from safhost.plan.blocks import block_bytes_for, block_count
+from safhost.wire.codec import DataGroup, Frame
+from safhost.wire.digest import tree_root
+from safhost.wire.generated import ETHERTYPE_INPUT, DropReason, Opcode, ReadDone, ReadSpace, Status
+from safhost.wire.generated import Read as ReadRequest
+
+if TYPE_CHECKING:
+    from safhost.core.card import Card
+    from safhost.core.cluster import Cluster
+
+MAX_MISMATCHES = 4  # of one chunk; more is not noise on the path
+
+
+class ReadOwner(Protocol):
+    def on_read_ended(self, read: Read, error: SafError | None, now_ns: int) -> None: ...
+
+    def on_read_progress(self, read: Read, now_ns: int) -> None: ...
+
+
+class Read:
+    """Bytes ``address .. address+len(out)`` of one card into ``out``, as chunks of at most 1 MiB each."""
+
+    def __init__(self, cluster: Cluster, card: Card, space: ReadSpace, address: int, out: NDArray[np.uint8],
+                 owner: ReadOwner, deadline_ns: int, transfer: int = 0) -> None:
+        self.cluster = cluster
+        self.card = card
+        self.space = space
+        self.out = out
+        self.owner = owner
+        self.deadline_ns = deadline_ns
+        self.transfer = transfer
+        self.done_bytes = 0
+        self.ended = False
+        self._live: set[Chunk] = set()
+        step = cluster.config.read_chunk_bytes
+        self._todo = [(address + at, out[at:at + step]) for at in range(0, len(out), step)]
+        self._todo.reverse()
+
+    def start(self, now_ns: int) -> None:
+        if not self._todo:
+            self._end(None, now_ns)
+            return
+        self.cluster.read_queue.append(self)
+        self.cluster.pump_reads(now_ns)
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._todo) and not self.ended
+
+    def next_chunk(self, now_ns: int) -> None:
+        """Ask for one more chunk; the cluster calls this within its read window."""
+        address, out = self._todo.pop()
+        chunk = Chunk(self, address, out)
+        self._live.add(chunk)
+        chunk.ask(now_ns)
+
+    def chunk_ended(self, chunk: Chunk, error: SafError | None, now_ns: int) -> None:
+        self._live.discard(chunk)
+        if self.ended:
+            return
+        if error is not None:
+            self._end(error, now_ns)
+            return
+        self.done_bytes += len(chunk.out)
+        self.card.counters["read_bytes"] += len(chunk.out)
+        if self._todo or self._live:
+            self.owner.on_read_progress(self, now_ns)
+        else:
+            self._end(None, now_ns)
+
+    def _end(self, error: SafError | None, now_ns: int) -> None:
+        self.ended = True
+        self._todo.clear()
+        for chunk in list(self._live):
+            chunk.drop()
+        self._live.clear()
+        self.owner.on_read_ended(self, error, now_ns)
+
+    def cancel(self, error: SafError, now_ns: int) -> None:
+        if not self.ended:
+            self._end(error, now_ns)
+
+
+class Chunk:
+    """One READ id: blocks arrive in any order, more than once, or not."""
+
+    def __init__(self, read: Read, address: int, out: NDArray[np.uint8]) -> None:
+        self.read = read
+        self.card = read.card
+        self.address = address
+        self.out = out
+        self.block_bytes = block_bytes_for(min(read.cluster.links[self.card.link].mtu, self.card.hello.mtu))
+        self.blocks = block_count(len(out), self.block_bytes)
+        self.have = np.zeros(self.blocks, np.bool_)
+        self.have_count = 0
+        self.mismatches = 0
+        self.id = self.card.next_read
+        self.card.next_read += 1
+        self.card.reads[self.id] = self
+        read.cluster.read_outstanding += len(out)
+        self._exchange: Exchange | None = None
+
+    def ask(self, now_ns: int, first: int = 0, count: int = 0) -> None:
+        r = self.read
+        request = ReadRequest(r.space, 0, self.block_bytes, 0, self.address, len(self.out), first, count, r.transfer)
+        self._exchange = Exchange(r.cluster, self.card, self, Opcode.READ, ETHERTYPE_INPUT, request.pack(), self.id, 0,
+                                  r.deadline_ns, first_ns=r.cluster.config.poll_retry_ns).start(now_ns)
+
+    def on_blocks(self, group: DataGroup) -> None:
+        """Copy a batch of blocks to where they belong; the last one may be short."""
+        index, length = group.index, group.length
+        last_bytes = len(self.out) - (self.blocks - 1) * self.block_bytes
+        ok = index < self.blocks
+        ok &= length == np.where(index == self.blocks - 1, last_bytes, self.block_bytes)
+        if not ok.all():
+            self.read.cluster.drop(DropReason.BAD_BLOCK_LENGTH, int(len(ok) - ok.sum()))
+        rows = np.flatnonzero(ok)
+        if not len(rows):
+            return
+        full = rows[index[rows] != self.blocks - 1] if last_bytes != self.block_bytes else rows
+        if len(full):
+            whole = len(self.out) // self.block_bytes
+            view = self.out[:whole * self.block_bytes].reshape(whole, self.block_bytes)
+            first, n = int(index[full[0]]), len(full)
+            if index[full[-1]] - first == n - 1 and (n == 1 or (np.diff(index[full]) == 1).all()):
+                lo, hi = int(full[0]), int(full[-1]) + 1
+                source = group.frames[lo:hi] if hi - lo == n else group.frames[full]
+                view[first:first + n] = source[:, 40:40 + self.block_bytes]
+            else:
+                view[index[full]] = group.frames[full, 40:40 + self.block_bytes]
+        if len(full) != len(rows):
+            row = rows[index[rows] == self.blocks - 1][-1]
+            self.out[(self.blocks - 1) * self.block_bytes:] = group.frames[row, 40:40 + last_bytes]
+        self.have[index[rows]] = True
+        self.have_count = int(self.have.sum())
+
+    def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
+        done = ReadDone.unpack(frame.payload)
+        if done.status != Status.OK:
+            name = Status(done.status).name.lower() if done.status in Status._value2member_map_ else str(done.status)
+            self._end(CardError(f"refused a read at {self.address:#x}: {name}", "check address and length",
+                                self.card.key), now_ns)
+            return True
+        if self.have_count < self.blocks:
+            gaps = np.flatnonzero(~self.have)
+            first, last = int(gaps[0]), int(gaps[-1])
+            exchange.cancel()
+            self.card.counters["retries"] += 1
+            self.ask(now_ns, first, last - first + 1)
+            return False
+        if done.length == len(self.out) and tree_root(self.out) == done.digest:
+            self._end(None, now_ns)
+            return True
+        self.mismatches += 1
+        if self.mismatches >= MAX_MISMATCHES:
+            self._end(RemoteProtocolError(
+                f"card {self.card.key}: read at {self.address:#x} does not verify after {self.mismatches} tries",
+                "is a kernel writing there? else the path corrupts frames"), now_ns)
+            return True
+        self.have[:] = False
+        self.have_count = 0
+        exchange.cancel()
+        self.ask(now_ns)
+        return False
+
+    def on_failure(self, exchange: Exchange, error: SafError, now_ns: int) -> None:
+        self._end(error, now_ns)
+
+    def drop(self) -> None:
+        """Forget the chunk; late blocks count as no_context."""
+        if self._exchange is not None:
+            self._exchange.cancel()
+        if self.card.reads.pop(self.id, None) is not None:
+            self.read.cluster.read_outstanding -= len(self.out)
+
+    def _end(self, error: SafError | None, now_ns: int) -> None:
+        self.drop()
+        self.read.chunk_ended(self, error, now_ns)
+        self.read.cluster.pump_reads(now_ns)

@@ -1,0 +1,254 @@
+"""Discovery and sessions: from a HELLO nobody believes to an OPENED that is proven, and liveness after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from safhost.core import card as st
+from safhost.core.card import Card
+from safhost.wire import auth
+from safhost.wire.channel import Channel
+from safhost.wire.codec import BROADCAST_BYTES, Frame
+from safhost.wire.generated import (
+    ETHERTYPE_CONTROL,
+    ETHERTYPE_DISCOVERY,
+    SUITE_BLAKE2S,
+    Alive,
+    DropReason,
+    Hello,
+    Keepalive,
+    Opcode,
+    Opened,
+    SessionOpen,
+    Solicit,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from safhost.core.cluster import Cluster
+
+MS = 1_000_000
+OPEN_RETRY_NS = 200 * MS
+OPTION_TAKEOVER = 1
+
+
+class Sessions:
+    """Owns every Card record: who is there, whose session it is, who went silent."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.by_mac: dict[tuple[str, bytes], Card] = {}
+        self.by_key: dict[str, Card] = {}
+        self.generation = cluster.config.generation
+
+    # -- discovery -----------------------------------------------------------------------------------------
+
+    def solicit(self, spread_ms: int) -> None:
+        c = self.cluster
+        payload = Solicit(spread_ms, 0, int.from_bytes(c.entropy(4), "big")).pack()
+        for link in c.links.values():
+            c.emit(link.name, c.codec.encode(Opcode.SOLICIT, payload, dst=BROADCAST_BYTES, src=link.mac,
+                                             ethertype=ETHERTYPE_DISCOVERY))
+
+    def on_hello(self, link: str, frame: Frame, now_ns: int) -> None:
+        hello = Hello.unpack(frame.payload)
+        if hello.mac0 != frame.src or not _plausible(hello):
+            self.cluster.drop(DropReason.BAD_PARAMETER)
+            return
+        card = self.by_mac.get((link, frame.src))
+        if card is None:
+            card = Card(self, link, frame.src, hello)
+            other = self.by_key.get(card.key)
+            if other is not None:
+                if other.channel is not None and other.state == st.AVAILABLE:
+                    # Two places claim one serial; the one in session keeps it, HELLOs prove nothing.
+                    card.key = f"{card.key}@{link}/{frame.src.hex()}"
+                else:
+                    self._forget(other, now_ns)
+            card.first_seen_ns = now_ns
+            self.by_mac[link, frame.src] = card
+            self.by_key[card.key] = card
+            self._set(card, st.LISTED, "not asked for")
+        if card.channel is None or hello.boot_nonce != card.boot_nonce:
+            card.hello = hello
+            if card.channel is None:
+                card.last_heard_ns = now_ns
+                card.session_count = hello.session_count
+            self._consider(card, now_ns)
+        elif card.state == st.SUSPECT or (not hello.session_open and card.state == st.AVAILABLE):
+            # It lost our session but not its boot: a new session re-adopts it.
+            card.session_count = hello.session_count
+            self._consider(card, now_ns)
+
+    def _forget(self, card: Card, now_ns: int) -> None:
+        self._void(card, "another place claims its serial", now_ns)
+        self.by_mac.pop((card.link, card.mac), None)
+        self.by_key.pop(card.key, None)
+
+    def refusal(self, card: Card) -> str:
+        """Why the cluster does not use this card; empty when it may."""
+        config = self.cluster.config
+        if card.hello.suite != config.suite:
+            return f"speaks suite {card.hello.suite}, the cluster demands suite {config.suite}"
+        if config.suite == SUITE_BLAKE2S and card.serial not in config.keys:
+            return "its key is not in the key file"
+        return ""
+
+    def _consider(self, card: Card, now_ns: int) -> None:
+        why = self.refusal(card)
+        if why:
+            self._set(card, st.LISTED, why)
+        elif self.cluster.config.auto_open and now_ns >= card.retry_open_ns:
+            self.open(card, now_ns)
+
+    # -- opening -------------------------------------------------------------------------------------------
+
+    def open(self, card: Card, now_ns: int) -> None:
+        """Send SESSION_OPEN for the boot the card's HELLO names; its own session lives on until OPENED."""
+        c = self.cluster
+        if card.generation and card.boot_nonce == card.hello.boot_nonce and card.channel is not None:
+            self.bump(card.generation + 1)  # re-adoption within one boot needs a newer generation
+        card.generation = max(card.generation, self.generation)
+        card.host_nonce = c.entropy(16)
+        card.open_attempt += 1
+        card.retry_open_ns = now_ns + OPEN_RETRY_NS
+        link = c.links[card.link]
+        keys = None
+        if c.config.suite == SUITE_BLAKE2S:
+            keys = auth.derive_keys(c.config.keys[card.serial], card.hello.boot_nonce, card.host_nonce,
+                                    c.config.owner, card.generation, link.mac, card.mac)
+        card.opening = Channel.for_host(c.codec, link.mac, card.mac, keys)
+        payload = SessionOpen(c.config.owner, card.generation, card.host_nonce, card.hello.boot_nonce,
+                              card.session_count, c.config.lease_ns // MS,
+                              OPTION_TAKEOVER if c.config.takeover else 0, link.mtu, 0).pack()
+        frame = card.opening.seal(Opcode.SESSION_OPEN, payload, ETHERTYPE_CONTROL, 0, card.open_attempt)
+        c.emit_frame(card, frame, now_ns)
+        if card.channel is None:
+            self._set(card, st.OPENING, "session is being opened")
+        c.timers.set(card, now_ns + OPEN_RETRY_NS)
+
+    def on_opened(self, card: Card, frame: Frame, now_ns: int) -> None:
+        c = self.cluster
+        channel = card.opening
+        if channel is None or frame.index != card.open_attempt:
+            c.drop(DropReason.REPLAYED)
+            return
+        reason = channel.check(frame)
+        if reason is not None:
+            c.drop(reason)
+            return
+        opened = Opened.unpack(frame.payload)
+        if opened.host_nonce != card.host_nonce:
+            c.drop(DropReason.REPLAYED)
+            return
+        card.last_heard_ns = now_ns
+        card.session_count = opened.session_count
+        if opened.status != Status.OK:
+            self._refused(card, opened, now_ns)
+            return
+        card.opening = None
+        kept = bool(opened.flags & 1) and opened.boot_nonce == card.boot_nonce
+        if card.boot_nonce and not kept:
+            self._void(card, "it rebooted" if opened.boot_nonce != card.boot_nonce else "another owner had it", now_ns)
+        channel.session = opened.session
+        card.channel = channel
+        card.adopt(opened)
+        c.transfers.next_id = max(c.transfers.next_id, card.last_transfer + 1)
+        self._set(card, st.AVAILABLE, "")
+        c.timers.set(card, now_ns + c.config.keepalive_ns)
+        c.on_card_available(card, opened, now_ns)
+
+    def _refused(self, card: Card, opened: Opened, now_ns: int) -> None:
+        c = self.cluster
+        status = opened.status
+        card.opening = None
+        if status == Status.STALE_GENERATION and opened.owner == c.config.owner:
+            self.bump(opened.generation + 1)
+            self.open(card, now_ns)
+        elif status == Status.BAD_CHALLENGE:
+            self.open(card, now_ns)
+        elif status == Status.BUSY:
+            card.lease_left_ms = opened.lease_left_ms
+            card.retry_open_ns = now_ns + min(1000, opened.lease_left_ms + 1) * MS
+            if card.channel is not None:
+                self._void(card, "another owner took it", now_ns)
+            self._set(card, st.BUSY, f"owner {opened.owner:016x} holds it, lease left {opened.lease_left_ms} ms")
+            c.timers.set(card, card.retry_open_ns)
+        else:
+            name = Status(status).name.lower() if status in Status._value2member_map_ else str(status)
+            card.retry_open_ns = now_ns + 1000 * MS
+            self._set(card, st.REFUSED, f"answered {name} to SESSION_OPEN")
+
+    def bump(self, generation: int) -> None:
+        if generation > self.generation:
+            self.generation = generation
+            self.cluster.keep_generation(generation)
+
+    # -- liveness ------------------------------------------------------------------------------------------
+
+    def on_alive(self, card: Card, frame: Frame) -> None:
+        alive = Alive.unpack(frame.payload)
+        card.role_epoch = max(card.role_epoch, alive.role_epoch)
+
+    def heard(self, card: Card, now_ns: int) -> None:
+        card.last_heard_ns = now_ns
+        if card.state == st.SUSPECT:
+            self._set(card, st.AVAILABLE, "")
+            self.cluster.on_card_back(card, now_ns)
+
+    def on_card_timer(self, card: Card, now_ns: int) -> None:
+        c = self.cluster
+        if card.channel is None:
+            if card.state in (st.OPENING, st.BUSY) and not self.refusal(card):
+                silent = now_ns - card.last_heard_ns
+                if silent > c.config.lease_ns:
+                    self._set(card, st.LOST, "no answer to SESSION_OPEN")
+                elif now_ns >= card.retry_open_ns:
+                    self.open(card, now_ns)
+                else:
+                    c.timers.set(card, card.retry_open_ns)
+            return
+        silent = now_ns - card.last_heard_ns
+        if silent >= c.config.lease_ns:
+            self._void(card, f"silent for {silent / 1e9:.1f} s", now_ns)
+            self._set(card, st.LOST, f"silent for {silent / 1e9:.1f} s")
+            return
+        if silent >= c.config.suspect_ns and card.state == st.AVAILABLE:
+            self._set(card, st.SUSPECT, "silent")
+            c.on_card_suspect(card, now_ns)
+        if now_ns - card.last_sent_ns >= c.config.keepalive_ns or silent >= c.config.keepalive_ns:
+            frame = card.channel.seal(Opcode.KEEPALIVE, Keepalive(c.config.lease_ns // MS, 0).pack(), ETHERTYPE_CONTROL)
+            c.emit_frame(card, frame, now_ns)
+        c.timers.set(card, now_ns + c.config.keepalive_ns)
+
+    def link_down(self, link: str, now_ns: int) -> None:
+        for card in self.by_mac.values():
+            if card.link == link and card.state == st.AVAILABLE:
+                self._set(card, st.SUSPECT, "interface is down")
+                self.cluster.on_card_suspect(card, now_ns)
+
+    def end(self, card: Card, now_ns: int, why: str) -> None:
+        """Our side lets go of the card."""
+        self._void(card, why, now_ns)
+        card.opening = None
+        card.retry_open_ns = 1 << 62
+        self._set(card, st.LISTED, why)
+
+    def _void(self, card: Card, why: str, now_ns: int) -> None:
+        """Everything in flight to the card is over."""
+        card.channel = None
+        self.cluster.on_card_lost(card, why, now_ns)
+        card.forget_boot()
+
+    def _set(self, card: Card, state: str, why: str) -> None:
+        if (card.state, card.why) != (state, why):
+            card.state, card.why = state, why
+            self.cluster.card_changed(card)
+
+
+def _plausible(hello: Hello) -> bool:
+    """A HELLO is a hint, but it must not make us allocate or divide nonsense."""
+    return (68 <= hello.mtu <= 65535 and 0 < hello.image_slots <= 4 and 0 < hello.command_slots <= 8
+            and 0 < hello.ddr_contexts <= 3 and 0 < hello.image_max_blocks <= 1 << 20
+            and 0 < hello.ddr_max_blocks <= 1 << 20 and hello.window_blocks > 0 and hello.receive_rate > 0
+            and hello.card_state <= 2)
