@@ -385,7 +385,7 @@ class Transfer:
         encoder = self._encoder(member.card)
         for i in blocks:
             block = self.payload[i * self.block_bytes:(i + 1) * self.block_bytes]
-            self.cluster.emit_frame(member.card, encoder.encode_guarded(i, block, channel.send_key), now_ns)
+            self.cluster.emit_frame(member.card, encoder.encode_guarded(i, block.data, channel.send_key), now_ns)
         member.sent += len(blocks)
         self.frames_sent += len(blocks)
         self.blocks_resent += len(blocks)

@@ -23,7 +23,18 @@ from safhost.core.timers import Timers
 from safhost.core.units import Unit
 from safhost.errors import CardError, SafError, SchedulingError
 from safhost.wire.codec import Codec, Frame
-from safhost.wire.generated import ETHERTYPE_CONTROL, DropReason, Opcode, Opened, SessionClose, TransferState
+from safhost.wire.generated import (
+    ETHERTYPE_CONTROL,
+    ETHERTYPE_IMAGE,
+    ETHERTYPE_INPUT,
+    Abort,
+    DropReason,
+    Opcode,
+    Opened,
+    SessionClose,
+    TransferKind,
+    TransferState,
+)
 
 
 class LinkInfo(NamedTuple):
@@ -88,7 +99,8 @@ class Cluster:
         if self._frames:
             frames: list[Action] = [SendFrames(link, batch) for link, batch in self._frames.items()]
             self._frames = {}
-            out = frames + out
+            # a generation is kept before the first frame that carries it
+            out = [a for a in out if type(a) is KeepGeneration] + frames + [a for a in out if type(a) is not KeepGeneration]
         self.out = []
         return out
 
@@ -207,8 +219,6 @@ class Cluster:
         self.dispatch_units(now_ns)
 
     def _abort_stray(self, card: Card, transfer: int, kind: int, now_ns: int) -> None:
-        from safhost.wire.generated import ETHERTYPE_IMAGE, ETHERTYPE_INPUT, Abort, TransferKind
-
         assert card.channel is not None
         ethertype = ETHERTYPE_IMAGE if kind == TransferKind.IMAGE else ETHERTYPE_INPUT
         self.emit_frame(card, card.channel.seal(Opcode.ABORT, Abort().pack(), ethertype, transfer), now_ns)

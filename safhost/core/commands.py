@@ -192,7 +192,7 @@ class CommitCommand:
         self.owner.on_command_ended(self, error, now_ns)
 
 
-_HINTS = {
+_HINTS: dict[int, str] = {
     Status.BAD_EPOCH: "the card was programmed in between; submit again",
     Status.NO_ROLE: "program an image first: safhost program IMAGE",
     Status.UNKNOWN_KERNEL: "the running image has no such kernel: safhost image inspect IMAGE",

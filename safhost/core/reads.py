@@ -159,7 +159,7 @@ class Chunk:
             self.card.counters["retries"] += 1
             self.ask(now_ns, first, last - first + 1)
             return False
-        if done.length == len(self.out) and tree_root(self.out) == done.digest:
+        if done.length == len(self.out) and tree_root(self.out.data) == done.digest:
             self._end(None, now_ns)
             return True
         self.mismatches += 1

@@ -77,6 +77,10 @@ class CardsRequest(ABC):
         self.cluster.end_request(self, RequestEnded(self.request, self.summary(now_ns), error))
 
     @abstractmethod
+    def start(self, now_ns: int) -> None:
+        """Begin; cards that cannot take part fail at once."""
+
+    @abstractmethod
     def cancel(self, error: SafError, now_ns: int) -> None:
         """End what is in flight; every card not done yet fails with ``error``."""
 
