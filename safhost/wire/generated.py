@@ -1215,14 +1215,62 @@ FIELD_ENUMS: Final[dict[tuple[str, str], type[IntEnum]]] = {
     ("done", "state"): SlotState,
 }
 
-PAPER_LAYOUTS: Final[dict[int, Any]] = {  # EtherType → payload class, profile `paper`
-    0x80ef: PaperHello,
-    0x80aa: PaperRaw,
-    0x80ab: PaperConfirm,
-    0x80dd: PaperInput,
-    0x80db: PaperConfirm,
-    0x80cc: PaperCommand,
-    0x80cb: PaperRaw,
+STRUCT_BYTES: Final = {  # without the tail
+    "solicit": 8,
+    "hello": 152,
+    "session_open": 64,
+    "slot_info": 8,
+    "image_info": 48,
+    "transfer_info": 16,
+    "opened": 440,
+    "session_close": 8,
+    "answer": 8,
+    "keepalive": 8,
+    "alive": 32,
+    "xfer_open": 64,
+    "ready": 16,
+    "poll": 8,
+    "nack": 32,
+    "close": 8,
+    "verdict": 48,
+    "invalidate": 8,
+    "invalidated": 8,
+    "abort": 8,
+    "commit": 48,
+    "committed": 56,
+    "read": 32,
+    "read_done": 48,
+    "run": 56,
+    "done": 56,
+    "kill": 8,
+    "group": 8,
+    "group_member": 40,
+    "data": 0,
+    "paper_hello": 16,
+    "paper_raw": 0,
+    "paper_confirm": 4,
+    "paper_input": 8,
+    "paper_command": 8,
+}
+
+
+class PaperLayout(NamedTuple):
+    """What an EtherType carries in the profile `paper`."""
+
+    name: str
+    payload: Any  # payload class
+    size: int  # fixed payload bytes
+    tail: bool  # more may follow
+
+
+PAPER_LAYOUTS: Final[dict[int, PaperLayout]] = {
+    0x80ef: PaperLayout("discovery", PaperHello, 16, False),
+    0x80aa: PaperLayout("image", PaperRaw, 0, True),
+    0x80ab: PaperLayout("confirm", PaperConfirm, 4, False),
+    0x80dd: PaperLayout("input", PaperInput, 8, True),
+    0x80db: PaperLayout("input_ack", PaperConfirm, 4, False),
+    0x80cc: PaperLayout("command", PaperCommand, 8, False),
+    0x80cb: PaperLayout("result", PaperRaw, 0, True),
 }
 
 # numpy views of the same layouts: packed, network byte order

@@ -40,6 +40,19 @@ class OpcodeInfo(NamedTuple):
 
 OPCODES: Final[dict[int, OpcodeInfo]] = {'''
 
+_PAPER_LAYOUT = '''
+
+class PaperLayout(NamedTuple):
+    """What an EtherType carries in the profile `paper`."""
+
+    name: str
+    payload: Any  # payload class
+    size: int  # fixed payload bytes
+    tail: bool  # more may follow
+
+
+PAPER_LAYOUTS: Final[dict[int, PaperLayout]] = {'''
+
 
 def emit(spec: Spec) -> str:
     """The whole module."""
@@ -190,9 +203,13 @@ def _tables(spec: Spec) -> list[str]:
             "FIELD_ENUMS: Final[dict[tuple[str, str], type[IntEnum]]] = {"]
     out += [f'    ("{s.name}", "{f.name}"): {camel(f.enum)},'
             for s in spec.structs.values() for f in s.fields if f.enum]
-    out += ["}", "", "PAPER_LAYOUTS: Final[dict[int, Any]] = {  # EtherType → payload class, profile `paper`"]
-    out += [f"    {types[x['ethertype']]:#06x}: {camel(x['struct'])},"
-            for x in spec.raw["profiles"]["paper"]["layouts"].values()]
+    out += ["}", "", "STRUCT_BYTES: Final = {  # without the tail"]
+    out += [f'    "{s.name}": {s.size},' for s in [*spec.structs.values(), *spec.paper_structs.values()]]
+    out += ["}", _PAPER_LAYOUT]
+    for name, x in spec.raw["profiles"]["paper"]["layouts"].items():
+        s = spec.paper_structs[x["struct"]]
+        out.append(f'    {types[x["ethertype"]]:#06x}: '
+                   f'PaperLayout("{name}", {camel(s.name)}, {s.size}, {s.tail is not None}),')
     out.append("}")
     return out
 
