@@ -79,6 +79,7 @@ class Cluster:
             ev.FrameReceived: self._frame_received, ev.BlocksReceived: self._blocks_received,
             ev.BlocksTaken: self._blocks_taken, ev.TimePassed: self._time_passed,
             ev.LinkWritable: self._link_writable, ev.LinkCameUp: self._link_up, ev.LinkWentDown: self._link_down,
+            ev.SessionsWanted: self._sessions_wanted,
             ev.KeysChanged: self._keys_changed, ev.StartSolicit: self._solicit, ev.StartProgram: self._program,
             ev.StartWrite: self._write, ev.StartRead: self._read, ev.StartRun: self._run, ev.StartUnit: self._unit,
             ev.StartKill: self._kill, ev.StartClose: self._close, ev.RequestCancelled: self._cancelled,
@@ -199,6 +200,9 @@ class Cluster:
 
     def _solicit(self, event: ev.StartSolicit, now_ns: int) -> None:
         self.sessions.solicit(event.spread_ms)
+
+    def _sessions_wanted(self, event: ev.SessionsWanted, now_ns: int) -> None:
+        self.sessions.open_all(now_ns)
 
     # -- cards ---------------------------------------------------------------------------------------------
 

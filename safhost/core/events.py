@@ -74,6 +74,11 @@ class StartSolicit:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionsWanted:
+    """Until now cards were only listed (CoreConfig.auto_open False); open sessions from here on."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartProgram:
     """Stage an image on ``cards`` (keys), then commit it when ``commit``.
 
@@ -174,5 +179,5 @@ class RequestCancelled:
 
 
 Event = (LinkCameUp | LinkWentDown | FrameReceived | BlocksReceived | BlocksTaken | LinkWritable | TimePassed
-         | KeysChanged | StartSolicit | StartProgram | StartWrite | StartRead | StartRun | StartUnit | StartKill
+         | KeysChanged | StartSolicit | SessionsWanted | StartProgram | StartWrite | StartRead | StartRun | StartUnit | StartKill
          | StartClose | RequestCancelled)

@@ -40,6 +40,7 @@ class Sessions:
         self.by_mac: dict[tuple[str, bytes], Card] = {}
         self.by_key: dict[str, Card] = {}
         self.generation = cluster.config.generation
+        self.auto_open = cluster.config.auto_open
 
     # -- discovery -----------------------------------------------------------------------------------------
 
@@ -80,6 +81,13 @@ class Sessions:
             card.session_count = hello.session_count
             self._consider(card, now_ns)
 
+    def open_all(self, now_ns: int) -> None:
+        """From here on cards are used: open a session to each that may be."""
+        self.auto_open = True
+        for card in self.by_mac.values():
+            if card.channel is None and card.opening is None:
+                self._consider(card, now_ns)
+
     def _forget(self, card: Card, now_ns: int) -> None:
         self._void(card, "another place claims its serial", now_ns)
         self.by_mac.pop((card.link, card.mac), None)
@@ -98,7 +106,7 @@ class Sessions:
         why = self.refusal(card)
         if why:
             self._set(card, st.LISTED, why)
-        elif self.cluster.config.auto_open and now_ns >= card.retry_open_ns:
+        elif self.auto_open and now_ns >= card.retry_open_ns:
             self.open(card, now_ns)
 
     # -- opening -------------------------------------------------------------------------------------------
