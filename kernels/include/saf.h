@@ -1009,7 +1009,7 @@ SAF_STATIC_ASSERT(sizeof(saf_paper_command) == SAF_PAPER_COMMAND_BYTES, "saf_pap
     X(address, U32, 0, 4, 1, none) \
     X(data, U32, 4, 4, 1, none)
 
-/* X(name, code, way, payload struct, its bytes, 1 if a tail may follow, 1 if tagged under suite 1) */
+/* X(name, code, way, payload struct, its bytes, 1 if it has a tail, 1 if tagged) */
 #define SAF_OPCODES(X) \
     X(solicit, 0x01, h2c, solicit, 8, 0, 0) \
     X(hello, 0x81, c2h, hello, 152, 0, 0) \

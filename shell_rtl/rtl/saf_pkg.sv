@@ -1,8 +1,8 @@
 // Generated from protocols/saf.yaml by tools/protogen. Do not edit.
 //
 // SAF protocol, version 1: constants, enums, packed structs of header and payloads.
-// In a packed struct the first byte on the wire is the most significant one; element 0 of an array comes first.
-// A payload's tail (rest of the frame) is not part of its struct.
+// In a packed struct the first byte on the wire is the most significant one; element 0 of an array comes
+// first. A payload's tail (rest of the frame) is not part of its struct.
 
 package saf_pkg;
 

@@ -1,8 +1,8 @@
 """kernels/include/saf.h: for C11 models and tests, and for OpenCL C 1.2 kernels.
 
 Structs consist of byte arrays, so that they have no padding, no alignment and no byte order; SAF_GET_* and
-SAF_PUT_* turn the arrays into integers. These are macros because OpenCL C 1.2 functions cannot take pointers of
-every address space. SAF_FIELDS_* and SAF_OPCODES are lists to expand with a macro of one's own.
+SAF_PUT_* turn the arrays into integers. These are macros because OpenCL C 1.2 functions cannot take pointers
+of every address space. SAF_FIELDS_* and SAF_OPCODES are lists to expand with a macro of one's own.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _struct(s: Struct) -> list[str]:
         declared = f"saf_{f.type} {f.name}[{f.count}]" if f.is_nested else f"saf_u8 {f.name}[{f.size}]"
         out.append(f"    {declared};{doc}")
     out += [f"}} saf_{s.name};", f'SAF_STATIC_ASSERT(sizeof(saf_{s.name}) == {size}, "saf_{s.name}");',
-            f"/* X(name, kind, offset, size of one, count, struct of a STRUCT) */",
+            "/* X(name, kind, offset, size of one, count, struct of a STRUCT) */",
             f"#define SAF_FIELDS_{upper}(X)" + " \\"]
     for f in s.fixed:
         of = f.type if f.is_nested else "none"
@@ -127,11 +127,12 @@ def _struct(s: Struct) -> list[str]:
 
 
 def _opcode_list(spec: Spec) -> list[str]:
-    out = ["/* X(name, code, way, payload struct, its bytes, 1 if a tail may follow, 1 if tagged under suite 1) */",
+    out = ["/* X(name, code, way, payload struct, its bytes, 1 if it has a tail, 1 if tagged) */",
            "#define SAF_OPCODES(X) \\"]
     for o in spec.opcodes:
         s = spec.structs[o["payload"]]
         more = " \\" if o is not spec.opcodes[-1] else ""
-        out.append(f"    X({o['name']}, {o['code']:#04x}, {o['way']}, {s.name}, {s.size}, {int(s.tail is not None)}, "
-                   f"{int(o.get('tagged', True))}){more}")
+        tail, tagged = int(s.tail is not None), int(o.get("tagged", True))
+        entry = f"{o['name']}, {o['code']:#04x}, {o['way']}, {s.name}, {s.size}, {tail}, {tagged}"
+        out.append(f"    X({entry}){more}")
     return [*out, ""]

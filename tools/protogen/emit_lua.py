@@ -1,4 +1,4 @@
-"""tools/wireshark/saf.lua: tables of the protocol, then the dissector proper (`dissector.lua`, kept beside)."""
+"""tools/wireshark/saf.lua: tables of the protocol, then the dissector proper (`dissector.lua`)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ def emit(spec: Spec) -> str:
            f"local TAG_BYTES = {spec.constant('tag_bytes')}",
            "local MIN_FRAME_BYTES = 60  -- IEEE 802.3-2018 4.2.3.3, without frame check sequence", "",
            "local ETHERTYPES = {"]
-    out += [f"    {{ {_text(e['name'])}, {e['value']:#06x} }},  -- {e['doc']}" for e in spec.raw["ethertypes"]]
+    out += [f"    {{ {_text(e['name'])}, {e['value']:#06x} }},  -- {e['doc']}"
+            for e in spec.raw["ethertypes"]]
     out += ["}", "", "local FLAGS = {"]
-    out += [f"    {{ {_text(f['name'])}, {1 << f['bit']:#06x}, {_text(f['doc'])} }}," for f in spec.raw["flags"]]
+    out += [f"    {{ {_text(f['name'])}, {1 << f['bit']:#06x}, {_text(f['doc'])} }},"
+            for f in spec.raw["flags"]]
     out += ["}", "", "local SUITES = {"]
     out += [f"    {{ {_text(s['name'])}, {s['value']} }},  -- {s['doc']}" for s in spec.raw["suites"]]
     out += ["}", "", "local ENUMS = {"]
@@ -35,15 +37,16 @@ def emit(spec: Spec) -> str:
                                      for v in body["values"]), "    },"]
     out += ["}", "", "-- offsets count from the byte behind the EtherType", "local HEADER = {"]
     out += [f"    {_field(f, 14)}," for f in spec.header.fields if f.name not in _HEADER_SPECIAL]
-    out += ["}", "", *_structs("STRUCTS", spec.structs), "", *_structs("PAPER_STRUCTS", spec.paper_structs), "",
-            "local OPCODES = {"]
+    out += ["}", "", *_structs("STRUCTS", spec.structs), ""]
+    out += [*_structs("PAPER_STRUCTS", spec.paper_structs), "", "local OPCODES = {"]
     for o in spec.opcodes:
         on = ", ".join(f"[{spec.ethertype(e):#06x}] = true" for e in o["ethertypes"])
         out.append(f"    [{o['code']:#04x}] = {{ name = {_text(o['name'])}, payload = {_text(o['payload'])}, "
                    f"tagged = {_bool(o.get('tagged', True))}, on = {{ {on} }} }},")
     out += ["}", "", "local PAPER = {"]
-    out += [f"    [{spec.ethertype(x['ethertype']):#06x}] = {{ name = {_text(name)}, struct = {_text(x['struct'])} }},"
-            f"  -- {x['doc']}" for name, x in spec.raw["profiles"]["paper"]["layouts"].items()]
+    out += [f"    [{spec.ethertype(x['ethertype']):#06x}] = "
+            f"{{ name = {_text(name)}, struct = {_text(x['struct'])} }},  -- {x['doc']}"
+            for name, x in spec.raw["profiles"]["paper"]["layouts"].items()]
     return "\n".join([*out, "}", "", _PROGRAM.read_text(encoding="utf-8")])
 
 
@@ -57,7 +60,8 @@ def _bool(value: bool) -> str:
 
 def _field(f: Field, base: int = 0) -> str:
     kind = "text" if f.name == "serial" else "bytes" if f.is_bytes else "struct" if f.is_nested else f.type
-    parts = [f"name = {_text(f.name)}", f"kind = {_text(kind)}", f"offset = {f.offset - base}", f"size = {f.size}"]
+    parts = [f"name = {_text(f.name)}", f"kind = {_text(kind)}", f"offset = {f.offset - base}",
+             f"size = {f.size}"]
     if f.is_nested:
         parts += [f"count = {f.count}", f"of = {_text(f.type)}"]
     if f.enum:

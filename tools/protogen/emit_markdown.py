@@ -12,9 +12,9 @@ def emit(spec: Spec) -> str:
     p = spec.raw["protocol"]
     out = ["<!-- Generated from protocols/saf.yaml by tools/protogen. Do not edit. -->", "",
            f"# {p['title']}, version {p['version']}: reference", "",
-           "All integers travel in network byte order. Offsets of the header count from the first byte of the frame, "
-           "those of a payload from its first byte (frame byte 40). Fields named `reserved…` are sent as zero and "
-           "not looked at. How the pieces work together is told in [protocol.md](protocol.md).", ""]
+           "All integers travel in network byte order. Offsets of the header count from the first byte of "
+           "the frame, those of a payload from its first byte (frame byte 40). Fields named `reserved…` are "
+           "sent as zero and not looked at. How the pieces work together is told in [protocol.md](protocol.md).", ""]
     out += ["## EtherTypes", ""]
     out += _table(["EtherType", "Name", "Way", "For", "Source"],
                   [[f"`{e['value']:#06x}`", f"`{e['name']}`", _WAYS[e["way"]], e["doc"], e["source"]]
@@ -35,13 +35,13 @@ def emit(spec: Spec) -> str:
     out += _table(["Name", "Value", "Unit", "Meaning", "Source"],
                   [[f"`{c['name']}`", f"`{constant_text(c)}`", c["unit"], c["doc"], c["source"]]
                    for c in spec.raw["constants"]])
-    out += ["## Shell registers", "", f"READ with space `shell_registers`. {_sentence(spec.raw['registers']['doc'])}", ""]
+    out += ["## Shell registers", "", _sentence(spec.raw["registers"]["doc"]), ""]
     out += _table(["Address", "Name", "Meaning"],
                   [[f"`{r['address']:#05x}`", f"`{r['name']}`", r.get("doc", "")]
                    for r in spec.raw["registers"]["list"]])
     out += ["## Cryptography", "", _sentence(spec.raw["cryptography"]["doc"]), ""]
     out += _table(["Use", "Person", "Over"], [[f"`{n}`", f"`{c['person']}`", c["over"]]
-                                             for n, c in spec.raw["cryptography"].items() if isinstance(c, dict)])
+                                              for n, c in spec.raw["cryptography"].items() if n != "doc"])
     out += _paper(spec)
     return "\n".join(out).rstrip() + "\n"
 
@@ -51,16 +51,21 @@ def _sentence(doc: str) -> str:
     return text if text.endswith(".") else text + "."
 
 
+def _link(heading: str) -> str:
+    return f"[{heading}](#{heading})"
+
+
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines] + [""]
 
 
 def _wire(spec: Spec) -> list[str]:
-    out = ["Behind the header come `length` payload bytes, zero padded to a multiple of 8. A tagged frame under suite 1 "
-           "ends with a 16-byte tag. Bytes behind that are allowed only up to the 60 bytes that Ethernet pads a "
-           "frame to.", "", "### Flags", ""]
-    out += _table(["Bit", "Name", "Meaning"], [[str(f["bit"]), f"`{f['name']}`", f["doc"]] for f in spec.raw["flags"]])
+    out = ["Behind the header come `length` payload bytes, zero padded to a multiple of 8. A tagged frame "
+           "under suite 1 ends with a 16-byte tag. Bytes behind that are allowed only up to the 60 bytes that "
+           "Ethernet pads a frame to.", "", "### Flags", ""]
+    out += _table(["Bit", "Name", "Meaning"],
+                  [[str(f["bit"]), f"`{f['name']}`", f["doc"]] for f in spec.raw["flags"]])
     out += ["### Suites", ""]
     return out + _table(["Value", "Name", "Meaning"],
                         [[str(s["value"]), f"`{s['name']}`", s["doc"]] for s in spec.raw["suites"]])
@@ -72,7 +77,7 @@ def _opcode_row(spec: Spec, o: dict[str, object]) -> list[str]:
     session = {"zero": "0", "any": "not checked here"}.get(str(o.get("session", "")), "the open one")
     answer = f"`{o['answer']}`" if "answer" in o else ""
     return [f"`{o['code']:#04x}`", f"`{o['name']}`", _WAYS[str(o["way"])],
-            ", ".join(f"`{e}`" for e in on), f"[{o['payload']}](#{o['payload']})",
+            ", ".join(f"`{e}`" for e in on), _link(str(o["payload"])),
             "yes" if o.get("tagged", True) else "no", session, answer]
 
 
@@ -89,8 +94,8 @@ def _layout(s: Struct) -> list[str]:
 
 
 def _field_row(f: Field) -> list[str]:
-    kind = f"[{f.type}](#{f.type}) × {f.count}" if f.is_nested else f"`{f.type}`"
-    notes = "; ".join(n for n in (f"[{f.enum}](#{f.enum})" if f.enum else "", f.doc) if n)
+    kind = f"{_link(f.type)} × {f.count}"  # noqa: RUF001 - a sign in running text if f.is_nested else f"`{f.type}`"
+    notes = "; ".join(n for n in (_link(f.enum) if f.enum else "", f.doc) if n)
     return [str(f.offset), "rest" if f.is_tail else str(f.size * f.count), kind, f"`{f.name}`", notes]
 
 
@@ -99,7 +104,7 @@ def _paper(spec: Spec) -> list[str]:
     out = ["## Profile `paper`", "", _sentence(paper["doc"]), "",
            "Offsets count from frame byte 14, the first behind the EtherType.", ""]
     out += _table(["EtherType", "Layout", "Content", "Source"],
-                  [[f"`{spec.ethertype(x['ethertype']):#06x}`", f"`{n}`", f"[{x['struct']}](#{x['struct']})", x["doc"]]
+                  [[f"`{spec.ethertype(x['ethertype']):#06x}`", f"`{n}`", _link(x["struct"]), x["doc"]]
                    for n, x in paper["layouts"].items()])
     for s in spec.paper_structs.values():
         size = f"{s.size} bytes" + (" and a tail" if s.tail else "")

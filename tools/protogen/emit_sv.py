@@ -1,8 +1,8 @@
 """shell_rtl/rtl/saf_pkg.sv: types and constants of the shell.
 
-Packed structs hold the first byte on the wire in their most significant bits, so that bytes shifted in from the
-left land where they belong. Fields are plain vectors even where an enum names their values: a received field may
-hold anything.
+Packed structs hold the first byte on the wire in their most significant bits, so that bytes shifted in from
+the left land where they belong. Fields are plain vectors even where an enum names their values: a received
+field may hold anything.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 from tools.protogen.model import Field, Spec, Struct, camel, constant_text
 
 # IEEE 1800-2017 annex B, the words that could be a field's name
-_KEYWORDS = {"sequence", "context", "global", "local", "priority", "type", "tagged", "packed", "unique", "rand",
-             "property", "program", "class", "event", "extern", "final", "import", "export", "interface", "ref",
-             "static", "struct", "this", "union", "virtual", "void", "with", "within", "wait", "table", "release",
-             "force", "config", "design", "cell", "library", "instance", "bit", "byte", "checker", "clocking"}
+_KEYWORDS = {"sequence", "context", "global", "local", "priority", "type", "tagged", "packed", "unique",
+             "rand", "property", "program", "class", "event", "extern", "final", "import", "export",
+             "interface", "ref", "static", "struct", "this", "union", "virtual", "void", "with", "within",
+             "wait", "table", "release", "force", "config", "design", "cell", "library", "instance", "bit",
+             "byte", "checker", "clocking"}
 
 _HEAD = """\
 // Generated from protocols/saf.yaml by tools/protogen. Do not edit.
 //
 // SAF protocol, version {version}: constants, enums, packed structs of header and payloads.
-// In a packed struct the first byte on the wire is the most significant one; element 0 of an array comes first.
-// A payload's tail (rest of the frame) is not part of its struct.
+// In a packed struct the first byte on the wire is the most significant one; element 0 of an array comes
+// first. A payload's tail (rest of the frame) is not part of its struct.
 
 package saf_pkg;
 
@@ -34,7 +35,8 @@ def emit(spec: Spec) -> str:
     for c in spec.raw["constants"]:
         text = constant_text(c)
         value = f"32'h{int(text, 16):X}" if text.startswith("0x") else text
-        out += [f"  // {c['doc']} ({c['source']})", f"  localparam int unsigned {camel(c['name'])} = {value};"]
+        out += [f"  // {c['doc']} ({c['source']})",
+                f"  localparam int unsigned {camel(c['name'])} = {value};"]
     out.append("")
     for f in spec.raw["flags"]:
         out += [f"  // {f['doc']}", f"  localparam int unsigned Flag{camel(f['name'])}Bit = {f['bit']};"]
@@ -55,7 +57,8 @@ def emit(spec: Spec) -> str:
         values = [(v["name"], v["value"], v["doc"]) for v in body["values"]]
         out += _enum(name, spec.enum_bits(name), values, body["doc"])
     out.append("")
-    out += ["  // ascending ranges: element 0 of an array is the first on the wire", "  // verilator lint_off ASCRANGE"]
+    out += ["  // ascending ranges: element 0 of an array is the first on the wire",
+            "  // verilator lint_off ASCRANGE"]
     for struct in [spec.header, *spec.structs.values(), *spec.paper_structs.values()]:
         if struct.fixed:
             out += _struct(struct)
@@ -101,8 +104,10 @@ def _functions(spec: Spec) -> list[str]:
     answers = {o["name"]: [o["answer"]] for o in spec.opcodes if "answer" in o}
     types = [e["name"] for e in spec.raw["ethertypes"]]
     out = [
-        *_one_bit("opcode_from_host", "a host may send it", [o["name"] for o in spec.opcodes if o["way"] != "c2h"]),
-        *_one_bit("opcode_from_card", "a card may send it", [o["name"] for o in spec.opcodes if o["way"] != "h2c"]),
+        *_one_bit("opcode_from_host", "a host may send it",
+                  [o["name"] for o in spec.opcodes if o["way"] != "c2h"]),
+        *_one_bit("opcode_from_card", "a card may send it",
+                  [o["name"] for o in spec.opcodes if o["way"] != "h2c"]),
         *_one_bit("opcode_tagged", "a 16-byte tag follows under suite 1",
                   [o["name"] for o in spec.opcodes if o.get("tagged", True)]),
         *_one_bit("opcode_needs_session", "the session field must be the open session",
@@ -111,7 +116,8 @@ def _functions(spec: Spec) -> list[str]:
                   [o["name"] for o in spec.opcodes if structs[o["payload"]].tail]),
     ]
     out += ["  // Fixed payload bytes; all ones for an unknown opcode.",
-            "  function automatic logic [15:0] opcode_payload_bytes(logic [7:0] opcode);", "    case (opcode)"]
+            "  function automatic logic [15:0] opcode_payload_bytes(logic [7:0] opcode);",
+            "    case (opcode)"]
     out += [f"      {_labels(names)}: return 16'd{size};" for size, names in sorted(by_size.items())]
     out += ["      default: return '1;", "    endcase", "  endfunction", "",
             "  // Opcode of the answer to a request; 0 for one that has none.",
@@ -123,8 +129,9 @@ def _functions(spec: Spec) -> list[str]:
             "    case (ethertype)"]
     for t in types:
         names = [o["name"] for o in spec.opcodes if t in o["ethertypes"]]
-        out += [f"      Ethertype{camel(t)}:", "        case (opcode)", f"          {_labels(names)}: return 1'b1;",
-                "          default: return 1'b0;", "        endcase"]
+        out += [f"      Ethertype{camel(t)}:", "        case (opcode)",
+                f"          {_labels(names)}: return 1'b1;", "          default: return 1'b0;",
+                "        endcase"]
     return [*out, "      default: return 1'b0;", "    endcase", "  endfunction"]
 
 
@@ -140,5 +147,6 @@ def _labels(names: list[str]) -> str:
 
 
 def _one_bit(function: str, doc: str, names: list[str]) -> list[str]:
-    return [f"  // Whether {doc}.", f"  function automatic logic {function}(logic [7:0] opcode);", "    case (opcode)",
-            f"      {_labels(names)}: return 1'b1;", "      default: return 1'b0;", "    endcase", "  endfunction", ""]
+    return [f"  // Whether {doc}.", f"  function automatic logic {function}(logic [7:0] opcode);",
+            "    case (opcode)", f"      {_labels(names)}: return 1'b1;", "      default: return 1'b0;",
+            "    endcase", "  endfunction", ""]
