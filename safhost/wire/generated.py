@@ -1547,3 +1547,19 @@ PAYLOAD_DTYPES["group_member"] = np.dtype([
     ("sequence", '>u8'),
     ("tag", 'u1', (16,)),
 ])
+PAYLOAD_DTYPES["paper_hello"] = np.dtype([
+    ("mac0", 'u1', (6,)),
+    ("mac1", 'u1', (6,)),
+    ("vendor_id", '>u2'),
+    ("product_id", '>u2'),
+])
+PAYLOAD_DTYPES["paper_confirm"] = np.dtype([
+    ("status", '>u4'),
+])
+PAYLOAD_DTYPES["paper_input"] = np.dtype([
+    ("address", '>u8'),
+])
+PAYLOAD_DTYPES["paper_command"] = np.dtype([
+    ("address", '>u4'),
+    ("data", '>u4'),
+])

@@ -14,7 +14,7 @@ def emit(spec: Spec) -> str:
            f"# {p['title']}, version {p['version']}: reference", "",
            "All integers travel in network byte order. Offsets of the header count from the first byte of "
            "the frame, those of a payload from its first byte (frame byte 40). Fields named `reserved…` are "
-           "sent as zero and not looked at. How the pieces work together is told in [protocol.md](protocol.md).", ""]
+           "sent as zero and not looked at. How it works: [protocol.md](protocol.md).", ""]
     out += ["## EtherTypes", ""]
     out += _table(["EtherType", "Name", "Way", "For", "Source"],
                   [[f"`{e['value']:#06x}`", f"`{e['name']}`", _WAYS[e["way"]], e["doc"], e["source"]]
@@ -62,7 +62,7 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 def _wire(spec: Spec) -> list[str]:
     out = ["Behind the header come `length` payload bytes, zero padded to a multiple of 8. A tagged frame "
-           "under suite 1 ends with a 16-byte tag. Bytes behind that are allowed only up to the 60 bytes that "
+           "under suite 1 ends with a 16-byte tag. Bytes behind that are allowed only up to the 60 that "
            "Ethernet pads a frame to.", "", "### Flags", ""]
     out += _table(["Bit", "Name", "Meaning"],
                   [[str(f["bit"]), f"`{f['name']}`", f["doc"]] for f in spec.raw["flags"]])

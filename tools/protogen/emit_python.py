@@ -219,7 +219,7 @@ def _dtypes(spec: Spec) -> list[str]:
            "HEADER_DTYPE: Final = np.dtype(["]
     out += [f'    ("{f.name}", {_NUMPY[f.type]}),' for f in spec.header.fields]
     out += ["])", "PAYLOAD_DTYPES: Final[dict[str, np.dtype[Any]]] = {}"]
-    for s in spec.structs.values():
+    for s in [*spec.structs.values(), *spec.paper_structs.values()]:
         if not s.fixed:
             continue
         out.append(f'PAYLOAD_DTYPES["{s.name}"] = np.dtype([')

@@ -11,8 +11,8 @@ from tools.vectors.frames import CODEC, control_frame, data_frames
 from tools.vectors.parties import sample
 
 _DOC = ("Frames dropped without looking at any state. `way` is the direction the receiver expects, "
-        "`max_bytes` the longest frame it takes, `drop` the reason counted. Each is one change away from a frame that is "
-        "taken. `kind` says whether the opcode field is that of DATA.")
+        "`max_bytes` the longest frame it takes, `drop` the reason counted. Each is one change away from a "
+        "frame that is taken. `kind` says whether the opcode field is that of DATA.")
 _MAX_BYTES = 1514
 
 
