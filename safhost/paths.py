@@ -137,8 +137,9 @@ def data_file(name: str) -> Path:
 
 def environment() -> dict[str, str]:
     """Variables by which a started process, whatever its user id, finds the same places and this package."""
-    out = {STATE_VARIABLE: str(state_dir()), RUNTIME_VARIABLE: str(runtime_dir()),
-           CONFIG_VARIABLE: str(config_path())}
+    out = {STATE_VARIABLE: str(state_dir()), RUNTIME_VARIABLE: str(runtime_dir())}
+    if config_path().exists():  # a named file must exist
+        out[CONFIG_VARIABLE] = str(config_path())
     if _PACKAGE.parent.name not in ("site-packages", "dist-packages"):
         rest = os.environ.get("PYTHONPATH")
         out["PYTHONPATH"] = str(_PACKAGE.parent) + (os.pathsep + rest if rest else "")

@@ -54,6 +54,8 @@ def test_system_folders_after_setup(home: Path) -> None:
 
 def test_environment_leads_to_the_same_places(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(home))
+    paths.config_path().parent.mkdir(parents=True)
+    paths.config_path().write_text("")
     before = (paths.state_dir(), paths.runtime_dir(), paths.config_path())
     for name, value in paths.environment().items():
         monkeypatch.setenv(name, value)

@@ -1,0 +1,111 @@
+"""The lab process's event loop: descriptors and wake-up times, nothing else.
+
+A thousand cards each want to be woken at their own time, so times lie in a heap, and a changed one is not
+searched for: its old entry is recognised as outdated when it comes up. A card at work changes its time with
+every frame; it is entered again only when the new time is earlier than the one that is waiting.
+"""
+
+from __future__ import annotations
+
+import heapq
+import select
+import time
+from collections.abc import Callable
+
+Handler = Callable[[int, int], None]
+"""Called with the epoll event mask and the time of this round in ns."""
+
+_SPIN_NS = 1_000_000
+_IDLE_WAIT_NS = 60_000_000_000
+
+
+class Alarm:
+    """One wake-up time of one owner. ``due_ns`` None: not set."""
+
+    __slots__ = ("callback", "due_ns", "entered_ns")
+
+    def __init__(self, callback: Callable[[int], None]) -> None:
+        self.callback = callback
+        self.due_ns: int | None = None
+        self.entered_ns: int | None = None
+
+
+class Loop:
+    """``precise``: wait actively through the last millisecond before an alarm, for modelled service times;
+    otherwise an alarm may be up to a millisecond late (epoll's resolution)."""
+
+    def __init__(self, *, precise: bool = False, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self.clock = clock
+        self._precise = precise
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._heap: list[tuple[int, int, Alarm]] = []
+        self._entries = 0
+        self._stopping = False
+
+    def add(self, fd: int, mask: int, handler: Handler) -> None:
+        """Call ``handler`` whenever ``fd`` has an event of ``mask`` (level triggered)."""
+        self._handlers[fd] = handler
+        self._epoll.register(fd, mask)
+
+    def modify(self, fd: int, mask: int) -> None:
+        self._epoll.modify(fd, mask)
+
+    def remove(self, fd: int) -> None:
+        """Stop watching; to be called before ``fd`` is closed. Unknown descriptors are fine."""
+        if self._handlers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def set_alarm(self, alarm: Alarm, due_ns: int | None) -> None:
+        """Wake ``alarm`` at ``due_ns`` (replaces an earlier setting), or not at all."""
+        alarm.due_ns = due_ns
+        if due_ns is not None and (alarm.entered_ns is None or due_ns < alarm.entered_ns):
+            alarm.entered_ns = due_ns
+            self._entries += 1
+            heapq.heappush(self._heap, (due_ns, self._entries, alarm))
+
+    def stop(self) -> None:
+        """Leave `run` after this round."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Handle events until `stop`."""
+        poll, handlers, clock = self._epoll.poll, self._handlers, self.clock
+        self._stopping = False
+        while not self._stopping:
+            for fd, mask in poll(self._wait_s()):
+                handler = handlers.get(fd)
+                if handler is not None:  # else removed by a handler of this very round
+                    handler(mask, clock())
+            if self._heap and self._heap[0][0] <= clock():
+                self._ring(clock())
+
+    def _wait_s(self) -> float:
+        if not self._heap:
+            return _IDLE_WAIT_NS / 1e9
+        left_ns = min(self._heap[0][0] - self.clock(), _IDLE_WAIT_NS)
+        if left_ns <= 0 or (self._precise and left_ns < _SPIN_NS):
+            return 0.0
+        # epoll rounds up to whole milliseconds: the precise loop wakes one earlier.
+        return (left_ns - _SPIN_NS) / 1e9 if self._precise else left_ns / 1e9
+
+    def _ring(self, now_ns: int) -> None:
+        """Call what is due now; alarms set meanwhile wait for the next round: frames come in between."""
+        due: list[Alarm] = []
+        while self._heap and self._heap[0][0] <= now_ns:
+            when, _, alarm = heapq.heappop(self._heap)
+            if when != alarm.entered_ns:
+                continue  # replaced by an earlier entry
+            alarm.entered_ns = None
+            if alarm.due_ns is not None and alarm.due_ns <= now_ns:
+                alarm.due_ns = None
+                due.append(alarm)
+            else:
+                self.set_alarm(alarm, alarm.due_ns)
+        for alarm in due:
+            alarm.callback(now_ns)
+
+    def close(self) -> None:
+        self._epoll.close()
+        self._handlers.clear()
+        self._heap.clear()
