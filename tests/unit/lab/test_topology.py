@@ -21,7 +21,8 @@ def test_card_identity_is_fixed_and_local() -> None:
 
 @pytest.mark.parametrize(("patterns", "numbers"), [
     (["VC0003"], [3]), (["vc3", "c1"], [1, 3]), (["4"], [4]), (["c[2-4]"], [2, 3, 4]),
-    (["VC[0002-0003]"], [2, 3]), (["02:5a:f0:00:00:05"], [5]), (["all"], [1, 2, 3, 4, 5]), (["c2", "c2"], [2]),
+    (["VC[0002-0003]"], [2, 3]), (["02:5a:f0:00:00:05"], [5]), (["all"], [1, 2, 3, 4, 5]),
+    (["c2", "c2"], [2]),
 ])
 def test_patterns_choose_cards(patterns: list[str], numbers: list[int]) -> None:
     assert select_cards(patterns, range(1, 6)) == numbers
