@@ -1,0 +1,30 @@
+"""safhost: FPGA cards that stand alone on Ethernet, run by one remote host.
+
+    import safhost
+    with safhost.connect() as cluster:
+        cluster.program("ptrans.saf")
+        C = cluster.kernel("ptrans").submit(A, B).result()
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from safhost.client import Card, Cluster, Kernel, connect
+    from safhost.errors import SafError
+
+__all__ = ["Card", "Cluster", "Kernel", "SafError", "__version__", "connect"]
+
+_WHERE = {"connect": "safhost.client", "Cluster": "safhost.client", "Card": "safhost.client",
+          "Kernel": "safhost.client", "SafError": "safhost.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the client only when it is used: `safhost --help` must not wait for numpy."""
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'safhost' has no attribute {name!r}")

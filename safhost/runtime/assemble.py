@@ -1,0 +1,80 @@
+"""Put a cluster's host together: identity, keys, core, links, service. For the daemon and for clients alike."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Sequence
+
+from safhost import __version__, paths
+from safhost.config import ClusterConfig
+from safhost.core.cluster import Cluster
+from safhost.core.config import CoreConfig
+from safhost.errors import ConfigError, LinkError
+from safhost.link.interfaces import candidates_hint
+from safhost.link.packet import PacketLink
+from safhost.link.watch import LinkChange, LinkWatcher
+from safhost.runtime.engine import Engine
+from safhost.runtime.identity import Identity, Names
+from safhost.runtime.keys import read_keys
+from safhost.runtime.manifests import Manifests
+from safhost.runtime.service import Service
+from safhost.wire.codec import Codec
+from safhost.wire.generated import ETHERTYPES_C2H
+
+_LOG = logging.getLogger("safhost.host")
+RING_BYTES = 16 << 20  # more than the read window, so that answers of many cards at once are not lost
+
+
+class Host:
+    """Everything of one cluster that runs in this process."""
+
+    def __init__(self, config: ClusterConfig, interfaces: Sequence[str], *, local: bool = False, takeover: bool = False) -> None:
+        if not interfaces:
+            with contextlib.suppress(LinkError):
+                raise ConfigError("no interface was named; nothing is sent on an interface nobody named",
+                                  f"name one with -i ({candidates_hint()})")
+            raise ConfigError("no interface was named", "name one with -i IFACE")
+        state = paths.cluster_state_dir(config.name)
+        codec = Codec(config.ethertypes)
+        types = [codec.outgoing(t) for t in ETHERTYPES_C2H]
+        links = []
+        try:
+            for name in interfaces:
+                links.append(PacketLink(name, ethertypes=types, ring_bytes=RING_BYTES, qdisc_bypass=True))
+            identity = Identity(state, config.owner)
+            core = Cluster(CoreConfig(owner=identity.owner, generation=identity.generation, suite=config.suite,
+                                      keys=read_keys(config.keys_path) if config.suite else {}, auto_open=not local,
+                                      takeover=takeover), os.urandom, codec)
+            self.engine = Engine(core, time.monotonic_ns)
+            self.service = Service(self.engine, config, identity,
+                                   Names(state, dict(config.names), dict(config.groups)),
+                                   Manifests(state / "manifests"), __version__, local)
+            self._config = config
+            for link in links:
+                self.engine.add_link(link, config.mtu)
+            self._watcher = LinkWatcher()
+            self.engine.watch(self._watcher.fileno(), lambda _mask: self._on_link_events())
+        except BaseException:
+            for link in links:
+                link.close()
+            raise
+
+    def _on_link_events(self) -> None:
+        for event in self._watcher.read():
+            if event.name not in self.engine.ports:
+                continue
+            if event.change in (LinkChange.DOWN, LinkChange.REMOVED):
+                self.engine.link_down(event.name)
+            elif event.change in (LinkChange.UP, LinkChange.CHANGED) and event.is_running:
+                self.engine.link_up(event.name, self._config.mtu)
+
+    def close(self) -> None:
+        self.engine.unwatch(self._watcher.fileno())
+        self._watcher.close()
+        self.service.close()
+        self.engine.close()
+
+

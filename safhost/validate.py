@@ -1,0 +1,115 @@
+"""Self-test of one card, as `xbutil validate` is for PCIe cards: link, registers, DDR, command latency, PR.
+
+Every step reports what it measured; a step that fails ends with the reason, and the steps after it still run
+unless they need it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from safhost.errors import SafError
+
+if TYPE_CHECKING:
+    from safhost.client import Cluster
+
+Step = dict[str, Any]
+TEST_BYTES = 8 << 20
+LATENCY_ROUNDS = 200
+DDR_TEST_END_BYTES = 64 << 20  # the pattern lies just below the end of role DDR, where no unit is placed first
+
+
+def validate_card(cluster: Cluster, card: str, on_step: Callable[[Step], None] | None = None) -> list[Step]:
+    """Run all steps on one card; nothing but the end of its role DDR and its PR region is touched.
+
+    Returns steps with ``name``, ``ok``, ``value``, ``unit`` and ``detail``. Raises ConfigError for an unknown card.
+    """
+    chosen = cluster.card(card)
+    name = chosen.serial or chosen.mac
+    steps: list[Step] = []
+
+    def run(title: str, unit: str, measure: Callable[[], tuple[float, str]]) -> bool:
+        try:
+            value, detail = measure()
+            step = {"name": title, "ok": True, "value": round(value, 3), "unit": unit, "detail": detail}
+        except SafError as err:
+            step = {"name": title, "ok": False, "value": None, "unit": unit, "detail": str(err)}
+        steps.append(step)
+        if on_step is not None:
+            on_step(step)
+        return bool(step["ok"])
+
+    def session() -> tuple[float, str]:
+        if not chosen.info["session"]:
+            raise SafError(f"no session: {chosen.state}, {chosen.info['why']}", "see `safhost doctor`")
+        return chosen.info["age_s"] * 1e3, f"last heard; suite {chosen.info['suite']}, state {chosen.info['card_state']}"
+
+    def registers() -> tuple[float, str]:
+        counters = cluster.counters(name)
+        dropped = {k: v for k, v in counters["drops"].items() if v}
+        return counters["registers"]["rx_frames"], "drops: " + (", ".join(f"{k} {v}" for k, v in dropped.items()) or "none")
+
+    rng = np.random.default_rng(0x5AF)
+    pattern = rng.integers(0, 256, TEST_BYTES, np.uint8)
+    address = max(0, int(chosen.info["ddr_bytes"]) - DDR_TEST_END_BYTES)
+
+    def write() -> tuple[float, str]:
+        began = time.perf_counter()
+        result = cluster.write([name], address, pattern)
+        return TEST_BYTES / (time.perf_counter() - began) / 1e6, f"{result['blocks_resent']} blocks sent again, at {address:#x}"
+
+    def read() -> tuple[float, str]:
+        began = time.perf_counter()
+        back = cluster.read(name, address, TEST_BYTES)
+        seconds = time.perf_counter() - began
+        wrong = int((back != pattern).sum())
+        if wrong:
+            raise SafError(f"{wrong} of {TEST_BYTES} bytes differ from what was written", "the card's DDR is faulty")
+        return TEST_BYTES / seconds / 1e6, "every byte as written"
+
+    def latency() -> tuple[float, str]:
+        cluster.run_empty([name])
+        times = []
+        for _ in range(LATENCY_ROUNDS):
+            began = time.perf_counter_ns()
+            cluster.run_empty([name])
+            times.append(time.perf_counter_ns() - began)
+        times.sort()
+        return times[len(times) // 2] / 1e3, f"median of {LATENCY_ROUNDS}, 99 % within {times[-3] / 1e3:.0f} µs"
+
+    if not run("link and session", "ms", session):
+        return steps
+    run("shell registers", "frames", registers)
+    if run("DDR write", "MB/s", write):
+        run("DDR read and compare", "MB/s", read)
+    run("command latency", "µs", latency)
+    run("partial reconfiguration", "ms", lambda: _reprogram(cluster, name))
+    return steps
+
+
+def _reprogram(cluster: Cluster, name: str) -> tuple[float, str]:
+    """PR round trip with an image of our own, or the one that runs, which then runs again."""
+    from tempfile import TemporaryDirectory
+
+    from safhost import paths
+    from safhost.plan.image import build_image
+
+    card = cluster.card(name)
+    before = card.info["image"]
+    with TemporaryDirectory(prefix="saf-validate-") as folder:
+        if not card.info["emulated"]:
+            raise SafError("a real card needs a real image for this", "program one: safhost program IMAGE.rbf --card " + card.name)
+        image = build_image(paths.kernels_dir() / "vadd", f"{folder}/vadd.saf", 4 << 20)
+        began = time.perf_counter()
+        cluster.program(image, [name])
+        seconds = time.perf_counter() - began
+    kernel = cluster.kernel("vadd", [name])
+    a = np.arange(4096, dtype=np.float32)
+    out = kernel(a, a)
+    if not np.array_equal(out, a + a):
+        raise SafError("the kernel that was loaded computes wrong results", "look at the card's log")
+    return seconds * 1e3, "vadd staged, verified, loaded and run" + (f"; it replaced {before[:12]}" if before else "")
