@@ -76,7 +76,9 @@ class LazyGroup(SafGroup):
         ]
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 def cli() -> None:
     """Run stand-alone FPGA cards on Ethernet from this host.
 

@@ -62,8 +62,11 @@ class Settings:
 
                 candidates = candidates_hint()
         return choose_cluster(
-            config, self.cluster, interfaces=self.interfaces, running=running_clusters(),
-            candidates=candidates
+            config,
+            self.cluster,
+            interfaces=self.interfaces,
+            running=running_clusters(),
+            candidates=candidates,
         )
 
     @contextlib.contextmanager
@@ -170,7 +173,7 @@ def common_options() -> list[click.Option]:
                      help="Log lines as JSON."),
         click.Option(["-v", "--verbose"], count=True, expose_value=False, callback=_store("verbose"),
                      help="More log lines; tracebacks. Twice: even more."),
-    ]  # fmt: skip
+    ]
 
 
 def _add_missing(params: list[click.Parameter], extra: list[click.Option]) -> None:

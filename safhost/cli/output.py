@@ -1,7 +1,7 @@
 """What commands print: tables and lines for people, JSON for programs.
 
-Results go to stdout, progress and remarks to stderr. On a terminal tables are drawn by rich; in a pipe they are
-plain columns, one row a line, nothing cut off. With ``--json`` stdout holds JSON and nothing else.
+Results go to stdout, progress and remarks to stderr. On a terminal tables are drawn by rich; in a pipe they
+are plain columns, one row a line, nothing cut off. With ``--json`` stdout holds JSON and nothing else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STYLES = {"ok": "green", "available": "green", "verified": "green", "staged": "g
           "up": "green", "running": "green", "ready": "green",
           "busy": "cyan", "programming": "cyan", "listed": "dim", "receiving": "cyan", "verifying": "cyan",
           "warn": "yellow", "suspect": "yellow", "missing": "yellow",
-          "fail": "red", "failed": "red", "lost": "red", "refused": "red", "bad": "red", "down": "red"}  # fmt: skip
+          "fail": "red", "failed": "red", "lost": "red", "refused": "red", "bad": "red", "down": "red"}
 """Colour of a cell that holds exactly this word."""
 
 
@@ -49,7 +49,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def clean(value: object) -> str:
-    """Text for a person: control characters (a card chooses its serial, a stranger its frames) made visible."""
+    """Text for a person: control characters (a card chooses its serial) made visible."""
     text = "" if value is None else str(value)
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
@@ -90,7 +90,7 @@ def note(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "",
-          right: Sequence[str] = ()) -> None:  # fmt: skip
+          right: Sequence[str] = ()) -> None:
     """Print rows under headings; columns named in ``right`` are aligned right. For people: not under JSON."""
     if is_json():
         return
@@ -105,14 +105,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
 
 
 def rich_table(columns: Sequence[str], cells: Iterable[Sequence[str]], *, title: str = "",
-               right: Sequence[str] = ()) -> Any:  # fmt: skip
+               right: Sequence[str] = ()) -> Any:
     """A rich table of texts; a cell that holds a known state gets its colour."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    out = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
-                header_style="bold")  # fmt: skip
+    out = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD,
+                pad_edge=False, header_style="bold")
     for column in columns:
         out.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in cells:
@@ -120,7 +120,9 @@ def rich_table(columns: Sequence[str], cells: Iterable[Sequence[str]], *, title:
     return out
 
 
-def plain_table(columns: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[str] = ()) -> list[str]:
+def plain_table(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[str] = ()
+) -> list[str]:
     """Lines of aligned columns, two blanks between; an empty cell is ``-`` so that columns can be counted."""
     rows = [list(columns), *([cell or "-" for cell in row] for row in cells)]
     widths = [max(_width(row[i]) for row in rows) for i in range(len(columns))]

@@ -81,7 +81,7 @@ def read_speed_mbps(name: str) -> int | None:
     struct.pack_into("=I", command, 0, _ETHTOOL_GSET)
     buffer = (ctypes.c_char * len(command)).from_buffer(command)
     request = struct.pack("16sP16x", name.encode()[:15], ctypes.addressof(buffer))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         try:
             fcntl.ioctl(sock.fileno(), _SIOCETHTOOL, request)
         except OSError:
