@@ -19,6 +19,11 @@ MAX_PROGRAMS = 32
 THREAD_VARIABLES = ("CL_CONFIG_CPU_TBB_NUM_WORKERS", "POCL_MAX_PTHREAD_COUNT")
 """What Intel's runtime (measured) and pocl (its manual) read their number of threads from."""
 
+MEMORY_VARIABLES = {"CL_CONFIG_CPU_FORCE_MAX_MEM_ALLOC_SIZE": "8192MB",
+                    "CL_CONFIG_CPU_FORCE_GLOBAL_MEM_SIZE": "32768MB"}
+"""Intel's runtime otherwise refuses a buffer beyond half of this machine's memory (measured). A card has 8 GiB
+on whatever machine, its memory is sparse, and kernels get buffers over all of it."""
+
 EXIT_WAIT_S = 10.0
 """For a process that closed its socket or was killed; unmapping the memory of many cards takes a moment."""
 
@@ -37,6 +42,7 @@ class RoleProcess:
         root = str(Path(__file__).resolve().parents[2])
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))
+        environment = MEMORY_VARIABLES | environment
         if threads is not None:
             environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
         try:

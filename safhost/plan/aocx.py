@@ -202,7 +202,8 @@ def import_aocx(path: str | Path, out: str | Path, kernel: str | Path | KernelPa
     if kernel is None:
         package = package_from_autodiscovery(sections, file.stem, pof_id(payload.data))
     else:
-        package = kernel if isinstance(kernel, KernelPackage) else KernelPackage.load(kernel)
+        package = kernel if isinstance(kernel, KernelPackage) else \
+            KernelPackage.load(kernel, need_files=False)
         if package.pr_compat_id != pof_id(payload.data):
             raise ImageError(f"{file.name} has PR compatibility id {pof_id(payload.data):#010x}, "
                              f"its kernel.yaml says {package.pr_compat_id:#010x}",

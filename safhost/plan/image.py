@@ -68,7 +68,8 @@ class Image:
         """
         file = Path(path)
         mapped = _map_file(file)
-        given = kernel if kernel is None or isinstance(kernel, KernelPackage) else KernelPackage.load(kernel)
+        given = kernel if kernel is None or isinstance(kernel, KernelPackage) else \
+            KernelPackage.load(kernel, need_files=False)
         if bytes(mapped[:8]) == IMAGE_MAGIC:
             return _open_container(file, mapped, given)
         return _open_rbf(file, mapped, given)
@@ -286,7 +287,7 @@ def _open_rbf(path: Path, mapped: Bytes, given: KernelPackage | None) -> Image:
 def _find_package(path: Path, payload: Bytes) -> KernelPackage | None:
     for candidate in (path.with_suffix(".yaml"), path.with_name(MANIFEST_NAME)):
         if candidate.is_file():
-            return KernelPackage.load(candidate)
+            return KernelPackage.load(candidate, need_files=False)
     emulation = parse_emulation(payload.data)
     return KernelPackage.from_dict(emulation.manifest, f"{path.name} manifest") if emulation else None
 

@@ -159,14 +159,18 @@ class KernelPackage:
                 "kernels": [k.to_dict() for k in self.kernels.values()]}
 
     @classmethod
-    def load(cls, path: str | Path) -> KernelPackage:
-        """Read a kernel.yaml, or the one in a folder. Raises :class:`ConfigError` with file and line."""
+    def load(cls, path: str | Path, need_files: bool = True) -> KernelPackage:
+        """Read a kernel.yaml, or the one in a folder. Raises :class:`ConfigError` with file and line.
+
+        ``need_files`` False is for a description beside a bitstream, where the sources need not be.
+        """
         file = Path(path)
         if file.is_dir():
             file = file / MANIFEST_NAME
         fields = load_yaml(file)
         package = _parse_package(fields, file.parent)
-        for key, names in (("sources", package.sources), ("includes", package.includes)):
+        wanted = (("sources", package.sources), ("includes", package.includes)) if need_files else ()
+        for key, names in wanted:
             for i, name in enumerate(names):
                 target = file.parent / name
                 if not target.exists() or (key == "sources" and not target.is_file()):
