@@ -21,8 +21,8 @@ THREAD_VARIABLES = ("CL_CONFIG_CPU_TBB_NUM_WORKERS", "POCL_MAX_PTHREAD_COUNT")
 
 MEMORY_VARIABLES = {"CL_CONFIG_CPU_FORCE_MAX_MEM_ALLOC_SIZE": "8192MB",
                     "CL_CONFIG_CPU_FORCE_GLOBAL_MEM_SIZE": "32768MB"}
-"""Intel's runtime otherwise refuses a buffer beyond half of this machine's memory (measured). A card has 8 GiB
-on whatever machine, its memory is sparse, and kernels get buffers over all of it."""
+"""Intel's runtime otherwise refuses a buffer beyond half of this machine's memory (measured). A card has
+8 GiB on whatever machine, its memory is sparse, and kernels get buffers over all of it."""
 
 EXIT_WAIT_S = 10.0
 """For a process that closed its socket or was killed; unmapping the memory of many cards takes a moment."""
