@@ -55,7 +55,8 @@ def parse_bytes(text: str | int) -> int:
     if not m:
         raise ConfigError(f"{text!r} is not a size", "write it as 97.4MB or 8GiB")
     number, prefix, binary = float(m[1]), m[2].lower(), bool(m[3])
-    return round(number * (1024 if binary else 1000) ** _PREFIX[prefix])
+    base = 1024.0 if binary else 1000.0
+    return round(number * base ** _PREFIX[prefix])
 
 
 def parse_ns(text: str | float) -> int:
