@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from safhost import __version__, paths
+from safhost import paths
 from safhost.config import ClusterConfig
 from safhost.core.cluster import Cluster
 from safhost.core.config import CoreConfig
@@ -21,6 +21,7 @@ from safhost.runtime.identity import Identity, Names
 from safhost.runtime.keys import read_keys
 from safhost.runtime.manifests import Manifests
 from safhost.runtime.service import Service
+from safhost.version import __version__
 from safhost.wire.codec import Codec
 from safhost.wire.generated import ETHERTYPES_C2H
 

@@ -1,0 +1,42 @@
+# `make demo` and `make test` set everything up by themselves; the rest is for people who build safhost.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test setup debian generate check lint clean
+
+demo: setup
+	$(BIN)/safhost demo
+
+test: setup debian check
+	$(BIN)/python -m pytest -q -m "not slow"
+
+# Everything from PyPI, into .venv of this checkout; done again only when pyproject.toml changes.
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) tools/check_python.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[lab,dev]"
+	@touch $@
+
+# What PyPI does not have (tshark, to check the Wireshark dissector). Installed when root, else said.
+debian:
+	@sh tools/debian_packages.sh tools/debian-packages.txt
+
+generate: setup
+	$(BIN)/python -m tools.protogen
+	$(BIN)/python -m tools.vectors
+
+check: setup lint
+	$(BIN)/python -m tools.protogen --check
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
