@@ -94,7 +94,7 @@ def _layout(s: Struct) -> list[str]:
 
 
 def _field_row(f: Field) -> list[str]:
-    kind = f"{_link(f.type)} × {f.count}"  # noqa: RUF001 - a sign in running text if f.is_nested else f"`{f.type}`"
+    kind = f"{f.count} {_link(f.type)}" if f.is_nested else f"`{f.type}`"
     notes = "; ".join(n for n in (_link(f.enum) if f.enum else "", f.doc) if n)
     return [str(f.offset), "rest" if f.is_tail else str(f.size * f.count), kind, f"`{f.name}`", notes]
 
