@@ -65,6 +65,7 @@ def build_program(device: CpuDevice, package: KernelPackage, files: Mapping[str,
         listed = ", ".join(missing) or "(none listed)"
         raise BuildFailed(f"image {package.name} does not hold its source {listed}",
                           "build the image again")
+    scratch.mkdir(parents=True, exist_ok=True)  # a long-running lab may have had its /tmp cleaned
     folder = Path(tempfile.mkdtemp(prefix="build-", dir=scratch))
     try:
         for name, text in files.items():

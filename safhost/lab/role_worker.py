@@ -15,6 +15,7 @@ import mmap
 import os
 import resource
 import select
+import shutil
 import socket
 import threading
 from dataclasses import dataclass
@@ -122,11 +123,15 @@ class _Refused(Exception):
         self.status = status
 
 
-def _end_with_pool(sock: socket.socket) -> None:
-    """Leave at once when the pool's end closes: a kernel that never returns must not outlive it."""
+def _end_with_pool(sock: socket.socket, scratch: Path) -> None:
+    """Leave at once when the pool's end closes: a kernel that never returns must not outlive it.
+
+    The pool may have crashed, so its scratch folder goes too.
+    """
     watch = select.poll()
     watch.register(sock, 0)  # only hang-up and error are reported, never data
     watch.poll()
+    shutil.rmtree(scratch, ignore_errors=True)
     os._exit(1)
 
 
@@ -141,7 +146,7 @@ def main() -> None:
     # a crash would otherwise write the memory of every card into a core file
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=options.socket_fd) as sock:
-        threading.Thread(target=_end_with_pool, args=(sock,), daemon=True).start()
+        threading.Thread(target=_end_with_pool, args=(sock, options.scratch), daemon=True).start()
         try:
             device = load(options.runtime)
         except SafError as error:

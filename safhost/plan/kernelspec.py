@@ -36,6 +36,9 @@ id)."""
 ARGUMENT_BLOCK_BYTES = 0x1000 - 0x60
 """Room for arguments: CRA window less the invocation header (CSR version 3)."""
 
+DEFAULT_CLOCK_MHZ = 200.0
+"""Kernel clock of a cycle model that names none: a usual fmax of OpenCL kernels on an Arria 10."""
+
 ADDRESS_BYTES = 8
 LOCAL_POINTER_BYTES = 4
 """A device's __local pointer takes four bytes of the block (intel/fpga-runtime-for-opencl, acl_kernel)."""
@@ -99,6 +102,14 @@ class ArgSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CycleModel:
+    """How long a launch takes on an FPGA, for figures that are labelled modelled: cycles at a clock."""
+
+    cycles: Expression
+    clock_mhz: float
+
+
+@dataclass(frozen=True, slots=True)
 class KernelSpec:
     """One kernel of an image: what it is called with and how large a launch is."""
 
@@ -107,6 +118,7 @@ class KernelSpec:
     global_size: tuple[Expression, ...]
     local_size: tuple[Expression, ...] = ()
     single_work_item: bool = False
+    model: CycleModel | None = None
 
     @property
     def kernel_args(self) -> tuple[ArgSpec, ...]:
@@ -130,9 +142,12 @@ class KernelSpec:
         return bind_arguments(self, arrays, values)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "args": [a.to_dict() for a in self.args],
-                "global": [e.text for e in self.global_size], "local": [e.text for e in self.local_size],
-                "single_work_item": self.single_work_item}
+        out = {"name": self.name, "args": [a.to_dict() for a in self.args],
+               "global": [e.text for e in self.global_size], "local": [e.text for e in self.local_size],
+               "single_work_item": self.single_work_item}
+        if self.model is not None:
+            out["model"] = {"cycles": self.model.cycles.text, "clock_mhz": self.model.clock_mhz}
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +264,20 @@ def _parse_kernel(fields: Fields) -> KernelSpec:
             raise fields.error(f"{key} of a single work item is 1", f"remove {key}, or single_work_item", key)
     if local_size and len(local_size) != len(global_size):
         raise fields.error("local and global differ in dimensions", "give both the same number", "local")
+    model = fields.mapping("model")
     fields.finish()
-    return KernelSpec(name, _place(args, items), global_size, local_size, single)
+    return KernelSpec(name, _place(args, items), global_size, local_size, single,
+                      None if model is None else _parse_model(model, integers))
+
+
+def _parse_model(fields: Fields, integers: set[str]) -> CycleModel:
+    cycles = _expression(fields, fields.take("cycles", (str, int)), "cycles")
+    _check_names(fields, "cycles", cycles, integers)
+    clock_mhz = float(fields.take("clock_mhz", (int, float), DEFAULT_CLOCK_MHZ))
+    if not clock_mhz > 0:
+        raise fields.error(f"clock_mhz is {clock_mhz}", "give the kernel clock in MHz", "clock_mhz")
+    fields.finish()
+    return CycleModel(cycles, clock_mhz)
 
 
 def _parse_arg(fields: Fields) -> ArgSpec:

@@ -33,6 +33,8 @@ from safhost.errors import ImageError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    Payload = Buffer | np.ndarray[Any, np.dtype[np.uint8]]
+
 SIMULATION_WORDS = (0x0000A65C, None, 0x01234567, 0x89ABCDEF, 0x02468ACE, 0x13579BDF)
 """Intel's simulation RBF (683834, PR simulation); None stands for the PR compatibility id."""
 
@@ -111,31 +113,31 @@ def pack_payload(pr_compat_id: int, manifest: Mapping[str, Any], files: Mapping[
     return payload
 
 
-def pof_id(payload: Buffer) -> int:
+def pof_id(payload: Payload) -> int:
     """PR compatibility id of a payload (word 71). Raises :class:`ImageError` when it is too short to have
     one."""
-    view = memoryview(payload).cast("B")
+    view = _view(payload)
     if len(view) < MIN_PAYLOAD_BYTES:
         raise ImageError(f"image payload has {len(view)} bytes, a bitstream has at least {MIN_PAYLOAD_BYTES}",
                          "the file is truncated; copy or build it again")
     return int.from_bytes(view[POF_ID_WORD * 4:MIN_PAYLOAD_BYTES], "little")
 
 
-def has_simulation_words(payload: Buffer) -> bool:
+def has_simulation_words(payload: Payload) -> bool:
     """Whether a payload starts as Intel's simulation RBF does, with one id in both places."""
-    view = memoryview(payload).cast("B")
+    view = _view(payload)
     if len(view) < MIN_PAYLOAD_BYTES:
         return False
     compat = pof_id(view)
     return bytes(view[:24]) == struct.pack("<6I", *(compat if w is None else w for w in SIMULATION_WORDS))
 
 
-def parse_emulation(payload: Buffer) -> Emulation | None:
+def parse_emulation(payload: Payload) -> Emulation | None:
     """The emulation section, or None where there is none (a real bitstream).
 
     Raises :class:`ImageError` when the section is there and damaged.
     """
-    view = memoryview(payload).cast("B")
+    view = _view(payload)
     head = view[EMULATION_OFFSET:EMULATION_OFFSET + _EMULATION.size]
     if bytes(head[:8]) != EMULATION_MAGIC:
         return None
@@ -159,6 +161,10 @@ def parse_emulation(payload: Buffer) -> Emulation | None:
     if not isinstance(manifest, dict):
         raise ImageError("manifest in the image is not a mapping", "build the image again")
     return Emulation(pof_id(view), manifest, archive, blake2s(body + archive).hexdigest())
+
+
+def _view(payload: Payload) -> memoryview:
+    return memoryview(payload.data if isinstance(payload, np.ndarray) else payload).cast("B")
 
 
 def _filler(seed: bytes, length_bytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

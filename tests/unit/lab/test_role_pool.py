@@ -338,16 +338,17 @@ key, _ = bench.build(TROUBLE, TROUBLE_FILES)
 job, plan = bench.prepare(key, TROUBLE.kernels["hang"], np.zeros(4, np.int32))
 bench.submit(job)
 until(bench, lambda: bench.outputs(plan)["x"][1] == 7)
-print(bench.pool.worker_pids()[0], flush=True)
+print(bench.pool.worker_pids()[0], bench.pool._scratch, flush=True)
 os._exit(0)
 """
     here = os.path.dirname(os.path.abspath(__file__))
     done = subprocess.run([sys.executable, "-c", script, here, os.path.join(here, "..", "..", "..")],
                           capture_output=True, text=True, timeout=60, check=True)
-    worker = int(done.stdout)
+    worker, scratch = done.stdout.split()
     end = time.monotonic() + 30
     while not gone(worker):
         assert time.monotonic() < end, f"worker {worker} outlived its pool"
+    assert not os.path.exists(scratch)
 
 
 def test_closed_pool_leaves_no_process_and_no_file():

@@ -82,7 +82,17 @@ def test_lanes_local_and_symbol_are_placed(folder):
     assert [a.name for a in kernel.kernel_args] == ["v", "s", "p"]
 
 
+def test_cycle_model_is_kept_with_its_default_clock(folder):
+    text = GOOD + '    model: {cycles: "n // 16 + 100"}\n'
+    package = load(folder, text)
+    model = package.kernels["scale"].model
+    assert (model.cycles.evaluate({"n": 160}), model.clock_mhz) == (110, 200.0)
+    assert KernelPackage.from_dict(package.to_dict()).kernels == package.kernels
+
+
 BAD = [
+    (('["max(1, n)"]', "[n]\n    model: {cycles: k}"), 16, "cycles uses k"),
+    (('["max(1, n)"]', "[n]\n    model: {cycles: n, clock_mhz: 0}"), 16, "clock_mhz is 0"),
     (("kind: scalar, dtype: float32}", "kind: scaler, dtype: float32}"), 10, "kind is 'scaler'"),
     (("dtype: float32, shape: [n], direction: in}", "dtype: floaty, shape: [n], direction: in}"), 11,
      "not known"),
