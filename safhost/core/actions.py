@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safhost.errors import SafError
-from safhost.wire.codec import DataEncoder
+
+
+class BlockEncoder(Protocol):
+    """Makes the headers of a batch of blocks; see :meth:`safhost.wire.codec.DataEncoder.encode`."""
+
+    def encode(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64], int, int]: ...
 
 
 @dataclass(slots=True)
@@ -26,7 +31,7 @@ class SendBlocks:
 
     link: str
     transfer: int
-    encoder: DataEncoder
+    encoder: BlockEncoder
     payload: NDArray[np.uint8]
     indices: NDArray[np.int64]
 

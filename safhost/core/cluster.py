@@ -58,6 +58,8 @@ class Request(Protocol):
 class Cluster:
     """All cards on all links of one cluster, and everything in flight to them."""
 
+    raw_batches = False  # frames have our header: the runtime splits batches into control frames and blocks
+
     def __init__(self, config: CoreConfig, entropy: Callable[[int], bytes], codec: Codec | None = None) -> None:
         self.config = config
         self.entropy = entropy

@@ -7,6 +7,7 @@ RequestEnded.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,15 @@ class FrameReceived:
 class BlocksReceived:
     link: str
     group: DataGroup
+
+
+@dataclass(slots=True)
+class BatchReceived:
+    """Profile `paper`: frames as they came, (n, stride) uint8, and their lengths (n,)."""
+
+    link: str
+    frames: Bytes
+    lengths: NDArray[Any]
 
 
 @dataclass(slots=True)
@@ -178,6 +188,6 @@ class RequestCancelled:
     request: int
 
 
-Event = (LinkCameUp | LinkWentDown | FrameReceived | BlocksReceived | BlocksTaken | LinkWritable | TimePassed
+Event = (BatchReceived | LinkCameUp | LinkWentDown | FrameReceived | BlocksReceived | BlocksTaken | LinkWritable | TimePassed
          | KeysChanged | StartSolicit | SessionsWanted | StartProgram | StartWrite | StartRead | StartRun | StartUnit | StartKill
          | StartClose | RequestCancelled)

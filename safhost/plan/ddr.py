@@ -38,7 +38,9 @@ class DdrAllocator:
 
     def release(self, address: int) -> None:
         """Give back what :meth:`allocate` returned."""
-        size = self._used.pop(address)
+        size = self._used.pop(address, 0)
+        if not size:
+            return  # cleared in between
         merged: list[tuple[int, int]] = []
         for at, length in sorted([*self._free, (address, size)]):
             if merged and merged[-1][0] + merged[-1][1] == at:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from safhost import paths
 from safhost.config import ClusterConfig
 from safhost.core.cluster import Cluster
+from safhost.core.paper import PaperCluster
 from safhost.core.config import CoreConfig
 from safhost.errors import ConfigError, LinkError
 from safhost.link.interfaces import candidates_hint
@@ -46,9 +47,10 @@ class Host:
             for name in interfaces:
                 links.append(PacketLink(name, ethertypes=types, ring_bytes=RING_BYTES, qdisc_bypass=True))
             identity = Identity(state, config.owner)
-            core = Cluster(CoreConfig(owner=identity.owner, generation=identity.generation, suite=config.suite,
-                                      keys=read_keys(config.keys_path) if config.suite else {}, auto_open=not local,
-                                      takeover=takeover), os.urandom, codec)
+            kind = PaperCluster if config.profile == "paper" else Cluster
+            core = kind(CoreConfig(owner=identity.owner, generation=identity.generation, suite=config.suite,
+                                   keys=read_keys(config.keys_path) if config.suite else {}, auto_open=not local,
+                                   takeover=takeover), os.urandom, codec)
             self.engine = Engine(core, time.monotonic_ns)
             self.service = Service(self.engine, config, identity,
                                    Names(state, dict(config.names), dict(config.groups)),

@@ -11,6 +11,7 @@ from typing import Protocol
 from safhost.core import events as ev
 from safhost.core.actions import Action, SendBlocks, SendFrames
 from safhost.core.cluster import Cluster
+from safhost.core.paper import PaperCluster
 from safhost.errors import LinkError
 from safhost.link.base import Link, LinkDown
 from safhost.wire.codec import split_batch
@@ -47,7 +48,7 @@ class Port:
 class Engine:
     """Runs one core over any number of links. ``clock`` returns nanoseconds that never go back."""
 
-    def __init__(self, core: Cluster, clock: Callable[[], int]) -> None:
+    def __init__(self, core: Cluster | PaperCluster, clock: Callable[[], int]) -> None:
         self.core = core
         self.clock = clock
         self.sink: Sink | None = None
@@ -158,6 +159,10 @@ class Engine:
             self.link_down(name)
             return
         if batch is None:
+            return
+        if core.raw_batches:
+            self.submit(ev.BatchReceived(name, batch.frames, batch.lengths))
+            batch.release()
             return
         controls, groups, drops = split_batch(batch.frames, batch.lengths)
         for reason in drops:
