@@ -1009,6 +1009,43 @@ SAF_STATIC_ASSERT(sizeof(saf_paper_command) == SAF_PAPER_COMMAND_BYTES, "saf_pap
     X(address, U32, 0, 4, 1, none) \
     X(data, U32, 4, 4, 1, none)
 
+/* X(struct, its name in SAF_FIELDS_ and SAF_..._BYTES), parts before what holds them */
+#define SAF_STRUCTS(X) \
+    X(header, HEADER) \
+    X(solicit, SOLICIT) \
+    X(hello, HELLO) \
+    X(session_open, SESSION_OPEN) \
+    X(slot_info, SLOT_INFO) \
+    X(image_info, IMAGE_INFO) \
+    X(transfer_info, TRANSFER_INFO) \
+    X(opened, OPENED) \
+    X(session_close, SESSION_CLOSE) \
+    X(answer, ANSWER) \
+    X(keepalive, KEEPALIVE) \
+    X(alive, ALIVE) \
+    X(xfer_open, XFER_OPEN) \
+    X(ready, READY) \
+    X(poll, POLL) \
+    X(nack, NACK) \
+    X(close, CLOSE) \
+    X(verdict, VERDICT) \
+    X(invalidate, INVALIDATE) \
+    X(invalidated, INVALIDATED) \
+    X(abort, ABORT) \
+    X(commit, COMMIT) \
+    X(committed, COMMITTED) \
+    X(read, READ) \
+    X(read_done, READ_DONE) \
+    X(run, RUN) \
+    X(done, DONE) \
+    X(kill, KILL) \
+    X(group, GROUP) \
+    X(group_member, GROUP_MEMBER) \
+    X(paper_hello, PAPER_HELLO) \
+    X(paper_confirm, PAPER_CONFIRM) \
+    X(paper_input, PAPER_INPUT) \
+    X(paper_command, PAPER_COMMAND)
+
 /* X(name, code, way, payload struct, its bytes, 1 if it has a tail, 1 if tagged) */
 #define SAF_OPCODES(X) \
     X(solicit, 0x01, h2c, solicit, 8, 0, 0) \

@@ -74,10 +74,13 @@ def emit(spec: Spec) -> str:
     out += _enum("opcode", [(o["name"], f"{o['code']:#04x}", "") for o in spec.opcodes])
     for name, body in spec.raw["enums"].items():
         out += _enum(name, [(v["name"], str(v["value"]), v["doc"]) for v in body["values"]], body["doc"])
-    for struct in [spec.header, *spec.structs.values(), *spec.paper_structs.values()]:
-        if struct.fixed:
-            out += _struct(struct)
-    out += _opcode_list(spec)
+    structs = [s for s in [spec.header, *spec.structs.values(), *spec.paper_structs.values()] if s.fixed]
+    for struct in structs:
+        out += _struct(struct)
+    out += ["/* X(struct, its name in SAF_FIELDS_ and SAF_..._BYTES), parts before what holds them */",
+            "#define SAF_STRUCTS(X) \\"]
+    out += [f"    X({s.name}, {s.name.upper()})" + (" \\" if s is not structs[-1] else "") for s in structs]
+    out += ["", *_opcode_list(spec)]
     out += ["#endif /* SAF_H */"]
     return "\n".join(out) + "\n"
 
