@@ -46,8 +46,18 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
+class _PipeClosed(Exception):
+    """Nobody reads our output any more. Not an OSError: click would end the program in its own way."""
+
+
 class LazyGroup(SafGroup):
     """The main group: commands by name, imported on use."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as err:
+            raise _PipeClosed from err
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -111,7 +121,7 @@ def _terminate(_signum: int, _frame: FrameType | None) -> None:
 
 def _report(err: Exception, settings: Settings, *, as_json: bool) -> int:
     """Say on one line what went wrong, and return the exit code."""
-    if isinstance(err, BrokenPipeError):
+    if isinstance(err, BrokenPipeError | _PipeClosed):
         # The interpreter flushes stdout once more at its end: to nowhere, as nobody reads it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE

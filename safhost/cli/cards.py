@@ -39,7 +39,7 @@ def counter_rows(infos: Iterable[Mapping[str, Any]]) -> list[list[object]]:
         for where, key in (("host", "counters"), ("card", "registers"), ("card", "drops")):
             prefix = "dropped: " if key == "drops" else ""
             counters = info.get(key) or {}
-            rows += [[name, where, prefix + reason, count] for reason, count in sorted(counters.items()) if count]
+            rows += [[name, where, prefix + what, count] for what, count in sorted(counters.items()) if count]
     return rows
 
 
@@ -100,7 +100,7 @@ def _show(cluster: Any, settings: Settings, pattern: tuple[str, ...], counters: 
     if not infos:
         note("`safhost discover` looks for cards, `safhost doctor` for reasons why there are none")
     elif counters:
-        host = [["", "host", f"dropped: {reason}", count] for reason, count in sorted(dropped.items()) if count]
+        host = [["", "host", f"dropped: {why}", count] for why, count in sorted(dropped.items()) if count]
         table(("card", "counted by", "what", "count"), host + counter_rows(infos), right=("count",))
     else:
         table(COLUMNS, [card_row(info) for info in infos], right=RIGHT)

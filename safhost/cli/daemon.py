@@ -24,7 +24,8 @@ def daemon(settings: Settings, takeover: bool) -> None:
         raise ConfigError(f"cluster {cluster.name} has no interface",
                           "name it with -i, or in the configuration as interfaces: [eth1]")
     level = settings.log_level or cluster.log_level or config.log.level
-    log.configure(level, settings.log_file or config.log.file, json_lines=settings.log_json or config.log.json)
+    as_json = settings.log_json or config.log.json
+    log.configure(level, settings.log_file or config.log.file, json_lines=as_json)
     from safhost.runtime.daemon import serve
 
     code = serve(cluster.name, cluster.interfaces, settings.config_path, takeover)

@@ -40,7 +40,7 @@ def short_digest(value: object) -> str:
 def discovered_row(info: Mapping[str, Any]) -> list[object]:
     """One line of the table from a card's info."""
     vendor, product = info.get("vendor_id"), info.get("product_id")
-    board = f"{vendor:04x}:{product:04x}" if isinstance(vendor, int) and isinstance(product, int) else ""
+    board = f"{vendor}:{product}" if vendor and product else ""
     ddr = info.get("ddr_bytes")
     return [
         info.get("name") or info.get("serial"), info.get("serial"), info.get("mac"), info.get("interface"),

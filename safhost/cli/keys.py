@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from safhost.cli.context import SafCommand, SafGroup, Settings, pass_settings
+from safhost.cli.context import SafCommand, SafGroup, Settings, pass_settings, running_clusters
 from safhost.cli.output import clean, emit_json, note, say, table
 from safhost.errors import ConfigError
 from safhost.runtime.keys import check_serial, edit_keys, fingerprint, new_key, read_keys
@@ -17,6 +17,13 @@ def keys_place(settings: Settings) -> tuple[str, Path]:
     """Name and key file of the cluster that is meant."""
     cluster = settings.choose_cluster(settings.load_config())
     return cluster.name, cluster.keys_path
+
+
+def _tell_daemon(settings: Settings, name: str) -> None:
+    """Have a running daemon read the file again, so that new cards can be used at once."""
+    if name in running_clusters():
+        with settings.connect() as cluster:
+            cluster.reload_keys()
 
 
 def _need(keys: dict[str, bytes], serials: tuple[str, ...], path: Path) -> None:
@@ -53,6 +60,7 @@ def new(settings: Settings, serials: tuple[str, ...], replace: bool) -> None:
                               "--replace makes a new one; the card does not answer until it has it")
         made = {serial: new_key() for serial in serials}
         held.update(made)
+    _tell_daemon(settings, name)
     prints = {serial: fingerprint(key) for serial, key in made.items()}
     if settings.json:
         emit_json({"cluster": name, "file": str(path), "keys": prints})
@@ -103,6 +111,7 @@ def remove(settings: Settings, serials: tuple[str, ...]) -> None:
         _need(held, serials, path)
         for serial in serials:
             removed[serial] = fingerprint(held.pop(serial))
+    _tell_daemon(settings, name)
     if settings.json:
         emit_json({"cluster": name, "file": str(path), "removed": removed})
     say(f"cluster {name}: removed the keys of {', '.join(clean(s) for s in serials)}")

@@ -7,6 +7,7 @@ from importlib import metadata
 
 import click
 
+from safhost import __version__
 from safhost.cli.context import SafCommand, Settings, pass_settings
 from safhost.cli.output import emit_json, say
 from safhost.errors import ConfigError
@@ -29,12 +30,8 @@ def versions() -> dict[str, object]:
             packages[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             packages[name] = None
-    try:
-        own = metadata.version("safhost")
-    except metadata.PackageNotFoundError:
-        own = "not installed"
     return {
-        "safhost": own,
+        "safhost": __version__,
         "protocol": PROTOCOL_VERSION,
         "python": platform.python_version(),
         "kernel": platform.release(),

@@ -11,11 +11,15 @@ import click
 from safhost import paths
 from safhost.cli.cards import groups_of
 from safhost.cli.context import Duration, SafCommand, Settings, complete_cards, pass_settings
-from safhost.cli.output import clean, emit_json, is_terminal, say, table
+from safhost.cli.output import clean, emit_json, is_terminal, note, say, table
 from safhost.cli.progress import TransferView
-from safhost.errors import ConfigError, ImageError, PartialError
+from safhost.errors import CardError, ImageError, PartialError
+from safhost.plan.image import Image
 from safhost.selectors import select
 from safhost.units import format_bytes
+
+USABLE = ("available", "suspect")
+"""States of a card that has a session with us."""
 
 
 def resolve_image(reference: str) -> Path:
@@ -56,28 +60,18 @@ def program(settings: Settings, image: str, pattern: tuple[str, ...], broadcast:
     path = resolve_image(image)
     if path.suffix == ".aocx":
         raise ImageError(f"{path.name} is not an image yet", f"safhost image import {path}")
+    opened = Image.open(path, kernel)
     with settings.connect() as cluster:
-        cards = list(cluster.cards())
-        if not cards:
-            raise ConfigError(f"cluster {cluster.name} has no cards", "`safhost discover` looks for them")
-        chosen = select(pattern, cards, groups_of(cluster)) if pattern else cards
-        # A card that only was seen is not meant by "all"; one that was named is, and says why it cannot.
-        names = [str(c.name) for c in chosen if pattern or c.state not in ("listed", "refused")]
-        if not names:
-            why = str(chosen[0].info.get("why") or chosen[0].state)
-            raise ConfigError(f"none of the {len(chosen)} cards of cluster {cluster.name} can be used: {why}",
-                              "`safhost cards` shows each card's state")
+        names = _choose(cluster, pattern)
         many = len(names) > 1 if broadcast is None else broadcast
         options: dict[str, Any] = {"commit": not no_commit, "force": force, "broadcast": many}
         if deadline is not None:
             options["deadline_s"] = deadline
-        if kernel is not None:
-            options["kernel"] = kernel
-        say(f"cluster {cluster.name}: {path.name} ({format_bytes(path.stat().st_size)}) to "
+        say(f"cluster {cluster.name}: {path.name} ({format_bytes(opened.payload_bytes)}) to "
             f"{len(names)} card{'s' if len(names) > 1 else ''}")
         with TransferView(path.name) as view:
             try:
-                result = dict(cluster.program(str(path), cards=names, on_progress=view.update, **options))
+                result = dict(cluster.program(opened, cards=names, on_progress=view.update, **options))
             except PartialError as err:
                 failure: PartialError | None = err
                 result = {"done": err.done, "failed": err.failed}
@@ -87,9 +81,28 @@ def program(settings: Settings, image: str, pattern: tuple[str, ...], broadcast:
             _show_failed(failure)
             raise failure
         if settings.json:
-            emit_json({"cluster": cluster.name, "image": str(path), "committed": not no_commit, **result})
+            emit_json({"cluster": cluster.name, "image": str(path), "digest": opened.digest_root.hex(),
+                       "committed": not no_commit, **result})
             return
         _show(result, committed=not no_commit)
+
+
+def _choose(cluster: Any, pattern: tuple[str, ...]) -> list[str]:
+    """Names of the cards to program: all that can be used, or those that were named, in whatever state."""
+    cards = list(cluster.cards())
+    if not cards:
+        raise CardError(f"cluster {cluster.name} has no cards", "`safhost discover` looks for them")
+    if pattern:
+        return [str(card.name) for card in select(pattern, cards, groups_of(cluster))]
+    usable = [card for card in cards if card.state in USABLE]
+    for card in cards:
+        if card not in usable:
+            note(f"{clean(card.name)} is left out: {clean(card.info.get('why') or card.state)}")
+    if not usable:
+        why = cards[0].info.get("why") or cards[0].state
+        raise CardError(f"none of the {len(cards)} cards of cluster {cluster.name} can be used: {why}",
+                        "`safhost cards` shows each card's state")
+    return [str(card.name) for card in usable]
 
 
 def _show(result: Mapping[str, Any], *, committed: bool) -> None:

@@ -145,7 +145,7 @@ def run(settings: Settings, kernel: str, pattern: str | None, inputs: tuple[str,
 
     \b
     safhost run vadd --in a=a.npy --in b=b.npy --out c.npy
-    safhost run ptrans --arg n=1024 --in A=random --in B=random --out C=c.npy
+    safhost run ptrans --arg rows=512 --arg cols=1024 --in A=random --in B=random --out c.npy
     """
     numbers = parse_scalars(scalars)
     sources = dict(split_pair(text, "--in") for text in inputs)

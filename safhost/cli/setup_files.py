@@ -26,7 +26,8 @@ def service_unit(command: Sequence[str], config: Path, *, home_visible: bool = F
     ``command`` starts safhost; ``home_visible`` leaves /home and /root readable, if it lies there.
     The sandbox settings are those of systemd.exec(5); each line takes away what the daemon does not need.
     """
-    start = " ".join(_quote(part) for part in [*command, "daemon", "--cluster", "%i", "--config", str(config)])
+    words = [*command, "daemon", "--cluster", "%i", "--config", str(config)]
+    start = " ".join(_quote(word) for word in words)
     return f"""\
 [Unit]
 Description=safhost daemon of cluster %i
