@@ -98,7 +98,8 @@ local function add_struct(tree, prefix, structs, name, tvb)
         elseif f.kind == "text" then
             local text = tvb(f.offset, f.size):raw()
             local stop = text:find("\0", 1, true)
-            tree:add(fields[filter], tvb(f.offset, f.size), stop and text:sub(1, stop - 1) or text)
+            text = (stop and text:sub(1, stop - 1) or text):gsub("[^\32-\126]", ".")
+            tree:add(fields[filter], tvb(f.offset, f.size), text)
         else
             tree:add(fields[filter], tvb(f.offset, f.size))
         end
