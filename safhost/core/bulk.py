@@ -2,12 +2,13 @@
 
 open to each → pass over the blocks (windowed by every live member's credit, paced by a token bucket) → ask each
 what it misses → union → next pass … → CLOSE each member as soon as it misses nothing → VERIFIED or repair.
-A member that leaves two polls unanswered is left behind and caught up when it answers again.
+A member that leaves two polls unanswered is left behind: nobody waits for it, it takes what the broadcasts
+bring, and the rest goes to it when the others are done.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from safhost.core.exchange import Exchange
 from safhost.core.member import Member
 from safhost.core.pacing import TokenBucket
 from safhost.core.repair import Repair
+from safhost.core.transfers import PollExchange, TransferOwner, abort
 from safhost.errors import CardError, DeadlineExceeded, RemoteProtocolError, SafError
 from safhost.plan.blocks import block_bytes_for, block_count
 from safhost.wire.codec import BROADCAST_BYTES, DataEncoder, Frame
@@ -27,8 +29,8 @@ from safhost.wire.generated import (
     HEADER_BYTES,
     SECTION_BLOCKS,
     TAG_BYTES,
-    Abort,
     Close,
+    DropReason,
     Nack,
     Opcode,
     Poll,
@@ -46,17 +48,8 @@ if TYPE_CHECKING:
 
 BATCH_FRAMES = 256
 PROGRESS_NS = 100_000_000
+OPEN_GRACE_NS = 450_000_000  # two tries of XFER_OPEN: then the others begin without who has not answered
 GIVE_UP_POLLS = 2  # unanswered polls until a member is left behind (DESIGN section 3)
-
-
-class TransferOwner(Protocol):
-    """Who wants the transfer. Called as members end and when all have."""
-
-    def on_member_ended(self, transfer: Transfer, member: Member, now_ns: int) -> None: ...
-
-    def on_transfer_progress(self, transfer: Transfer, now_ns: int) -> None: ...
-
-    def on_transfer_ended(self, transfer: Transfer, now_ns: int) -> None: ...
 
 
 class Lane:
@@ -85,7 +78,8 @@ class Transfer:
         self.digest = digest
         self.owner = owner
         self.deadline_ns = deadline_ns
-        self.id = cluster.transfers.new_id()
+        self.id = 0  # given at the start: ids must reach a card in order
+        self.start_ns = now_ns
         self.due_ns: int | None = None
         self.ethertype = ETHERTYPE_IMAGE if kind == TransferKind.IMAGE else ETHERTYPE_INPUT
         self.length = len(payload)
@@ -113,9 +107,13 @@ class Transfer:
     # -- opening -------------------------------------------------------------------------------------------
 
     def start(self, now_ns: int) -> None:
+        self.id = self.cluster.transfers.new_id()
+        self.start_ns = now_ns
         self.cluster.transfers.add(self)
         self.cluster.timers.set(self, now_ns + PROGRESS_NS)
         for member in self.members:
+            if member.ended:
+                continue
             member.card.counters["transfers"] += 1
             member.card.open_queue.append((self, member))
             if len(member.card.open_queue) == 1:
@@ -126,6 +124,7 @@ class Transfer:
         order, so a card has one OPEN in flight."""
         fixed = XferOpen(self.kind, member.slot, self.block_bytes, self.group, member.base, self.length, self.blocks,
                          0, self.digest)
+        member.asked_to_open = True
         tag = TAG_BYTES if member.card.hello.suite else 0
         payload = fixed.pack()
         payload += bytes(max(0, self.block_bytes - tag - len(payload)))
@@ -144,12 +143,17 @@ class Transfer:
                 else:
                     transfer.send_open(waiting, now_ns)
                     break
-        if not self._started and not any(m.state == m_.OPENING for m in self.members):
+        if not any(m.state == m_.OPENING for m in self.members):
             self._begin(now_ns)
 
     def _begin(self, now_ns: int) -> None:
         """First pass: everything to everybody that is ready."""
+        if self._started or self.ended or not any(m.active for m in self.members):
+            return
         self._started = True
+        for member in self.members:
+            if member.state == m_.OPENING:
+                member.lagging = member.behind = True
         self._plan_pass(now_ns)
 
     # -- answers -------------------------------------------------------------------------------------------
@@ -158,8 +162,12 @@ class Transfer:
         member: Member = exchange.tag  # type: ignore[assignment]  # this class tags exchanges with members only
         if exchange.opcode == Opcode.XFER_OPEN:
             ready = Ready.unpack(frame.payload)
-            if ready.status == Status.BUSY:  # all contexts taken: one comes free when its transfer ends
-                exchange.keep_asking(now_ns, self.cluster.config.verify_poll_ns)
+            if ready.status == Status.BUSY or ready.state == TransferState.CLEARING:
+                # BUSY: all contexts are taken, one comes free when its transfer ends
+                patience_ns = now_ns + self.cluster.config.request_deadline_ns
+                exchange.deadline_ns = min(self.deadline_ns, patience_ns)
+                still = "busy" if ready.status == Status.BUSY else "clearing"
+                exchange.keep_asking(now_ns, self.cluster.config.verify_poll_ns, still)
                 return False
             self._on_ready(member, ready, now_ns)
             return True
@@ -178,9 +186,11 @@ class Transfer:
             self._verified(member, now_ns)
         else:
             member.state = m_.RECEIVING
+            member.lagging = False
             member.on_ready(ready)
+        late = self._started
         self._opened_or_not(member, now_ns)
-        if self._started and member.active:
+        if late and member.active and not self._passing:
             member.start_map()
             self._ask(member, 0, now_ns)
         self.cluster.pump(self, now_ns)
@@ -190,6 +200,11 @@ class Transfer:
             return
         if nack.status != Status.OK:
             self._fail(member, CardError(f"lost the transfer: {_status(nack.status)}", "", member.card.key), now_ns)
+            return
+        if not member.plausible(nack):
+            self.cluster.drop(DropReason.BAD_PARAMETER)
+            self._fail(member, RemoteProtocolError(f"card {member.card.key}: its NACK is not about this object",
+                                                   "its shell is broken; take it out"), now_ns)
             return
         member.lagging = False
         member.on_nack(round_, nack)
@@ -206,8 +221,6 @@ class Transfer:
         if member.flow is exchange:
             member.flow = None
         self._fail(member, error, now_ns)
-        self._opened_or_not(member, now_ns)
-        self._next(now_ns)
 
     # -- sending -------------------------------------------------------------------------------------------
 
@@ -221,9 +234,16 @@ class Transfer:
             if not lane.members or lane.at == len(lane.indices):
                 self.lanes.pop(0)
                 continue
-            room = min((m.allowance for m in lane.members if not m.lagging), default=BATCH_FRAMES)
-            n = min(BATCH_FRAMES, len(lane.indices) - lane.at, room)
-            if n < min(BATCH_FRAMES // 4, len(lane.indices) - lane.at):
+            waited_for = self._waited_for(lane.members)
+            if not waited_for:
+                if len(lane.members) == 1 or len(self.lanes) > 1:
+                    self.lanes.pop(0)  # its blocks are asked for again when it answers
+                    continue
+                self._flow_polls(lane, now_ns, force=True)
+                return  # nobody answers: an answer, or the end of them all, is what comes next
+            left = len(lane.indices) - lane.at
+            n = min(BATCH_FRAMES, left, *(m.allowance for m in waited_for))
+            if n < min(BATCH_FRAMES // 4, left):
                 self._flow_polls(lane, now_ns, force=True)
                 return  # a NACK or a missed poll opens the window again
             frame_bytes = self.block_bytes + HEADER_BYTES
@@ -237,6 +257,13 @@ class Transfer:
         if self._passing:
             self._passing = False
             self._end_pass(now_ns)
+
+    def _waited_for(self, members: list[Member]) -> list[Member]:
+        """Whose answers matter to the pace: those without fault while there are any in the whole transfer, else
+        those that answer now."""
+        if any(m.active and not m.behind for m in self.members):
+            return [m for m in members if not m.behind]
+        return [m for m in members if not m.lagging]
 
     def on_taken(self, frames: int, full: bool, now_ns: int) -> None:
         lane, self._taking = self._taking, None
@@ -263,7 +290,7 @@ class Transfer:
                 member.flow = self._poll(member, 0, now_ns)
 
     def _poll(self, member: Member, section: int, now_ns: int) -> Exchange:
-        return _PollExchange(self.cluster, member.card, self, Opcode.POLL, self.ethertype,
+        return PollExchange(self.cluster, member.card, self, Opcode.POLL, self.ethertype,
                              Poll(section * SECTION_BLOCKS).pack(), self.id, member.next_round(), self.deadline_ns,
                              first_ns=self.cluster.config.poll_retry_ns, tag=member).start(now_ns)
 
@@ -275,41 +302,45 @@ class Transfer:
 
     def _end_pass(self, now_ns: int) -> None:
         for member in self.members:
-            if member.active and not member.map_round:
+            # of one that does not answer a question is out already, and any answer to it is new enough
+            if member.active and not (member.lagging and member.map_round):
                 member.start_map()
                 self._ask(member, 0, now_ns)
         self.owner.on_transfer_progress(self, now_ns)
 
     def _next(self, now_ns: int) -> None:
-        """Plan the next pass once everybody that answers has said what it misses."""
+        """Plan the next pass once everybody that is waited for has said what it misses."""
         if self.ended:
             return
-        waiting = [m for m in self.members if m.active and not m.lagging]
-        if self._started and not self.lanes and not self._passing and waiting \
-                and all(m.map_round and m.map_complete for m in waiting):
+        waited_for = self._waited_for([m for m in self.members if m.active])
+        if self._started and not self.lanes and not self._passing and waited_for \
+                and all(m.map_round and m.map_complete for m in waited_for):
             self._plan_pass(now_ns)
         self.cluster.pump(self, now_ns)
 
     def _plan_pass(self, now_ns: int) -> None:
-        active = [m for m in self.members if m.active and (not m.lagging or m.map_complete)]
+        """What two or more miss goes to all, the rest to each that is waited for."""
+        known = [m for m in self.members if m.active and (m.map_complete or not self.passes)]
+        waited_for = self._waited_for(known)
         if self.passes:
-            sent = max(1, self._last_pass)
-            self.bucket.adapt(min(1.0, max(m.missing_count for m in active) / sent))
-        count = np.zeros(self.blocks, np.uint8)
-        for m in active:
+            self.bucket.adapt(min(1.0, max(m.missing_count for m in waited_for) / max(1, self._last_pass)))
+        count = np.zeros(self.blocks, np.uint16)
+        for m in known:
             np.add(count, m.missing, out=count, casting="unsafe")
-        shared = np.flatnonzero(count >= 2) if self.group else np.empty(0, np.int64)
-        if len(shared):
-            self.lanes.append(Lane(self._encoder(None), shared, list(active)))
-        for m in active:
-            alone = np.flatnonzero(m.missing & (count == 1)) if self.group else np.flatnonzero(m.missing)
+        shared = count >= 2 if self.group else np.zeros(self.blocks, np.bool_)
+        if shared.any():
+            self.lanes.append(Lane(self._encoder(None), np.flatnonzero(shared), list(known)))
+        for m in known:
+            m.map_round = 0
+            m.map_complete = False
+            if m not in waited_for:
+                continue
+            alone = np.flatnonzero(m.missing & ~shared)
             if m.repairs:
                 m.state = m_.REPAIRING  # its card takes GUARDED blocks only from here on
                 Repair(self, m).resend(np.flatnonzero(m.missing).tolist(), now_ns)
             elif len(alone):
                 self.lanes.append(Lane(self._encoder(m.card), alone, [m]))
-            m.map_round = 0
-            m.map_complete = False
         total = sum(len(lane.indices) for lane in self.lanes)
         if self.passes:
             self.blocks_resent += total
@@ -330,13 +361,20 @@ class Transfer:
         return self._encoders[key]
 
     def new_session(self, card: Card, now_ns: int) -> None:
-        """The card is re-adopted: unicast lanes of the old session would be dropped."""
+        """The card is re-adopted: unicast lanes of the old session would be dropped, and the link's own address
+        may be another one."""
         member = self.by_card.get(card.key)
         if member is None or not member.active:
             return
+        link = self.cluster.links[self.link.name]
+        if link.mac != self.link.mac:
+            self.link = link
+            self._encoders.clear()
         for lane in self.lanes:
             if lane.members == [member]:
                 lane.encoder = self._encoder(card)
+            elif member in lane.members:
+                lane.encoder = self._encoder(None)
 
     # -- closing -------------------------------------------------------------------------------------------
 
@@ -345,7 +383,8 @@ class Transfer:
         member.missing_count = 0
         self._drop_polls(member)
         Exchange(self.cluster, member.card, self, Opcode.CLOSE, self.ethertype, Close().pack(), self.id,
-                 member.next_round(), self.deadline_ns, first_ns=self.cluster.config.poll_retry_ns, tag=member).start(now_ns)
+                 member.next_round(), self.deadline_ns, first_ns=self.cluster.config.poll_retry_ns,
+                 tag=member).start(now_ns)
         self.owner.on_transfer_progress(self, now_ns)
 
     def _on_verdict(self, exchange: Exchange, member: Member, verdict: Verdict, now_ns: int) -> bool:
@@ -357,8 +396,8 @@ class Transfer:
             if verdict.digest == self.digest:
                 self._verified(member, now_ns)
             else:
-                self._fail(member, RemoteProtocolError(
-                    f"card {member.card.key} calls another digest verified", "its shell is broken; take it out"), now_ns)
+                self._fail(member, RemoteProtocolError(f"card {member.card.key} calls another digest verified",
+                                                       "its shell is broken; take it out"), now_ns)
         elif verdict.status == Status.BAD_STATE and verdict.missing:
             member.state = m_.RECEIVING  # a late INVALIDATE or a card that forgot; the map tells
             member.start_map()
@@ -375,7 +414,6 @@ class Transfer:
 
     def member_failed(self, member: Member, error: SafError, now_ns: int) -> None:
         self._fail(member, error, now_ns)
-        self._next(now_ns)
 
     def send_guarded(self, member: Member, blocks: list[int], now_ns: int) -> None:
         """GUARDED copies of ``blocks`` to one member; few frames, so bytes objects."""
@@ -408,14 +446,20 @@ class Transfer:
         member.state = m_.FAILED
         member.error = error
         self._drop_polls(member)
+        if member.asked_to_open and member.card.channel is not None:
+            abort(self.cluster, member.card, self.id, self.kind, now_ns)  # its context is free for others
         self._member_ended(member, now_ns)
 
     def _member_ended(self, member: Member, now_ns: int) -> None:
         member.finished_ns = now_ns
+        if self.kind == TransferKind.DDR:
+            self.cluster.ddr_member_ended(self, member.card, now_ns)
         self.owner.on_member_ended(self, member, now_ns)
-        self._blocked = False
+        self._opened_or_not(member, now_ns)
         if all(m.ended for m in self.members):
             self._finish(now_ns)
+        else:
+            self._next(now_ns)
 
     def _finish(self, now_ns: int) -> None:
         if self.ended:
@@ -445,23 +489,29 @@ class Transfer:
         if now_ns - self._progress_ns >= PROGRESS_NS:
             self._progress_ns = now_ns
             self.owner.on_transfer_progress(self, now_ns)
+        if not self._started and now_ns - self.start_ns >= OPEN_GRACE_NS:
+            self._begin(now_ns)
         self.cluster.timers.set(self, min(self.deadline_ns, now_ns + PROGRESS_NS))
         self.cluster.pump(self, now_ns)
 
     def poll_missed(self, member: Member, attempts: int, now_ns: int) -> None:
         if attempts > GIVE_UP_POLLS and not member.lagging:
-            member.lagging = True
+            member.lagging = member.behind = True
             self._next(now_ns)
 
+    def live_cards(self) -> list[Card]:
+        """Cards of the members that have not ended."""
+        return [m.card for m in self.members if not m.ended]
+
+    def drop(self, card: Card, why: SafError, now_ns: int) -> None:
+        """Give up on one card, if it takes part."""
+        member = self.by_card.get(card.key)
+        if member is not None:
+            self._fail(member, why, now_ns)
+
     def cancel(self, why: SafError, now_ns: int) -> None:
-        """Give up on all members; tell the cards so that their contexts are free again."""
+        """Give up on all members."""
         for member in self.members:
-            if member.ended:
-                continue
-            channel = member.card.channel
-            if channel is not None and member.state != m_.OPENING:
-                self.cluster.emit_frame(member.card, channel.seal(Opcode.ABORT, Abort().pack(), self.ethertype, self.id),
-                                        now_ns)
             self._fail(member, why, now_ns)
 
     def describe(self) -> dict[str, Any]:
@@ -472,35 +522,6 @@ class Transfer:
             "cards": {m.card.key: {"state": m.state, "missing": m.missing_count, "progress": round(m.progress, 4)}
                       for m in self.members},
         }
-
-
-class _PollExchange(Exchange):
-    """A POLL tells its transfer when it goes unanswered."""
-
-    __slots__ = ()
-
-    def on_timer(self, now_ns: int) -> None:
-        super().on_timer(now_ns)
-        if self.due_ns is not None:
-            self.asker.poll_missed(self.tag, self.attempts, now_ns)  # type: ignore[attr-defined]  # a Transfer
-
-
-class Transfers:
-    """All transfers in flight and the one id counter."""
-
-    def __init__(self) -> None:
-        self.next_id = 1
-        self.active: dict[int, Transfer] = {}
-
-    def new_id(self) -> int:
-        self.next_id += 1
-        return self.next_id - 1
-
-    def add(self, transfer: Transfer) -> None:
-        self.active[transfer.id] = transfer
-
-    def remove(self, transfer: Transfer) -> None:
-        self.active.pop(transfer.id, None)
 
 
 def _status(code: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from safhost.plan.ddr import DdrAllocator
 from safhost.units import Mac
 from safhost.wire.channel import Channel
-from safhost.wire.generated import CardState, Hello, ImageInfo, Opened, SlotState, TransferState
+from safhost.wire.generated import CardState, Hello, ImageInfo, Opcode, Opened, SlotState, TransferState
 
 if TYPE_CHECKING:
     from safhost.core.exchange import Exchange
@@ -23,6 +23,9 @@ SUSPECT = "suspect"        # our session, silent for a second
 LOST = "lost"              # silent for a lease
 BUSY = "busy"              # another owner holds it
 REFUSED = "refused"        # it refused us for good
+
+
+_DONE = int(Opcode.DONE)
 
 
 class Slot:
@@ -42,7 +45,8 @@ class Card:
         self._sessions = sessions
         self.link = link
         self.mac = mac
-        self.hello = hello
+        self.hello = hello  # what an open session rests on, else the latest one
+        self.offer = hello  # the latest one; a hint until a session was opened on it
         self.serial = hello.serial.rstrip(b"\0").decode("ascii", "replace")
         self.key = self.serial or str(Mac.from_bytes(mac))
         self.state = LISTED
@@ -57,6 +61,8 @@ class Card:
         self.opening: Channel | None = None
         self.host_nonce = b""
         self.open_attempt = 0
+        self.opening_nonce = b""  # the boot that SESSION_OPEN was for
+        self.quick_opens = 0
         self.generation = 0
         self.boot_nonce = b""
         self.session_count = hello.session_count
@@ -74,14 +80,12 @@ class Card:
         # in flight
         self.pending: dict[tuple[int, int, int], Exchange] = {}
         self.open_queue: deque[Any] = deque()
-        self.ddr_transfers = 0
+        self.ddr_live: set[Any] = set()
         self.ddr_waiting: deque[Any] = deque()
         self.slots = [Slot() for _ in range(hello.command_slots)]
         self.run_waiting: deque[Any] = deque()
         self.reads: dict[int, Chunk] = {}
-        self.read_outstanding = 0
         self.next_read = 1
-        self.next_kill = 1
         self.ddr = DdrAllocator(hello.ddr_bytes)
         self.units: set[Any] = set()
         self.counters = {"commands": 0, "transfers": 0, "read_bytes": 0, "written_bytes": 0, "retries": 0}
@@ -98,9 +102,9 @@ class Card:
         self.boot_nonce = opened.boot_nonce
         self.session_count = opened.session_count
         self.role_epoch = opened.role_epoch
-        self.card_state = CardState(opened.card_state)
+        self.note_state(opened.card_state)
         self.image_digest = opened.image_digest
-        self.images = [info for info in opened.images[:len(self.images)]]
+        self.images = [info._replace(slot=slot) for slot, info in enumerate(opened.images[:len(self.images)])]
         self.last_commit = max(self.last_commit, opened.last_commit)
         self.last_kill = max(self.last_kill, opened.last_kill)
         self.last_transfer = max(self.last_transfer, opened.last_transfer)
@@ -108,11 +112,29 @@ class Card:
             slot.last = max(slot.last, info.command)
             slot.busy = slot.busy or info.state == SlotState.RUNNING
 
+    def note_state(self, state: int) -> None:
+        """What the card says it does; a number we do not know changes nothing."""
+        if state in CardState._value2member_map_:
+            self.card_state = CardState(state)
+
+    @property
+    def runs_for_others(self) -> bool:
+        """A command of an earlier life of this host still runs; where it writes, nobody here knows."""
+        return any(slot.busy and (_DONE, number, slot.last) not in self.pending
+                   for number, slot in enumerate(self.slots))
+
+    def note_running(self, mask: int) -> None:
+        """ALIVE's mask of running slots: a slot nobody here asks about is free again once it does not run."""
+        for number, slot in enumerate(self.slots):
+            if slot.busy and not mask >> number & 1 and (_DONE, number, slot.last) not in self.pending:
+                slot.busy = False
+
     def forget_boot(self) -> None:
         """The card lost everything it held: another boot, or another owner in between."""
         self.last_commit = self.last_kill = self.last_transfer = 0
-        self.slots = [Slot() for _ in self.slots]
-        self.images = [ImageInfo(slot=i) for i in range(len(self.images))]
+        self.slots = [Slot() for _ in range(self.hello.command_slots)]
+        self.images = [ImageInfo(slot=i) for i in range(self.hello.image_slots)]
+        self.image_digest = bytes(32)
         self.staging.clear()
         self.ddr.clear()
         self.committing = False
@@ -133,6 +155,14 @@ class Card:
     def note_image(self, slot: int, digest: bytes, length: int, state: TransferState) -> None:
         last = max((i.last_used for i in self.images), default=0)
         self.images[slot] = ImageInfo(digest, length, state, slot, 0, last)
+
+    def note_committed(self, digest: bytes) -> None:
+        """The image was loaded just now: the others are longer unused."""
+        self.images = [i._replace(last_used=self.role_epoch) if i.digest == digest else i for i in self.images]
+
+    def drop_image(self, digest: bytes) -> None:
+        """The card does not hold it, whatever we thought."""
+        self.images = [ImageInfo(slot=i.slot) if i.digest == digest else i for i in self.images]
 
     def describe(self, now_ns: int) -> dict[str, Any]:
         """JSON form for listings."""

@@ -10,24 +10,26 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+from safhost.core import card as st
 from safhost.core import events as ev
 from safhost.core import units
 from safhost.core.actions import Action, CardChanged, KeepGeneration, RequestEnded, SendFrames
-from safhost.core.bulk import Transfer, Transfers
+from safhost.core.bulk import Transfer
 from safhost.core.card import Card
+from safhost.core.commands import start_waiting
 from safhost.core.config import CoreConfig
+from safhost.core.exchange import LOST_HINT
 from safhost.core.reads import Read
-from safhost.core.requests import KillRequest, ProgramRequest, ReadBack, RunRequest, WriteRequest
+from safhost.core.requests import KillRequest, ProgramRequest, ReadBack, RunRequest, WriteRequest, unusable
 from safhost.core.session import Sessions
 from safhost.core.timers import Timers
+from safhost.core.transfers import Transfers, abort
 from safhost.core.units import Unit
-from safhost.errors import CardError, SafError, SchedulingError
+from safhost.errors import CardError, CardLost, SafError, SchedulingError
 from safhost.wire.codec import Codec, Frame
 from safhost.wire.generated import (
     ETHERTYPE_CONTROL,
-    ETHERTYPE_IMAGE,
-    ETHERTYPE_INPUT,
-    Abort,
+    ETHERTYPE_RESULT,
     DropReason,
     Opcode,
     Opened,
@@ -103,7 +105,8 @@ class Cluster:
             frames: list[Action] = [SendFrames(link, batch) for link, batch in self._frames.items()]
             self._frames = {}
             # a generation is kept before the first frame that carries it
-            out = [a for a in out if type(a) is KeepGeneration] + frames + [a for a in out if type(a) is not KeepGeneration]
+            kept: list[Action] = [a for a in out if type(a) is KeepGeneration]
+            out = kept + frames + [a for a in out if type(a) is not KeepGeneration]
         self.out = []
         return out
 
@@ -158,13 +161,15 @@ class Cluster:
         if exchange is not None:
             exchange.answered(frame, now_ns)
         elif frame.opcode == Opcode.ALIVE:
-            self.sessions.on_alive(card, frame)
+            self.sessions.on_alive(card, frame, now_ns)
 
     def _blocks_received(self, event: ev.BlocksReceived, now_ns: int) -> None:
         group = event.group
         card = self.sessions.by_mac.get((event.link, group.src))
         if card is None or card.channel is None:
             self.drop(DropReason.WRONG_SOURCE, len(group.index))
+        elif self.codec.canonical(group.ethertype) != ETHERTYPE_RESULT:
+            self.drop(DropReason.WRONG_ETHERTYPE, len(group.index))
         elif group.session != card.channel.session:
             self.drop(DropReason.WRONG_SESSION, len(group.index))
         else:
@@ -172,7 +177,7 @@ class Cluster:
             if chunk is None:
                 self.drop(DropReason.NO_CONTEXT, len(group.index))
             else:
-                chunk.on_blocks(group)
+                chunk.on_blocks(group, now_ns)
 
     def _blocks_taken(self, event: ev.BlocksTaken, now_ns: int) -> None:
         transfer = self.transfers.active.get(event.transfer)
@@ -187,6 +192,7 @@ class Cluster:
     def _link_up(self, event: ev.LinkCameUp, now_ns: int) -> None:
         self.links[event.link] = LinkInfo(event.link, event.mac, event.mtu)
         self.sessions.solicit(0)
+        self.sessions.link_up(event.link, now_ns)
 
     def _link_down(self, event: ev.LinkWentDown, now_ns: int) -> None:
         self.sessions.link_down(event.link, now_ns)
@@ -217,91 +223,98 @@ class Cluster:
     def on_card_available(self, card: Card, opened: Opened, now_ns: int) -> None:
         """A session is open: transfers the card still holds from before are nobody's any more, ours go on."""
         for info in opened.transfers:
-            if info.transfer and info.transfer not in self.transfers.active \
+            ours = self.transfers.active.get(info.transfer)
+            if info.transfer and (ours is None or card.key not in ours.by_card) \
                     and info.state in (TransferState.CLEARING, TransferState.RECEIVING, TransferState.BAD):
-                self._abort_stray(card, info.transfer, info.kind, now_ns)
+                abort(self, card, info.transfer, TransferKind.IMAGE if info.kind == TransferKind.IMAGE
+                      else TransferKind.DDR, now_ns)
         for transfer in list(self.transfers.active.values()):
             transfer.new_session(card, now_ns)
         self.dispatch_units(now_ns)
 
-    def _abort_stray(self, card: Card, transfer: int, kind: int, now_ns: int) -> None:
-        assert card.channel is not None
-        ethertype = ETHERTYPE_IMAGE if kind == TransferKind.IMAGE else ETHERTYPE_INPUT
-        self.emit_frame(card, card.channel.seal(Opcode.ABORT, Abort().pack(), ethertype, transfer), now_ns)
-
     def on_card_back(self, card: Card, now_ns: int) -> None:
         self.dispatch_units(now_ns)
+
+    def on_card_idle(self, card: Card, now_ns: int) -> None:
+        """It said which slots run: commands and units that waited for one that does not any more."""
+        if card.run_waiting:
+            start_waiting(card, now_ns)
+        if self.unit_queue:
+            self.dispatch_units(now_ns)
+
+    def role_changed(self, now_ns: int) -> None:
+        """Some card runs another image now."""
+        self.dispatch_units(now_ns)
+        units.mark_orphans(self, now_ns)
 
     def on_card_suspect(self, card: Card, now_ns: int) -> None:
         """Units of a silent card go to others at once, if there are others."""
         for attempt in list(card.units):
-            others = any(c is not card and c.usable and c.state != card.state and
-                         c.image_digest == attempt.unit.event.digest for c in self.sessions.by_mac.values())
+            unit = attempt.unit
+            others = any(c.state == st.AVAILABLE and unit.may_run_on(c) for c in self.sessions.by_mac.values())
             if others and not attempt.abandoned:
+                unit.attempt = None
                 attempt.abandon(now_ns)
-                attempt.unit.attempt = None
-                self.unit_queue.appendleft(attempt.unit)
+                self.unit_queue.appendleft(unit)
         self.dispatch_units(now_ns)
 
     def on_card_lost(self, card: Card, why: str, now_ns: int) -> None:
         """The card's session is over for good: everything in flight to it ends."""
+        waiting = list(card.ddr_waiting)
+        card.ddr_waiting.clear()
+        card.open_queue.clear()
+        lost = CardLost(why, LOST_HINT, card.key)
+        for transfer in [*self.transfers.active.values(), *waiting]:
+            transfer.drop(card, lost, now_ns)
         for exchange in list(card.pending.values()):
-            if exchange.key in card.pending:
+            if card.pending.get(exchange.key) is exchange:
                 exchange.card_lost(why, now_ns)
-        card.pending.clear()
         while card.run_waiting:
-            card.run_waiting.popleft().on_failure(None, CardError(why, "", card.key), now_ns)
-        for chunk in list(card.reads.values()):
-            chunk.read.cancel(CardError(why, "", card.key), now_ns)
+            card.run_waiting.popleft().on_failure(None, lost, now_ns)
+        for read in [*(chunk.read for chunk in card.reads.values()), *self.read_queue]:
+            if read.card is card:
+                read.cancel(lost, now_ns)
         for attempt in list(card.units):
             attempt.card_gone(now_ns, why)
-        card.open_queue.clear()
-        card.ddr_waiting.clear()
-        card.ddr_transfers = 0
+        card.ddr_live.clear()
+        units.mark_orphans(self, now_ns)
 
     # -- DDR transfers: as many at once as the card has contexts ----------------------------------------------
 
     def start_ddr_transfer(self, transfer: Transfer, now_ns: int) -> None:
         """Start it, or have it wait until every member has a free context."""
-        cards = [m.card for m in transfer.members]
-        if any(c.ddr_waiting or c.ddr_transfers >= c.hello.ddr_contexts for c in cards):
+        if transfer.ended:
+            return
+        cards = transfer.live_cards()
+        if any(c.ddr_waiting or len(c.ddr_live) >= c.hello.ddr_contexts for c in cards):
             for card in cards:
                 card.ddr_waiting.append(transfer)
+            self.timers.set(transfer, transfer.deadline_ns)
             return
+        self._launch(transfer, cards, now_ns)
+
+    def _launch(self, transfer: Transfer, cards: list[Card], now_ns: int) -> None:
         for card in cards:
-            card.ddr_transfers += 1
+            card.ddr_live.add(transfer)
         transfer.start(now_ns)
 
-    def ddr_transfer_ended(self, transfer: Transfer, now_ns: int) -> None:
-        cards = [m.card for m in transfer.members]
-        waited = self.drop_ddr_transfer(transfer)
-        for card in cards:
-            if not waited:
-                card.ddr_transfers = max(0, card.ddr_transfers - 1)
-        for card in cards:
-            self._start_waiting(card, now_ns)
-
-    def drop_ddr_transfer(self, transfer: Transfer) -> bool:
-        """Take it out of the queues; True when it was still waiting there."""
-        waited = False
-        for member in transfer.members:
-            if transfer in member.card.ddr_waiting:
-                member.card.ddr_waiting.remove(transfer)
-                waited = True
-        return waited
+    def ddr_member_ended(self, transfer: Transfer, card: Card, now_ns: int) -> None:
+        """The card's context is free again, or its place in the queue."""
+        card.ddr_live.discard(transfer)
+        if transfer in card.ddr_waiting:
+            card.ddr_waiting.remove(transfer)
+        for other in [card, *transfer.live_cards()]:
+            self._start_waiting(other, now_ns)
 
     def _start_waiting(self, card: Card, now_ns: int) -> None:
         while card.ddr_waiting:
             transfer = card.ddr_waiting[0]
-            cards = [m.card for m in transfer.members]
-            if any(c.ddr_waiting and c.ddr_waiting[0] is not transfer or c.ddr_transfers >= c.hello.ddr_contexts
-                   for c in cards):
+            cards = transfer.live_cards()
+            if any(c.ddr_waiting[0] is not transfer or len(c.ddr_live) >= c.hello.ddr_contexts for c in cards):
                 return
             for c in cards:
-                if c.ddr_waiting and c.ddr_waiting[0] is transfer:
-                    c.ddr_waiting.popleft()
-                c.ddr_transfers += 1
-            transfer.start(now_ns)
+                c.ddr_waiting.popleft()
+            self._launch(transfer, cards, now_ns)
 
     # -- reads: one window for all cards, which is the answer to incast ---------------------------------------
 
@@ -358,9 +371,7 @@ class Cluster:
     def _read(self, event: ev.StartRead, now_ns: int) -> None:
         cards = self._cards(event.request, (event.card,))
         if cards is not None and not cards[0].usable:
-            card = cards[0]
-            self.out.append(RequestEnded(event.request, {}, CardError(
-                f"is {card.state}: {card.why}", "see `safhost cards`", card.key)))
+            self.out.append(RequestEnded(event.request, {}, unusable(cards[0])))
         elif cards is not None:
             self._begin(ReadBack(self, event, cards[0], now_ns), now_ns)
 
@@ -380,8 +391,7 @@ class Cluster:
     def _kill(self, event: ev.StartKill, now_ns: int) -> None:
         cards = self._cards(event.request, (event.card,))
         if cards is not None and not cards[0].usable:
-            self.out.append(RequestEnded(event.request, {}, CardError(
-                f"is {cards[0].state}: {cards[0].why}", "see `safhost cards`", cards[0].key)))
+            self.out.append(RequestEnded(event.request, {}, unusable(cards[0])))
         elif cards is not None:
             self._begin(KillRequest(self, event, cards[0], now_ns), now_ns)
 
@@ -391,7 +401,8 @@ class Cluster:
         for card in cards:
             if card.channel is not None:
                 # Not answered for: the lease ends on its own if this is lost.
-                self.emit_frame(card, card.channel.seal(Opcode.SESSION_CLOSE, SessionClose().pack(), ETHERTYPE_CONTROL), now_ns)
+                frame = card.channel.seal(Opcode.SESSION_CLOSE, SessionClose().pack(), ETHERTYPE_CONTROL)
+                self.emit_frame(card, frame, now_ns)
                 self.sessions.end(card, now_ns, "released")
         self.out.append(RequestEnded(event.request))
 
@@ -409,7 +420,12 @@ class Cluster:
             for key, exchange in card.pending.items():
                 assert exchange.key == key, f"{card.key}: exchange filed under {key}"
                 assert exchange.due_ns is not None, f"{card.key}: {exchange.opcode.name} waits without a deadline"
-            assert 0 <= card.ddr_transfers <= card.hello.ddr_contexts, f"{card.key}: {card.ddr_transfers} DDR transfers"
+            assert len(card.ddr_live) <= card.hello.ddr_contexts, f"{card.key}: {len(card.ddr_live)} DDR transfers"
+            assert not any(t.ended for t in (*card.ddr_live, *card.ddr_waiting)), f"{card.key}: dead transfers wait"
+            assert not card.ddr_waiting or any(
+                len(c.ddr_live) == c.hello.ddr_contexts or c.ddr_waiting[0] is not card.ddr_waiting[0]
+                for c in card.ddr_waiting[0].live_cards()), f"{card.key}: a transfer waits for nothing"
+            assert not card.run_waiting or all(s.busy for s in card.slots), f"{card.key}: a command waits for nothing"
             assert card.ddr.used_bytes >= 0
             outstanding += sum(len(c.out) for c in card.reads.values())
             if card.channel is None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 MEMBER_BYTES = 40
+ANSWER_NS = 2_000 * MS  # beyond a kernel's deadline, for the card's own word that it passed
+FOREVER_NS = 10**18
 OPTION_KILL = 1
 _STATUS_NAMES = {s.value: s.name.lower() for s in Status}
 
@@ -47,9 +49,14 @@ class CommandOwner(Protocol):
 
 
 class RunCommand:
-    """One kernel run on one card. Waits for a free slot; ``kernel_ns`` is the card's own time."""
+    """One kernel run on one card. Waits for a free slot; ``kernel_ns`` is the card's own time.
 
-    __slots__ = ("body", "card", "cluster", "deadline_ms", "ended", "exchange", "group_send", "kernel_ns", "owner", "slot")
+    The owner hears once how it ended. When its deadline passes without an answer, the owner hears of that, and
+    the card is asked on: the kernel may still run, so the slot stays taken, and the owner hears a second time
+    when it is known to have ended (``live`` is False then).
+    """
+
+    __slots__ = ("body", "card", "cluster", "deadline_ms", "due_ns", "ended", "exchange", "kernel_ns", "owner", "slot")
 
     def __init__(self, cluster: Cluster, card: Card, body: Run, owner: CommandOwner) -> None:
         self.cluster = cluster
@@ -61,31 +68,43 @@ class RunCommand:
         self.slot = -1
         self.exchange: Exchange | None = None
         self.ended = False
+        self.due_ns: int | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether the card may still run it."""
+        return self.exchange is not None
+
+    def submit(self, now_ns: int, send: bool = True) -> bool:
+        """Start it, under its deadline if it has one."""
+        if self.deadline_ms:
+            self.cluster.timers.set(self, now_ns + self.deadline_ms * MS + ANSWER_NS)
+        return self.start(now_ns, send)
 
     def start(self, now_ns: int, send: bool = True) -> bool:
         """Take a slot and send; without a free slot wait for one (False)."""
         card = self.card
-        for number, slot in enumerate(card.slots):
-            if not slot.busy:
-                break
-        else:
+        number = next((n for n, slot in enumerate(card.slots) if not slot.busy), -1)
+        if number < 0:
             card.run_waiting.append(self)
             return False
+        slot = card.slots[number]
         slot.busy = True
         slot.last += 1
         self.slot = number
         payload = self.body._replace(role_epoch=card.role_epoch).pack()
-        # without a deadline of its own a command may run as long as the card lives and says so
-        deadline = now_ns + (self.deadline_ms * MS + 2_000 * MS if self.deadline_ms else 10**18)
+        # asked for as long as the card lives and says that it runs; who waits has a deadline of his own
         self.exchange = Exchange(self.cluster, card, self, Opcode.RUN, ETHERTYPE_CONTROL, payload, number, slot.last,
-                                 deadline).start(now_ns, send)
+                                 FOREVER_NS).start(now_ns, send)
         card.counters["commands"] += 1
         return True
 
     def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
         done = Done.unpack(frame.payload)
-        if done.status == Status.RUNNING:
-            exchange.keep_asking(now_ns, self.cluster.config.retry_max_ns)
+        if done.status in (Status.RUNNING, Status.BUSY):
+            # BUSY: the slot still runs a command of an earlier session. The same id may go to this slot only, or
+            # a late copy of this RUN would run it twice.
+            exchange.keep_asking(now_ns, self.cluster.config.retry_max_ns, status_name(done.status))
             return False
         self.kernel_ns = done.kernel_ns
         if done.status == Status.OK:
@@ -98,24 +117,40 @@ class RunCommand:
         self._end(error, now_ns)
         return True
 
-    def on_failure(self, exchange: Exchange, error: SafError, now_ns: int) -> None:
+    def on_failure(self, exchange: Exchange | None, error: SafError, now_ns: int) -> None:
+        """The card is gone, and the kernel with it."""
         self._end(error, now_ns)
+
+    def on_timer(self, now_ns: int) -> None:
+        """The deadline: nobody waits for it any more, but the card may still run it."""
+        what = f"kernel {self.body.kernel} gave no answer" if self.live else "no command slot came free"
+        self.cancel()
+        error = DeadlineExceeded(f"card {self.card.key}: {what} within {self.deadline_ms} ms",
+                                 "raise the deadline, or look for a kernel that hangs: safhost kill CARD")
+        self.owner.on_command_ended(self, error, now_ns)
 
     def cancel(self) -> None:
         """Stop waiting; the card may still run it, so the slot stays busy until its reply or another boot."""
         self.ended = True
-        if self.exchange is None and self in self.card.run_waiting:
+        self.due_ns = None
+        if not self.live and self in self.card.run_waiting:
             self.card.run_waiting.remove(self)
 
     def _end(self, error: SafError | None, now_ns: int) -> None:
         card = self.card
-        card.slots[self.slot].busy = False
-        if not self.ended:
-            self.ended = True
-            self.owner.on_command_ended(self, error, now_ns)
-        while card.run_waiting and card.usable:
-            if not card.run_waiting.popleft().start(now_ns):
-                break
+        if self.exchange is not None:
+            card.slots[self.slot].busy = False
+            self.exchange = None
+        self.ended = True
+        self.due_ns = None
+        self.owner.on_command_ended(self, error, now_ns)
+        start_waiting(card, now_ns)
+
+
+def start_waiting(card: Card, now_ns: int) -> None:
+    """Start commands that wait for a slot, as far as there are free ones."""
+    while card.run_waiting and card.usable and not all(slot.busy for slot in card.slots):
+        card.run_waiting.popleft().start(now_ns)
 
 
 class KillCommand:
@@ -167,8 +202,8 @@ class CommitCommand:
     def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
         c = Committed.unpack(frame.payload)
         self.phase, self.fed_bytes, self.elapsed_us = c.phase, c.fed_bytes, c.elapsed_us
-        if c.status == Status.RUNNING:
-            exchange.keep_asking(now_ns, self.cluster.config.commit_poll_ns)
+        if c.status in (Status.RUNNING, Status.BUSY):
+            exchange.keep_asking(now_ns, self.cluster.config.commit_poll_ns, status_name(c.status))
             return False
         card = self.card
         card.committing = False
@@ -177,8 +212,11 @@ class CommitCommand:
         card.card_state = CardState.READY if any(c.image_digest) else CardState.NO_ROLE
         self.cluster.card_changed(card)
         if c.status == Status.OK:
+            card.note_committed(self.body.digest)
             self._end(None, now_ns)
             return True
+        if c.status in (Status.UNKNOWN_IMAGE, Status.NOT_VERIFIED):
+            card.drop_image(self.body.digest)
         pr = PrStatus(c.pr_status).name.lower() if c.pr_status in PrStatus._value2member_map_ else str(c.pr_status)
         self._end(PrFailed(f"partial reconfiguration failed: {status_name(c.status)} (PR controller: {pr})",
                            _HINTS.get(c.status, "stage the image again and retry"), card.key, c.status), now_ns)
@@ -237,7 +275,7 @@ def run_group(cluster: Cluster, commands: list[RunCommand], now_ns: int) -> None
     """Start the same command on many cards by one broadcast frame a link; retries are unicast."""
     by_link: dict[str, list[RunCommand]] = {}
     for command in commands:
-        if command.start(now_ns, send=False):
+        if command.submit(now_ns, send=False):
             by_link.setdefault(command.card.link, []).append(command)
     for link, part in by_link.items():
         group_frames(cluster, link, Opcode.RUN, ETHERTYPE_CONTROL, part[0].body.pack(),
@@ -255,5 +293,5 @@ def commit_group(cluster: Cluster, commands: list[CommitCommand], now_ns: int) -
                      [(c.card, c.card.last_commit, 0) for c in part])
 
 
-__all__ = ["CommitCommand", "DeadlineExceeded", "KillCommand", "RunCommand", "commit_group", "group_frames", "run_group",
+__all__ = ["CommitCommand", "KillCommand", "RunCommand", "commit_group", "group_frames", "run_group", "start_waiting",
            "status_name"]

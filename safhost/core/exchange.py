@@ -1,4 +1,7 @@
-"""A request that has exactly one answer: sealed anew at every retry, ended by the answer or its deadline."""
+"""A request that has exactly one answer: sealed anew at every retry, ended by the answer or its deadline.
+
+An answer may say "still at it" (running, busy): then the question is asked again until its deadline.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     from safhost.wire.codec import Frame
 
 
+LOST_HINT = "it is used again when it announces itself"
+
+
 class Asker(Protocol):
     """Who asked. ``on_answer`` returns True when the exchange is over, False to keep asking (still running)."""
 
@@ -22,11 +28,11 @@ class Asker(Protocol):
 
 
 class Exchange:
-    __slots__ = ("_wait_ns", "asker", "attempts", "card", "cluster", "deadline_ns", "due_ns", "ethertype", "first_ns",
-                 "key", "max_ns", "number", "object", "opcode", "payload", "tag")
+    __slots__ = ("_wait_ns", "asker", "attempts", "card", "cluster", "deadline_ns", "due_ns", "ethertype",
+                 "first_ns", "key", "max_ns", "number", "object", "opcode", "payload", "still", "tag")
 
-    def __init__(self, cluster: Cluster, card: Card, asker: Asker, opcode: Opcode, ethertype: int, payload: bytes,
-                 object: int, number: int, deadline_ns: int, first_ns: int = 0, max_ns: int = 0,
+    def __init__(self, cluster: Cluster, card: Card, asker: Asker, opcode: Opcode, ethertype: int,
+                 payload: bytes, object: int, number: int, deadline_ns: int, first_ns: int = 0, max_ns: int = 0,
                  tag: object = None) -> None:
         self.cluster = cluster
         self.card = card
@@ -41,6 +47,7 @@ class Exchange:
         self.max_ns = max_ns or cluster.config.retry_max_ns
         self.tag = tag
         self.attempts = 0
+        self.still = ""  # what the latest answer said that was not the end
         self.due_ns: int | None = None
         self.key = (ANSWERS[opcode], object, number)
 
@@ -56,8 +63,8 @@ class Exchange:
     def _send(self, now_ns: int) -> None:
         channel = self.card.channel
         if channel is not None:  # between sessions: the next retry goes out in the new one
-            self.cluster.emit_frame(self.card, channel.seal(self.opcode, self.payload, self.ethertype, self.object,
-                                                            self.number), now_ns)
+            self.cluster.emit_frame(self.card, channel.seal(self.opcode, self.payload, self.ethertype,
+                                                            self.object, self.number), now_ns)
 
     def _rearm(self, now_ns: int) -> None:
         self.cluster.timers.set(self, min(now_ns + self._wait_ns, max(self.deadline_ns, now_ns + 1)))
@@ -66,7 +73,8 @@ class Exchange:
     def on_timer(self, now_ns: int) -> None:
         if now_ns >= self.deadline_ns:
             self.cancel()
-            waited = f"{self.opcode.name} had no answer after {self.attempts} tries"
+            waited = f"{self.opcode.name} is still {self.still}" if self.still else \
+                f"{self.opcode.name} had no answer after {self.attempts} tries"
             self.asker.on_failure(self, DeadlineExceeded(f"card {self.card.key}: {waited}",
                                                          "check the cable, then `safhost doctor`"), now_ns)
             return
@@ -75,8 +83,9 @@ class Exchange:
         self._send(now_ns)
         self._rearm(now_ns)
 
-    def keep_asking(self, now_ns: int, wait_ns: int) -> None:
-        """The answer was `still running`: ask again after ``wait_ns``, or hear it unasked before."""
+    def keep_asking(self, now_ns: int, wait_ns: int, still: str = "running") -> None:
+        """The answer was not the end yet: ask again after ``wait_ns``, or hear it unasked before."""
+        self.still = still
         self._wait_ns = wait_ns
         self._rearm(now_ns)
 
@@ -91,4 +100,15 @@ class Exchange:
 
     def card_lost(self, why: str, now_ns: int) -> None:
         self.cancel()
-        self.asker.on_failure(self, CardLost(why, "it is used again when it announces itself", self.card.key), now_ns)
+        self.asker.on_failure(self, CardLost(why, LOST_HINT, self.card.key), now_ns)
+
+
+class Nobody:
+    """Asks something whose answer matters to nobody, only that it arrived."""
+
+    def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
+        """Whatever it says, it arrived."""
+        return True
+
+    def on_failure(self, exchange: Exchange, error: SafError, now_ns: int) -> None:
+        """The card is gone, and with it what it was told about."""

@@ -22,7 +22,10 @@ _U32 = 0xFFFFFFFF
 
 class Member:
     """``missing`` (blocks,) bool is what its last complete map said; ``map_complete`` whether that covers every
-    section since the pass ended. ``sent`` counts frames sent that it should have seen."""
+    section since the pass ended. ``sent`` counts frames sent that it should have seen.
+
+    ``lagging``: it left two polls unanswered and has not answered since. ``behind``: it lagged once, so that
+    nobody waits for it any more while others are without fault."""
 
     def __init__(self, card: Card, slot: int, base: int, blocks: int) -> None:
         self.card = card
@@ -41,6 +44,8 @@ class Member:
         self.round = 0
         self.flow: Exchange | None = None
         self.lagging = False
+        self.behind = False
+        self.asked_to_open = False
         self.sent = 0
         self.since_poll = 0
         self._sent_at: dict[int, int] = {}
@@ -70,6 +75,13 @@ class Member:
         self.received = ready.received
         self.missing_count = ready.missing
         self.acked_sent = self.sent
+
+    def plausible(self, nack: Nack) -> bool:
+        """Whether a NACK is about this object at all; a broken card must not make us allocate or index."""
+        return (nack.first_block % SECTION_BLOCKS == 0 and nack.first_block < self.blocks
+                and nack.bits <= min(SECTION_BLOCKS, self.blocks - nack.first_block)
+                and len(nack.bitmap) * 8 >= nack.bits and nack.missing <= self.blocks
+                and nack.lowest <= self.blocks)
 
     def on_nack(self, round_: int, nack: Nack) -> None:
         """Update credit and, for a round of the current map, the missing blocks."""

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from safhost.core.card import Card
     from safhost.core.cluster import Cluster
 
-MAX_MISMATCHES = 4  # of one chunk; more is not noise on the path
+MAX_MISMATCHES = 8  # of the same bytes; more is not noise on the path
+SPLIT_PARTS = 4  # a chunk that does not verify is read again in parts: the fewer blocks, the likelier all are right
+SMALLEST_SPLIT_BLOCKS = 8
 
 
 class ReadOwner(Protocol):
@@ -42,9 +44,9 @@ class Read:
         self.transfer = transfer
         self.done_bytes = 0
         self.ended = False
-        self._live: set[Chunk] = set()
+        self._live: dict[Chunk, None] = {}  # in the order they were asked for
         step = cluster.config.read_chunk_bytes
-        self._todo = [(address + at, out[at:at + step]) for at in range(0, len(out), step)]
+        self._todo = [(address + at, out[at:at + step], 0) for at in range(0, len(out), step)]
         self._todo.reverse()
 
     def start(self, now_ns: int) -> None:
@@ -60,13 +62,25 @@ class Read:
 
     def next_chunk(self, now_ns: int) -> None:
         """Ask for one more chunk; the cluster calls this within its read window."""
-        address, out = self._todo.pop()
-        chunk = Chunk(self, address, out)
-        self._live.add(chunk)
+        address, out, mismatches = self._todo.pop()
+        chunk = Chunk(self, address, out, mismatches)
+        self._live[chunk] = None
         chunk.ask(now_ns)
 
+    def split(self, chunk: Chunk, now_ns: int) -> None:
+        """Read a chunk that did not verify again, in parts."""
+        self._live.pop(chunk, None)
+        blocks = -(-chunk.blocks // SPLIT_PARTS) if chunk.blocks > SMALLEST_SPLIT_BLOCKS else chunk.blocks
+        step = blocks * chunk.block_bytes
+        if self.ended:
+            return
+        if not self._todo:
+            self.cluster.read_queue.append(self)
+        self._todo.extend((chunk.address + at, chunk.out[at:at + step], chunk.mismatches)
+                          for at in range(0, len(chunk.out), step))
+
     def chunk_ended(self, chunk: Chunk, error: SafError | None, now_ns: int) -> None:
-        self._live.discard(chunk)
+        self._live.pop(chunk, None)
         if self.ended:
             return
         if error is not None:
@@ -95,7 +109,7 @@ class Read:
 class Chunk:
     """One READ id: blocks arrive in any order, more than once, or not."""
 
-    def __init__(self, read: Read, address: int, out: NDArray[np.uint8]) -> None:
+    def __init__(self, read: Read, address: int, out: NDArray[np.uint8], mismatches: int = 0) -> None:
         self.read = read
         self.card = read.card
         self.address = address
@@ -104,7 +118,9 @@ class Chunk:
         self.blocks = block_count(len(out), self.block_bytes)
         self.have = np.zeros(self.blocks, np.bool_)
         self.have_count = 0
-        self.mismatches = 0
+        self.mismatches = mismatches
+        self.asks = 0
+        self.heard_ns = 0
         self.id = self.card.next_read
         self.card.next_read += 1
         self.card.reads[self.id] = self
@@ -114,11 +130,14 @@ class Chunk:
     def ask(self, now_ns: int, first: int = 0, count: int = 0) -> None:
         r = self.read
         request = ReadRequest(r.space, 0, self.block_bytes, 0, self.address, len(self.out), first, count, r.transfer)
-        self._exchange = Exchange(r.cluster, self.card, self, Opcode.READ, ETHERTYPE_INPUT, request.pack(), self.id, 0,
-                                  r.deadline_ns, first_ns=r.cluster.config.poll_retry_ns).start(now_ns)
+        self.asks += 1  # so that a late READ_DONE of an earlier question is not taken for the end of this one
+        self._exchange = _ReadExchange(r.cluster, self.card, self, Opcode.READ, ETHERTYPE_INPUT, request.pack(),
+                                       self.id, self.asks, r.deadline_ns,
+                                       first_ns=r.cluster.config.poll_retry_ns).start(now_ns)
 
-    def on_blocks(self, group: DataGroup) -> None:
+    def on_blocks(self, group: DataGroup, now_ns: int) -> None:
         """Copy a batch of blocks to where they belong; the last one may be short."""
+        self.heard_ns = now_ns
         index, length = group.index, group.length
         last_bytes = len(self.out) - (self.blocks - 1) * self.block_bytes
         ok = index < self.blocks
@@ -155,10 +174,9 @@ class Chunk:
         if self.have_count < self.blocks:
             gaps = np.flatnonzero(~self.have)
             first, last = int(gaps[0]), int(gaps[-1])
-            exchange.cancel()
             self.card.counters["retries"] += 1
             self.ask(now_ns, first, last - first + 1)
-            return False
+            return True
         if done.length == len(self.out) and tree_root(self.out.data) == done.digest:
             self._end(None, now_ns)
             return True
@@ -168,11 +186,10 @@ class Chunk:
                 f"card {self.card.key}: read at {self.address:#x} does not verify after {self.mismatches} tries",
                 "is a kernel writing there? else the path corrupts frames"), now_ns)
             return True
-        self.have[:] = False
-        self.have_count = 0
-        exchange.cancel()
-        self.ask(now_ns)
-        return False
+        self.drop()
+        self.read.split(self, now_ns)
+        self.read.cluster.pump_reads(now_ns)
+        return True
 
     def on_failure(self, exchange: Exchange, error: SafError, now_ns: int) -> None:
         self._end(error, now_ns)
@@ -188,3 +205,16 @@ class Chunk:
         self.drop()
         self.read.chunk_ended(self, error, now_ns)
         self.read.cluster.pump_reads(now_ns)
+
+
+class _ReadExchange(Exchange):
+    """A READ is not asked again while its blocks still arrive."""
+
+    __slots__ = ()
+
+    def on_timer(self, now_ns: int) -> None:
+        chunk: Chunk = self.asker  # type: ignore[assignment]  # only chunks ask for reads
+        if now_ns < self.deadline_ns and now_ns - chunk.heard_ns < self.cluster.config.poll_retry_ns:
+            self.cluster.timers.set(self, min(self.deadline_ns, chunk.heard_ns + self.cluster.config.poll_retry_ns))
+            return
+        super().on_timer(now_ns)

@@ -53,6 +53,8 @@ class Repair:
 
     def on_read_ended(self, read: Read, error: SafError | None, now_ns: int) -> None:
         t = self.transfer
+        if self.member.ended:
+            return
         if error is not None:
             t.member_failed(self.member, error, now_ns)
             return
@@ -83,6 +85,8 @@ class Repair:
 
     def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
         answer = Invalidated.unpack(frame.payload)
+        if self.member.ended:
+            return True
         if answer.status != Status.OK:
             self.transfer.member_failed(self.member, CardError("refused to invalidate a bad range", "",
                                                                self.member.card.key), now_ns)
@@ -100,7 +104,7 @@ class Repair:
     def on_timer(self, now_ns: int) -> None:
         """One burst of GUARDED blocks, then the next, then the ordinary question what is missing."""
         t, card = self.transfer, self.member.card
-        if self.member.ended or card.channel is None:
+        if self.member.ended or card.channel is None:  # a lost card's members were told already
             return
         burst, self._blocks = self._blocks[:BURST_FRAMES], self._blocks[BURST_FRAMES:]
         t.send_guarded(self.member, burst, now_ns)

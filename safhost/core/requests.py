@@ -27,6 +27,17 @@ if TYPE_CHECKING:
     from safhost.core.cluster import Cluster
 
 COMMIT_DRAIN_MS = 10_000
+_PHASE_NAMES = {phase.value: phase.name.lower() for phase in CommitPhase}
+
+
+def unusable(card: Card) -> CardError:
+    """Why nothing can be asked of a card now."""
+    return CardError(f"is {card.state}: {card.why}", "see `safhost cards`", card.key)
+
+
+def phase_name(phase: int) -> str:
+    """What a card calls the step of its COMMIT."""
+    return _PHASE_NAMES.get(phase, f"phase {phase}")
 
 
 class CardsRequest(ABC):
@@ -44,6 +55,8 @@ class CardsRequest(ABC):
         self.ended = False
 
     def card_ended(self, card: Card, error: SafError | None, info: dict[str, Any], now_ns: int) -> None:
+        if self.ended or card.key in self.results:
+            return
         info["seconds"] = round((now_ns - self.started_ns) / 1e9, 6)
         self.results[card.key] = info
         if error is not None:
@@ -67,22 +80,30 @@ class CardsRequest(ABC):
             done = [k for k in self.results if k not in self.failed]
             first = next(iter(self.failed.items()))
             if done:
-                error = PartialError(f"{len(done)} of {len(self.cards)} cards {self.verb}; {first[0]}: {first[1].message}",
-                                     first[1].hint, done, {k: str(e) for k, e in self.failed.items()})
+                error = PartialError(f"{len(done)} of {len(self.cards)} cards {self.verb}; {first[0]}: "
+                                     f"{first[1].message}", first[1].hint, done,
+                                     {k: str(e) for k, e in self.failed.items()})
             elif len(self.failed) == 1:
                 error = first[1]
             else:
-                error = PartialError(f"none of {len(self.cards)} cards {self.verb}; {first[0]}: {first[1].message}",
-                                     first[1].hint, done, {k: str(e) for k, e in self.failed.items()})
+                error = PartialError(f"none of {len(self.cards)} cards {self.verb}; {first[0]}: "
+                                     f"{first[1].message}", first[1].hint, done,
+                                     {k: str(e) for k, e in self.failed.items()})
         self.cluster.end_request(self, RequestEnded(self.request, self.summary(now_ns), error))
 
     @abstractmethod
     def start(self, now_ns: int) -> None:
         """Begin; cards that cannot take part fail at once."""
 
-    @abstractmethod
     def cancel(self, error: SafError, now_ns: int) -> None:
-        """End what is in flight; every card not done yet fails with ``error``."""
+        """Every card not done yet fails with ``error``; then what is in flight is given up."""
+        for card in self.cards:
+            self.card_ended(card, error, {}, now_ns)
+        self.give_up(error, now_ns)
+
+    @abstractmethod
+    def give_up(self, error: SafError, now_ns: int) -> None:
+        """Stop what is in flight; nobody waits for it any more."""
 
 
 class ProgramRequest(CardsRequest):
@@ -132,7 +153,7 @@ class ProgramRequest(CardsRequest):
 
     def _problem(self, card: Card) -> SafError | None:
         if not card.usable:
-            return CardError(f"is {card.state}: {card.why}", "see `safhost cards`", card.key)
+            return unusable(card)
         if self.event.pr_compat_id != card.hello.pr_compat_id:
             return ImageError(f"card {card.key}: the image is for shell {self.event.pr_compat_id:08x}, the card has "
                               f"{card.hello.pr_compat_id:08x}", "build it for this card's base shell")
@@ -179,7 +200,8 @@ class ProgramRequest(CardsRequest):
             if not card.usable:
                 self.card_ended(card, CardError("was lost before COMMIT", "", card.key), {}, now_ns)
                 continue
-            command = CommitCommand(self.cluster, card, self.event.digest, COMMIT_DRAIN_MS, feed_ms, self.event.force, self)
+            command = CommitCommand(self.cluster, card, self.event.digest, COMMIT_DRAIN_MS, feed_ms,
+                                    self.event.force, self)
             self.commits[card.key] = command
             commands.append(command)
         if len(commands) > 1 and self.event.broadcast:
@@ -193,14 +215,14 @@ class ProgramRequest(CardsRequest):
         self.card_ended(command.card, error, {"state": "programmed", "pr_us": command.elapsed_us}, now_ns)
         if not self.ended:
             self.progress()
-        self.cluster.dispatch_units(now_ns)
+        self.cluster.role_changed(now_ns)
 
     def progress(self) -> None:
         cards: dict[str, Any] = {}
         for transfer in self.transfers:
             cards.update(transfer.describe()["cards"])
         for key, command in self.commits.items():
-            cards[key] = {"state": CommitPhase(command.phase).name.lower() if key not in self.results else "programmed"}
+            cards[key] = {"state": phase_name(command.phase) if key not in self.results else "programmed"}
         for key in self.failed:
             cards[key] = {"state": "failed", "error": str(self.failed[key])}
         sent = sum(t.frames_sent * t.block_bytes for t in self.transfers)
@@ -220,7 +242,7 @@ class ProgramRequest(CardsRequest):
                 "passes": max((t.passes for t in self.transfers), default=0)}
         return out
 
-    def cancel(self, error: SafError, now_ns: int) -> None:
+    def give_up(self, error: SafError, now_ns: int) -> None:
         for transfer in self.transfers:
             transfer.cancel(error, now_ns)
 
@@ -242,7 +264,7 @@ class WriteRequest(CardsRequest):
         good: dict[str, list[Card]] = {}
         for card in list(self.cards):
             if not card.usable:
-                self.card_ended(card, CardError(f"is {card.state}: {card.why}", "see `safhost cards`", card.key), {}, now_ns)
+                self.card_ended(card, unusable(card), {}, now_ns)
             elif event.address + len(event.payload) > card.hello.ddr_bytes:
                 self.card_ended(card, CardError(f"has {card.hello.ddr_bytes} bytes of DDR; {len(event.payload)} bytes "
                                                 f"at {event.address:#x} do not fit", "", card.key), {}, now_ns)
@@ -251,17 +273,19 @@ class WriteRequest(CardsRequest):
                 self._left[card.key] = len(event.pieces)
         for link, cards in good.items():
             for offset, length, leaves, root in event.pieces:
-                transfer = Transfer(self.cluster, link, TransferKind.DDR, event.payload[offset:offset + length], leaves,
-                                    root, [(card, 0, event.address + offset) for card in cards], self, now_ns,
-                                    now_ns + event.deadline_ns)
-                self.transfers.append(transfer)
-                self.cluster.start_ddr_transfer(transfer, now_ns)
+                self.transfers.append(Transfer(
+                    self.cluster, link, TransferKind.DDR, event.payload[offset:offset + length], leaves, root,
+                    [(card, 0, event.address + offset) for card in cards], self, now_ns,
+                    now_ns + event.deadline_ns))
+        for transfer in list(self.transfers):
+            self.cluster.start_ddr_transfer(transfer, now_ns)
 
     def on_transfer_progress(self, transfer: Transfer, now_ns: int) -> None:
         if not self.ended:
             self.cluster.out.append(RequestProgressed(self.request, {
-                "phase": "send", "sent_bytes": sum(min(t.length, t.frames_sent * t.block_bytes) for t in self.transfers),
-                "total_bytes": sum(t.length for t in self.transfers), "cards": transfer.describe()["cards"]}))
+                "phase": "send", "total_bytes": sum(t.length for t in self.transfers),
+                "sent_bytes": sum(min(t.length, t.frames_sent * t.block_bytes) for t in self.transfers),
+                "cards": transfer.describe()["cards"]}))
 
     def on_member_ended(self, transfer: Transfer, member: Member, now_ns: int) -> None:
         key = member.card.key
@@ -269,22 +293,23 @@ class WriteRequest(CardsRequest):
             return
         if member.error is not None:
             self.card_ended(member.card, member.error, {}, now_ns)
+            for other in self.transfers:
+                other.drop(member.card, member.error, now_ns)  # its other pieces are of no use to anybody
             return
         self._left[key] -= 1
         if not self._left[key]:
             self.card_ended(member.card, None, {"state": "written"}, now_ns)
 
     def on_transfer_ended(self, transfer: Transfer, now_ns: int) -> None:
-        self.cluster.ddr_transfer_ended(transfer, now_ns)
+        """The cards' ends were told one by one."""
 
     def summary(self, now_ns: int) -> dict[str, Any]:
         return super().summary(now_ns) | {
             "bytes": len(self.event.payload), "frames_sent": sum(t.frames_sent for t in self.transfers),
             "blocks_resent": sum(t.blocks_resent for t in self.transfers)}
 
-    def cancel(self, error: SafError, now_ns: int) -> None:
+    def give_up(self, error: SafError, now_ns: int) -> None:
         for transfer in self.transfers:
-            self.cluster.drop_ddr_transfer(transfer)
             transfer.cancel(error, now_ns)
 
 
@@ -328,26 +353,26 @@ class RunRequest(CardsRequest):
 
     def start(self, now_ns: int) -> None:
         e = self.event
-        body = Run(0, e.kernel, 0, e.deadline_ms, 0, 0, 0, 0, e.work_dim, 0, *e.global_size, *e.local_size, e.arguments)
+        body = Run(0, e.kernel, 0, e.deadline_ms, 0, 0, 0, 0, e.work_dim, 0, *e.global_size, *e.local_size,
+                   e.arguments)
         for card in list(self.cards):
             if card.usable:
                 self._commands.append(RunCommand(self.cluster, card, body, self))
             else:
-                self.card_ended(card, CardError(f"is {card.state}: {card.why}", "see `safhost cards`", card.key), {}, now_ns)
+                self.card_ended(card, unusable(card), {}, now_ns)
         if e.group and len(self._commands) > 1:
             run_group(self.cluster, self._commands, now_ns)
         else:
             for command in self._commands:
-                command.start(now_ns)
+                command.submit(now_ns)
 
     def on_command_ended(self, command: RunCommand, error: SafError | None, now_ns: int) -> None:
         self.card_ended(command.card, error, {"state": "done", "kernel_ns": command.kernel_ns}, now_ns)
 
-    def cancel(self, error: SafError, now_ns: int) -> None:
+    def give_up(self, error: SafError, now_ns: int) -> None:
         for command in self._commands:
             if not command.ended:
                 command.cancel()
-                self.card_ended(command.card, error, {}, now_ns)
 
 
 class KillRequest:

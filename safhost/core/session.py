@@ -10,10 +10,15 @@ from safhost.wire import auth
 from safhost.wire.channel import Channel
 from safhost.wire.codec import BROADCAST_BYTES, Frame
 from safhost.wire.generated import (
+    COMMAND_SLOTS,
+    DDR_CONTEXTS,
     ETHERTYPE_CONTROL,
     ETHERTYPE_DISCOVERY,
+    IMAGE_SLOTS,
+    SECTION_BLOCKS,
     SUITE_BLAKE2S,
     Alive,
+    CardState,
     DropReason,
     Hello,
     Keepalive,
@@ -29,7 +34,11 @@ if TYPE_CHECKING:
 
 MS = 1_000_000
 OPEN_RETRY_NS = 200 * MS
+QUICK_OPENS = 3  # answers to SESSION_OPEN that may each be followed by the next one at once
 OPTION_TAKEOVER = 1
+MAX_GENERATION = 1 << 63  # generations grow by one a start: a larger one is nonsense
+MASK_BLOCKS = 32 * SECTION_BLOCKS  # NACK's section mask has 32 bits
+MAX_ID = 1 << 31  # of transfers, commits, commands: a card near the end of 32 bits has to reboot
 
 
 class Sessions:
@@ -70,14 +79,16 @@ class Sessions:
             self.by_mac[link, frame.src] = card
             self.by_key[card.key] = card
             self._set(card, st.LISTED, "not asked for")
-        if card.channel is None or hello.boot_nonce != card.boot_nonce:
+        card.offer = hello
+        if card.channel is None:
             card.hello = hello
-            if card.channel is None:
-                card.last_heard_ns = now_ns
-                card.session_count = hello.session_count
+            card.last_heard_ns = now_ns
+            card.session_count = hello.session_count
             self._consider(card, now_ns)
-        elif card.state == st.SUSPECT or (not hello.session_open and card.state == st.AVAILABLE):
-            # It lost our session but not its boot: a new session re-adopts it.
+        elif hello.boot_nonce != card.boot_nonce or card.state == st.SUSPECT or (
+                not hello.session_open and now_ns - card.last_heard_ns > 2 * self.cluster.config.keepalive_ns):
+            # It rebooted, or lost our session but not its boot: OPENED will tell. A card that has just answered
+            # in its session has not lost it, whatever somebody claims in its name.
             card.session_count = hello.session_count
             self._consider(card, now_ns)
 
@@ -113,32 +124,33 @@ class Sessions:
 
     def open(self, card: Card, now_ns: int) -> None:
         """Send SESSION_OPEN for the boot the card's HELLO names; its own session lives on until OPENED."""
-        c = self.cluster
-        if card.generation and card.boot_nonce == card.hello.boot_nonce and card.channel is not None:
+        c, offer = self.cluster, card.offer
+        if card.generation and card.boot_nonce == offer.boot_nonce and card.channel is not None:
             self.bump(card.generation + 1)  # re-adoption within one boot needs a newer generation
         card.generation = max(card.generation, self.generation)
+        card.opening_nonce = offer.boot_nonce
         card.host_nonce = c.entropy(16)
         card.open_attempt += 1
         card.retry_open_ns = now_ns + OPEN_RETRY_NS
         link = c.links[card.link]
         keys = None
         if c.config.suite == SUITE_BLAKE2S:
-            keys = auth.derive_keys(c.config.keys[card.serial], card.hello.boot_nonce, card.host_nonce,
+            keys = auth.derive_keys(c.config.keys[card.serial], offer.boot_nonce, card.host_nonce,
                                     c.config.owner, card.generation, link.mac, card.mac)
         card.opening = Channel.for_host(c.codec, link.mac, card.mac, keys)
-        payload = SessionOpen(c.config.owner, card.generation, card.host_nonce, card.hello.boot_nonce,
+        payload = SessionOpen(c.config.owner, card.generation, card.host_nonce, offer.boot_nonce,
                               card.session_count, c.config.lease_ns // MS,
                               OPTION_TAKEOVER if c.config.takeover else 0, link.mtu, 0).pack()
         frame = card.opening.seal(Opcode.SESSION_OPEN, payload, ETHERTYPE_CONTROL, 0, card.open_attempt)
         c.emit_frame(card, frame, now_ns)
-        if card.channel is None:
+        if card.channel is None and card.state != st.BUSY:
             self._set(card, st.OPENING, "session is being opened")
         c.timers.set(card, now_ns + OPEN_RETRY_NS)
 
     def on_opened(self, card: Card, frame: Frame, now_ns: int) -> None:
         c = self.cluster
         channel = card.opening
-        if channel is None or frame.index != card.open_attempt:
+        if channel is None:
             c.drop(DropReason.REPLAYED)
             return
         reason = channel.check(frame)
@@ -146,7 +158,7 @@ class Sessions:
             c.drop(reason)
             return
         opened = Opened.unpack(frame.payload)
-        if opened.host_nonce != card.host_nonce:
+        if opened.host_nonce != card.host_nonce or opened.boot_nonce != card.opening_nonce:
             c.drop(DropReason.REPLAYED)
             return
         card.last_heard_ns = now_ns
@@ -155,9 +167,19 @@ class Sessions:
             self._refused(card, opened, now_ns)
             return
         card.opening = None
+        card.quick_opens = 0
+        newest = max(opened.last_transfer, opened.last_commit, opened.last_kill, *(s.command for s in opened.slots))
+        if newest >= MAX_ID:
+            self._void(card, "its ids are used up", now_ns)
+            self._set(card, st.REFUSED, "its ids are used up; reboot it")
+            return
         kept = bool(opened.flags & 1) and opened.boot_nonce == card.boot_nonce
         if card.boot_nonce and not kept:
-            self._void(card, "it rebooted" if opened.boot_nonce != card.boot_nonce else "another owner had it", now_ns)
+            self._void(card, "it rebooted" if opened.boot_nonce != card.boot_nonce else "another owner had it",
+                       now_ns)
+        if opened.boot_nonce != card.boot_nonce:
+            card.hello = card.offer
+            card.forget_boot()
         channel.session = opened.session
         card.channel = channel
         card.adopt(opened)
@@ -170,11 +192,12 @@ class Sessions:
         c = self.cluster
         status = opened.status
         card.opening = None
-        if status == Status.STALE_GENERATION and opened.owner == c.config.owner:
+        if status == Status.STALE_GENERATION and opened.owner == c.config.owner \
+                and opened.generation < MAX_GENERATION:
             self.bump(opened.generation + 1)
-            self.open(card, now_ns)
+            self._open_again(card, now_ns)
         elif status == Status.BAD_CHALLENGE:
-            self.open(card, now_ns)
+            self._open_again(card, now_ns)
         elif status == Status.BUSY:
             card.lease_left_ms = opened.lease_left_ms
             card.retry_open_ns = now_ns + min(1000, opened.lease_left_ms + 1) * MS
@@ -187,6 +210,15 @@ class Sessions:
             card.retry_open_ns = now_ns + 1000 * MS
             self._set(card, st.REFUSED, f"answered {name} to SESSION_OPEN")
 
+    def _open_again(self, card: Card, now_ns: int) -> None:
+        """The answer said what was wrong: at once with that put right, but not for ever."""
+        card.quick_opens += 1
+        if card.quick_opens > QUICK_OPENS:
+            card.quick_opens = 0
+            self.cluster.timers.set(card, max(card.retry_open_ns, now_ns + 1))
+        elif not self.refusal(card):
+            self.open(card, now_ns)
+
     def bump(self, generation: int) -> None:
         if generation > self.generation:
             self.generation = generation
@@ -194,9 +226,13 @@ class Sessions:
 
     # -- liveness ------------------------------------------------------------------------------------------
 
-    def on_alive(self, card: Card, frame: Frame) -> None:
+    def on_alive(self, card: Card, frame: Frame, now_ns: int) -> None:
         alive = Alive.unpack(frame.payload)
         card.role_epoch = max(card.role_epoch, alive.role_epoch)
+        if not card.committing:
+            card.note_state(alive.card_state)
+        card.note_running(alive.slots_running)
+        self.cluster.on_card_idle(card, now_ns)
 
     def heard(self, card: Card, now_ns: int) -> None:
         card.last_heard_ns = now_ns
@@ -225,9 +261,17 @@ class Sessions:
             self._set(card, st.SUSPECT, "silent")
             c.on_card_suspect(card, now_ns)
         if now_ns - card.last_sent_ns >= c.config.keepalive_ns or silent >= c.config.keepalive_ns:
-            frame = card.channel.seal(Opcode.KEEPALIVE, Keepalive(c.config.lease_ns // MS, 0).pack(), ETHERTYPE_CONTROL)
+            frame = card.channel.seal(Opcode.KEEPALIVE, Keepalive(c.config.lease_ns // MS, 0).pack(),
+                                      ETHERTYPE_CONTROL)
             c.emit_frame(card, frame, now_ns)
         c.timers.set(card, now_ns + c.config.keepalive_ns)
+
+    def link_up(self, link: str, now_ns: int) -> None:
+        """The interface is there (again). With another address of ours, cards need sessions from there."""
+        mac = self.cluster.links[link].mac
+        for card in self.by_mac.values():
+            if card.link == link and card.channel is not None and card.channel.own_mac != mac:
+                self.open(card, now_ns)
 
     def link_down(self, link: str, now_ns: int) -> None:
         for card in self.by_mac.values():
@@ -256,7 +300,9 @@ class Sessions:
 
 def _plausible(hello: Hello) -> bool:
     """A HELLO is a hint, but it must not make us allocate or divide nonsense."""
-    return (68 <= hello.mtu <= 65535 and 0 < hello.image_slots <= 4 and 0 < hello.command_slots <= 8
-            and 0 < hello.ddr_contexts <= 3 and 0 < hello.image_max_blocks <= 1 << 20
-            and 0 < hello.ddr_max_blocks <= 1 << 20 and hello.window_blocks > 0 and hello.receive_rate > 0
-            and hello.card_state <= 2)
+    serial = hello.serial.rstrip(b"\0")
+    return (90 <= hello.mtu <= 65535 and 0 < hello.image_slots <= IMAGE_SLOTS
+            and 0 < hello.command_slots <= COMMAND_SLOTS and 0 < hello.ddr_contexts <= DDR_CONTEXTS
+            and 0 < hello.image_max_blocks <= MASK_BLOCKS and 0 < hello.ddr_max_blocks <= MASK_BLOCKS
+            and hello.window_blocks > 0 and hello.receive_rate > 0 and hello.card_state <= max(CardState)
+            and all(0x21 <= byte < 0x7F for byte in serial))

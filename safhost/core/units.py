@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from safhost.core import card as st
 from safhost.core import member as m_
 from safhost.core.actions import RequestEnded
 from safhost.core.bulk import Transfer
 from safhost.core.card import Card
 from safhost.core.commands import RunCommand
-from safhost.core.events import StartUnit
+from safhost.core.events import Bytes, StartUnit
 from safhost.core.member import Member
 from safhost.core.reads import Read
 from safhost.errors import CardError, CardLost, CommandFailed, DeadlineExceeded, SafError, SchedulingError
@@ -25,6 +27,7 @@ from safhost.wire.generated import ReadSpace, Run, Status, TransferKind
 if TYPE_CHECKING:
     from safhost.core.cluster import Cluster
 
+ORPHAN_NS = 60_000_000_000  # a unit no card could take for so long ends; cards come and go, but not for ever
 MAX_ATTEMPTS = 8  # a unit that eight cards could not finish is at fault itself
 IO_DEADLINE_NS = 120_000_000_000
 _RETRY_STATUS = (Status.BAD_EPOCH, Status.NO_ROLE, Status.KILLED)
@@ -42,22 +45,42 @@ class Unit:
         self.attempts = 0
         self.attempt: Attempt | None = None
         self.ended = False
+        self.due_ns: int | None = None
 
     def start(self, now_ns: int) -> None:
         self.cluster.unit_queue.append(self)
         self.cluster.dispatch_units(now_ns)
 
     def cancel(self, error: SafError, now_ns: int) -> None:
+        self.ended = True  # before anything is given back, so that nothing starts it again
+        self.due_ns = None
+        if self in self.cluster.unit_queue:
+            self.cluster.unit_queue.remove(self)
         if self.attempt is not None:
             self.attempt.abandon(now_ns)
-        elif self in self.cluster.unit_queue:
-            self.cluster.unit_queue.remove(self)
-        self.end({}, error)
+        self.cluster.end_request(self, RequestEnded(self.request, {}, error))
 
     def end(self, result: dict[str, Any], error: SafError | None) -> None:
         if not self.ended:
             self.ended = True
+            self.due_ns = None
             self.cluster.end_request(self, RequestEnded(self.request, result, error))
+
+    def may_run_on(self, card: Card) -> bool:
+        """Whether this card, as things stand, is one for the unit."""
+        return card.usable and card.image_digest == self.event.digest and (
+            not self.event.cards or card.key in self.event.cards)
+
+    def on_timer(self, now_ns: int) -> None:
+        if self.ended or self.attempt is not None:
+            return
+        if any_candidate(self.cluster, self):
+            return
+        if self in self.cluster.unit_queue:
+            self.cluster.unit_queue.remove(self)
+        self.end({}, SchedulingError(
+            f"no card ran image {self.event.digest.hex()[:12]} for {ORPHAN_NS // 1_000_000_000} s after "
+            f"{self.attempts} tries", "look for the cards with `safhost cards`, then submit it again"))
 
     def failed(self, card: Card, error: SafError, now_ns: int) -> None:
         """An attempt failed: again elsewhere when the card is to blame, else the end."""
@@ -71,6 +94,7 @@ class Unit:
         else:
             self.cluster.unit_queue.appendleft(self)
             self.cluster.dispatch_units(now_ns)
+            mark_orphans(self.cluster, now_ns)
 
 
 class Attempt:
@@ -85,6 +109,7 @@ class Attempt:
         self._left = 0
         self._command: RunCommand | None = None
         self._times: dict[str, int] = {}
+        self._scratch: list[tuple[int, Bytes]] = []
 
     def start(self, now_ns: int) -> None:
         e = self.unit.event
@@ -115,7 +140,7 @@ class Attempt:
             self._run(now_ns)
 
     def on_transfer_ended(self, transfer: Transfer, now_ns: int) -> None:
-        self.cluster.ddr_transfer_ended(transfer, now_ns)
+        """Each has one member, which ended just before."""
 
     def _run(self, now_ns: int) -> None:
         e = self.unit.event
@@ -124,14 +149,17 @@ class Attempt:
         for at in e.relocations:
             pointer = int.from_bytes(arguments[at:at + 8], "little") + self.base
             arguments[at:at + 8] = pointer.to_bytes(8, "little")
-        body = Run(0, e.kernel, 0, e.deadline_ms, 0, 0, 0, 0, e.work_dim, 0, *e.global_size, *e.local_size, bytes(arguments))
+        body = Run(0, e.kernel, 0, e.deadline_ms, 0, 0, 0, 0, e.work_dim, 0, *e.global_size, *e.local_size,
+                   bytes(arguments))
         self._command = RunCommand(self.cluster, self.card, body, self)
-        self._command.start(now_ns)
+        self._command.submit(now_ns)
 
     def on_command_ended(self, command: RunCommand, error: SafError | None, now_ns: int) -> None:
-        self._command = None
+        if not command.live:
+            self._command = None
         if self.abandoned:
-            self._release(now_ns)
+            if self._command is None:
+                self._release(now_ns)
         elif error is not None:
             self._fail(error, now_ns)
         else:
@@ -140,8 +168,13 @@ class Attempt:
             e = self.unit.event
             self._left = len(e.outputs)
             for offset, length in e.outputs:
-                self._reads.append(Read(self.cluster, self.card, ReadSpace.DDR, self.base + offset,
-                                        e.memory[offset:offset + length], self, now_ns + IO_DEADLINE_NS))
+                out = e.memory[offset:offset + length]
+                if any(at < offset + length and offset < at + size for at, size, _, _ in e.inputs):
+                    # read beside the inputs: should this try fail, the next one needs them as they were
+                    out = np.empty(length, np.uint8)
+                    self._scratch.append((offset, out))
+                self._reads.append(Read(self.cluster, self.card, ReadSpace.DDR, self.base + offset, out, self,
+                                        now_ns + IO_DEADLINE_NS))
             for read in self._reads:
                 read.start(now_ns)
             if not e.outputs:
@@ -162,6 +195,8 @@ class Attempt:
 
     def _done(self, now_ns: int) -> None:
         t = self._times
+        for offset, out in self._scratch:
+            self.unit.event.memory[offset:offset + len(out)] = out
         self.abandoned = True  # nothing that comes late counts
         self._release(now_ns)
         self.unit.attempt = None
@@ -181,13 +216,13 @@ class Attempt:
         self.abandoned = True
         gone = CardLost("unit moved to another card", "", self.card.key)
         for t in self._transfers:
-            self.cluster.drop_ddr_transfer(t)
             t.cancel(gone, now_ns)
         for read in self._reads:
             read.cancel(gone, now_ns)
-        if self._command is None or self._command.slot < 0:
-            if self._command is not None:
-                self._command.cancel()
+        if self._command is not None and not self._command.live:
+            self._command.cancel()
+            self._command = None
+        if self._command is None:
             self._release(now_ns)
 
     def _release(self, now_ns: int) -> None:
@@ -206,45 +241,61 @@ class Attempt:
 
 def dispatch(cluster: Cluster, queue: deque[Unit], now_ns: int) -> None:
     """Give queued units, in order, to the least loaded cards that run their image."""
+    room = _cards_with_room(cluster)
     waiting: list[Unit] = []
-    while queue:
+    blocked: set[bytes] = set()
+    while queue and room:
         unit = queue.popleft()
         if unit.ended:
             continue
-        card = _pick(cluster, unit)
-        if card is None:
+        card = _pick(unit, room.get(unit.event.digest, []))
+        base: int | None = None
+        if card is not None:
+            try:
+                base = card.ddr.allocate(len(unit.event.memory))
+            except SchedulingError as err:
+                unit.end({}, err)
+                continue
+        if card is None or base is None:
             waiting.append(unit)
             if not unit.event.cards:
-                break  # the queue is in order; what waits behind an unplaceable unit waits too
+                blocked.add(unit.event.digest)  # others of this image wait behind it, in order
+                room.pop(unit.event.digest, None)
             continue
-        try:
-            base = card.ddr.allocate(len(unit.event.memory))
-        except SchedulingError as err:
-            unit.end({}, err)
-            continue
-        if base is None:
-            waiting.append(unit)
-            break
         unit.attempts += 1
+        unit.due_ns = None
         unit.attempt = Attempt(unit, card, base)
         unit.attempt.start(now_ns)
+        if len(card.units) >= cluster.config.units_per_card:
+            room = {k: v for k, v in _cards_with_room(cluster).items() if k not in blocked}
     queue.extendleft(reversed(waiting))
 
 
-def _pick(cluster: Cluster, unit: Unit) -> Card | None:
-    limit = cluster.config.units_per_card
-    best: Card | None = None
+def mark_orphans(cluster: Cluster, now_ns: int) -> None:
+    """Cards went away: units that none is left for wait under a deadline."""
+    for unit in cluster.unit_queue:
+        if unit.due_ns is None and not any_candidate(cluster, unit):
+            cluster.timers.set(unit, now_ns + ORPHAN_NS)
+
+
+def _cards_with_room(cluster: Cluster) -> dict[bytes, list[Card]]:
+    """Image → cards that run it and could take a unit now."""
+    room: dict[bytes, list[Card]] = {}
     for card in cluster.sessions.by_mac.values():
-        if (card.state == st.AVAILABLE and not card.committing and card.image_digest == unit.event.digest
-                and len(card.units) < limit and (not unit.event.cards or card.key in unit.event.cards)
-                and (best is None or len(card.units) < len(best.units))):
-            best = card
-    return best
+        if card.state == st.AVAILABLE and card.usable and not card.committing and not card.runs_for_others \
+                and len(card.units) < cluster.config.units_per_card:
+            room.setdefault(card.image_digest, []).append(card)
+    return room
+
+
+def _pick(unit: Unit, cards: list[Card]) -> Card | None:
+    chosen = [card for card in cards if unit.may_run_on(card)]
+    return min(chosen, key=lambda card: len(card.units), default=None)
 
 
 def any_candidate(cluster: Cluster, unit: Unit) -> bool:
     """Whether some card could ever take the unit as things stand."""
-    return any(card.image_digest == unit.event.digest and card.usable for card in cluster.sessions.by_mac.values())
+    return any(unit.may_run_on(card) for card in cluster.sessions.by_mac.values())
 
 
-__all__ = ["Attempt", "Unit", "any_candidate", "dispatch"]
+__all__ = ["Attempt", "Unit", "any_candidate", "dispatch", "mark_orphans"]

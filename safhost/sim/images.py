@@ -1,0 +1,125 @@
+"""Images and roles of a simulation: real emulation payloads, whose kernels are Python functions.
+
+A card takes its kernels from the bytes delivered to it; only the execution of a kernel, which needs an OpenCL
+runtime in the lab, is a function over the card's DDR here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safhost.plan.kernelspec import KernelPackage, KernelSpec
+from safhost.plan.layout import decode_arguments, plan_arguments
+from safhost.plan.rbf import pack_payload
+from safhost.wire.digest import leaf_digests, root_digest
+from safhost.wire.generated import PR_COMPAT_ID
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class SimImage:
+    """What StartProgram needs of an image, and its kernels."""
+
+    payload: Bytes
+    leaves: bytes
+    digest: bytes
+    pr_compat_id: int
+    package: KernelPackage
+
+    def kernel(self, name: str) -> tuple[int, KernelSpec]:
+        """(index a RUN names it by, its description)."""
+        names = list(self.package.kernels)
+        return names.index(name), self.package.kernels[name]
+
+
+_BUFFER = {"kind": "buffer", "dtype": "float32", "direction": "in"}
+_KERNELS: list[dict[str, Any]] = [
+    {"name": "vadd", "global": ["n"],
+     "args": [{**_BUFFER, "name": "A", "shape": ["n"]}, {**_BUFFER, "name": "B", "shape": ["n"]},
+              {**_BUFFER, "name": "C", "shape": ["n"], "direction": "out"},
+              {"name": "n", "kind": "scalar", "dtype": "uint32"}]},
+    {"name": "ptrans", "global": ["n", "n"],
+     "args": [{**_BUFFER, "name": "A", "shape": ["n", "n"]}, {**_BUFFER, "name": "B", "shape": ["n", "n"]},
+              {**_BUFFER, "name": "C", "shape": ["n", "n"], "direction": "out"},
+              {"name": "n", "kind": "scalar", "dtype": "uint32"}]},
+    {"name": "increment", "global": ["n"],
+     "args": [{**_BUFFER, "name": "X", "shape": ["n"], "direction": "inout"},
+              {"name": "n", "kind": "scalar", "dtype": "uint32"}]},
+]
+
+
+def make_image(size_bytes: int = 64 * 1024, version: str = "1", pr_compat_id: int = PR_COMPAT_ID) -> SimImage:
+    """An emulation image of ``size_bytes`` with the kernels vadd, ptrans and increment; ``version`` makes it
+    another one."""
+    package = KernelPackage.from_dict({
+        "name": "sim", "version": version, "description": "kernels of a simulation", "sources": ["sim.cl"],
+        "pr_compat_id": pr_compat_id, "kernels": _KERNELS})
+    payload = pack_payload(pr_compat_id, package.to_dict(), {"sim.cl": f"/* {version} */"}, size_bytes)
+    payload.flags.writeable = False
+    leaves = leaf_digests(payload.data)
+    return SimImage(payload, leaves, root_digest(leaves), pr_compat_id, package)
+
+
+def run_role(manifest: Mapping[str, Any], kernel: str, block: bytes, ddr: Bytes) -> None:
+    """Execute ``kernel`` with argument block ``block`` on role DDR ``ddr`` (n,) uint8, in place."""
+    spec = KernelPackage.from_dict(manifest).kernels[kernel]
+    arguments = decode_arguments(spec, block, len(ddr))
+    buffers = {name: ddr[b.address:b.address + b.length_bytes].view(np.float32)
+               for name, b in arguments.buffers.items()}
+    n = int.from_bytes(arguments.scalars["n"], "little")
+    _ROLES[kernel](buffers, n)
+
+
+def _vadd(b: Mapping[str, NDArray[np.float32]], n: int) -> None:
+    b["C"][:] = b["A"] + b["B"]
+
+
+def _ptrans(b: Mapping[str, NDArray[np.float32]], n: int) -> None:
+    b["C"].reshape(n, n)[:] = b["B"].reshape(n, n) + b["A"].reshape(n, n).T
+
+
+def _increment(b: Mapping[str, NDArray[np.float32]], n: int) -> None:
+    b["X"][:] += 1
+
+
+_ROLES: dict[str, Callable[[Mapping[str, NDArray[np.float32]], int], None]] = {
+    "vadd": _vadd, "ptrans": _ptrans, "increment": _increment}
+
+
+class UnitPlan(NamedTuple):
+    """A work unit as StartUnit takes it; ``result`` is where its first output will be, a view of ``memory``."""
+
+    memory: Bytes
+    inputs: tuple[tuple[int, int, bytes, bytes], ...]
+    outputs: tuple[tuple[int, int], ...]
+    block: bytes
+    relocations: tuple[int, ...]
+    global_size: tuple[int, ...]
+    result: NDArray[Any]
+
+
+def plan_unit(spec: KernelSpec, arrays: tuple[NDArray[Any], ...]) -> UnitPlan:
+    """Lay a kernel's buffers out in memory of its own, from address 0 on."""
+    plan = plan_arguments(spec, spec.bind(*arrays), 0, 1 << 40)
+    memory = np.zeros(plan.end, np.uint8)
+    inputs = []
+    for array, address in plan.writes:
+        memory[address:address + array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
+        leaves = leaf_digests(memory[address:address + array.nbytes].data)
+        inputs.append((address, array.nbytes, leaves, root_digest(leaves)))
+    first = plan.reads[0]
+    result = memory[first.address:first.address + first.length_bytes].view(first.dtype).reshape(first.shape)
+    return UnitPlan(memory, tuple(inputs), tuple((r.address, r.length_bytes) for r in plan.reads), plan.block,
+                    tuple(a.csr_offset for a in spec.args if a.kind == "buffer"), plan.global_size, result)
+
+
+def three(sizes: tuple[int, ...]) -> tuple[int, int, int]:
+    """Work sizes of all three dimensions."""
+    x, y, z = (*sizes, 1, 1)[:3]
+    return x, y, z

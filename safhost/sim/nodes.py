@@ -1,0 +1,205 @@
+"""The two kinds of node on the simulated network: a host that runs the core, and a card that runs a role."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safhost.core import events as ev
+from safhost.core.actions import (
+    Action,
+    CardChanged,
+    KeepGeneration,
+    RequestEnded,
+    RequestProgressed,
+    SendBlocks,
+    SendFrames,
+)
+from safhost.core.cluster import Cluster
+from safhost.core.config import CoreConfig
+from safhost.lab.card import VirtualCard
+from safhost.lab.card_types import ControlOut, RoleJob
+from safhost.sim.images import run_role
+from safhost.sim.network import Frames, Lengths, Network, Port, materialise
+from safhost.wire.codec import Codec, split_batch
+
+if TYPE_CHECKING:
+    from safhost.sim.simulation import Simulation
+
+QUEUE_NS = 2_000_000  # of frames that wait in a host's transmit queue before it is full
+RING_STEP_NS = 20_000  # virtual time of one tick of a card that has work at once
+LINK = "sim0"
+
+
+class SimHost:
+    """One core and the little runtime around it. ``ended``: request → RequestEnded; ``progress``: what each
+    request reported; ``changes``: CardChanged in order; ``generations``: what was to be kept, in order."""
+
+    def __init__(self, sim: Simulation, name: str, mac: bytes, config: CoreConfig, rate_bytes_s: int, mtu: int,
+                 entropy_seed: str) -> None:
+        self.sim = sim
+        self.name = name
+        self.mac = mac
+        self.mtu = mtu
+        self.cluster = Cluster(config, sim.entropy(entropy_seed), Codec())
+        self.port = Port(name, mac, rate_bytes_s, sim.clean, self._control, self._batch)
+        self.network: Network = sim.network
+        self.network.attach(self.port)
+        self.ended: dict[int, RequestEnded] = {}
+        self.progress: dict[int, list[dict[str, Any]]] = {}
+        self.changes: list[CardChanged] = []
+        self.generations: list[int] = []
+        self.bulk_frames = 0
+        self._events: deque[ev.Event] = deque()
+        self._busy = False
+        self._wake_ns: int | None = None
+        self._writable_ns = 0
+        self.stopped = False
+
+    def feed(self, event: ev.Event) -> None:
+        """Give the core an event, carry out what it answers, and whatever follows from that."""
+        if self.stopped:
+            return
+        self._events.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._events:
+                for action in self.cluster.handle(self._events.popleft(), self.sim.now_ns):
+                    self._carry_out(action)
+        finally:
+            self._busy = False
+        self._plan_wakeup()
+
+    def stop(self) -> None:
+        """The process dies: nothing is sent or heard any more."""
+        self.stopped = True
+        self.port.plugged = False
+
+    def _carry_out(self, action: Action) -> None:
+        if isinstance(action, SendFrames):
+            for raw in action.frames:
+                self.network.send_control(self.port, raw)
+        elif isinstance(action, SendBlocks):
+            self._send_blocks(action)
+        elif isinstance(action, RequestEnded):
+            assert action.request not in self.ended, f"request {action.request} ended twice"
+            self.ended[action.request] = action
+        elif isinstance(action, RequestProgressed):
+            self.progress.setdefault(action.request, []).append(action.info)
+        elif isinstance(action, CardChanged):
+            self.changes.append(action)
+        elif isinstance(action, KeepGeneration):
+            self.generations.append(action.generation)
+
+    def _send_blocks(self, action: SendBlocks) -> None:
+        headers, offsets, block, last = action.encoder.encode(action.indices)
+        backlog_ns = max(0, self.port.free_ns - self.sim.now_ns)
+        room = max(0, (QUEUE_NS - backlog_ns) * self.port.rate_bytes_s // 1_000_000_000 // (block + 64))
+        taken = min(len(action.indices), room)
+        if taken:
+            headers, offsets = headers[:taken], offsets[:taken]
+            last = last if taken == len(action.indices) else block
+            self.network.send_batch(self.port, *materialise(headers, action.payload, offsets, block, last))
+            self.bulk_frames += taken
+        full = taken < len(action.indices)
+        if full and self._writable_ns <= self.sim.now_ns:
+            self._writable_ns = self.port.free_ns - QUEUE_NS // 2
+            self.sim.at(self._writable_ns, lambda: self.feed(ev.LinkWritable(LINK)))
+        self._events.append(ev.BlocksTaken(action.transfer, taken, full))
+
+    def _control(self, raw: bytes) -> None:
+        self.feed(ev.FrameReceived(LINK, raw))
+
+    def _batch(self, frames: Frames, lengths: Lengths) -> None:
+        controls, groups, drops = split_batch(frames, lengths)
+        for reason in drops:
+            self.cluster.drop(reason)
+        for group in groups:
+            self.feed(ev.BlocksReceived(LINK, group))
+        for raw in controls:
+            self.feed(ev.FrameReceived(LINK, raw))
+
+    def _plan_wakeup(self) -> None:
+        due = self.cluster.next_wakeup_ns()
+        if due is not None and (self._wake_ns is None or due < self._wake_ns):
+            self._wake_ns = due
+            self.sim.at(max(due, self.sim.now_ns), lambda: self._wake(due))
+
+    def _wake(self, due: int) -> None:
+        if self._wake_ns == due:
+            self._wake_ns = None
+            self.feed(ev.TimePassed())
+
+
+class SimCard:
+    """One virtual card, the cable in it, and its role. ``executed`` counts kernel executions by name."""
+
+    def __init__(self, sim: Simulation, key: str, card: VirtualCard, mac: bytes, kernel_ns: int) -> None:
+        self.sim = sim
+        self.key = key
+        self.card = card
+        self.port = sim.network.attach(Port(key, mac, sim.rate_bytes_s, sim.impairment, self.receive_control,
+                                            self.receive_batch))
+        self.kernel_ns = kernel_ns
+        self.executed: dict[str, int] = {}
+        self._jobs: set[int] = set()
+        self._wake_ns: int | None = None
+
+    @property
+    def ddr(self) -> NDArray[np.uint8]:
+        """Role DDR, (ddr_bytes,) uint8."""
+        return self.card.memory.role.array
+
+    def receive_control(self, raw: bytes) -> None:
+        self.card.handle_control(raw, self.sim.now_ns)
+        self.settle()
+
+    def receive_batch(self, frames: Frames, lengths: Lengths) -> None:
+        self.card.handle_batch(frames, lengths, self.sim.now_ns)
+        self.settle()
+
+    def settle(self) -> None:
+        """Take what the card has to say and to run."""
+        card, network = self.card, self.sim.network
+        for out in card.take_output():
+            if isinstance(out, ControlOut):
+                network.send_control(self.port, out.raw)
+            else:
+                network.send_batch(self.port, *materialise(out.headers, out.payload, out.offsets, out.block_bytes,
+                                                           out.last_bytes))
+        for ticket in card.take_role_kills():
+            self._jobs.discard(ticket)
+        for job in card.take_role_jobs():
+            self._start(job)
+        due = card.next_wakeup_ns()
+        if due is not None:
+            due = max(due, self.sim.now_ns + RING_STEP_NS) if due <= self.sim.now_ns else due
+            if self._wake_ns is None or due < self._wake_ns:
+                self._wake_ns = due
+                self.sim.at(due, lambda: self._wake(due))
+
+    def _wake(self, due: int) -> None:
+        if self._wake_ns == due:
+            self._wake_ns = None
+            self.card.tick(self.sim.now_ns)
+            self.settle()
+
+    def _start(self, job: RoleJob) -> None:
+        self._jobs.add(job.ticket)
+        wait_ns = self.kernel_ns if job.kernel else 0
+        self.sim.at(self.sim.now_ns + wait_ns, lambda: self._finish(job))
+
+    def _finish(self, job: RoleJob) -> None:
+        if job.ticket not in self._jobs:
+            return
+        self._jobs.discard(job.ticket)
+        if job.kernel:
+            self.executed[job.kernel] = self.executed.get(job.kernel, 0) + 1
+            run_role(job.manifest, job.kernel, job.block, self.ddr)
+        self.card.role_finished(job.ticket, "ok", self.kernel_ns, "", self.sim.now_ns)
+        self.settle()
