@@ -49,6 +49,12 @@ class MessageSender:
         self._messages[:, 2] = _address(self._iov) + self._steps * self._iov.strides[0]
         self._messages[:, 3] = 2
         self._table = _address(self._messages)
+        # What rows of the table hold already: callers reuse header buffers and block sizes, so that most
+        # calls have only the payload addresses to write.
+        self._header_key = (0, 0, 0)
+        self._header_rows = 0
+        self._length_bytes = 0
+        self._length_rows = 0
 
     def send(self, fd: int, headers: NDArray[np.uint8], payload: NDArray[np.uint8],
              offsets: NDArray[np.int64], *, length_bytes: int, last_length_bytes: int) -> tuple[int, int]:
@@ -60,20 +66,31 @@ class MessageSender:
         done = 0
         while done < total:
             n = min(MAX_MESSAGES, total - done)
-            np.multiply(self._steps[:n], header_stride, out=iov[:n, 0])
-            iov[:n, 0] += header_base + done * header_stride
-            iov[:n, 1] = width
+            self._set_headers(n, header_base + done * header_stride, header_stride, width)
+            self._set_lengths(n, length_bytes)
             np.add(offsets[done:done + n], payload_base, out=iov[:n, 2])
-            iov[:n, 3] = length_bytes
             if done + n == total:
                 iov[n - 1, 3] = last_length_bytes
             taken = self._sendmmsg(fd, self._table, n, socket.MSG_DONTWAIT)
+            iov[n - 1, 3] = length_bytes
             if taken < 0:
                 return done, ctypes.get_errno()
             done += taken
             if taken < n:
                 return done, errno.EAGAIN
         return done, 0
+
+    def _set_headers(self, n: int, base: int, stride: int, width: int) -> None:
+        if self._header_key != (base, stride, width) or self._header_rows < n:
+            np.multiply(self._steps[:n], stride, out=self._iov[:n, 0])
+            self._iov[:n, 0] += base
+            self._iov[:n, 1] = width
+            self._header_key, self._header_rows = (base, stride, width), n
+
+    def _set_lengths(self, n: int, length_bytes: int) -> None:
+        if self._length_bytes != length_bytes or self._length_rows < n:
+            self._iov[:n, 3] = length_bytes
+            self._length_bytes, self._length_rows = length_bytes, n
 
 
 def _address(array: NDArray[np.generic]) -> int:

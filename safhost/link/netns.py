@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from safhost.errors import LinkError, SafError
+from safhost.link.watch import wait_for_carrier
 from safhost.units import Mac
 
 # linux/sched.h, linux/sockios.h, linux/if.h
@@ -89,7 +90,7 @@ def set_up(name: str, *, is_up: bool = True, arp: bool = True) -> None:
 
 def create_veth(a: str, b: str, *, mtu: int = 1500, mac_a: Mac | None = None,
                 mac_b: Mac | None = None) -> None:
-    """A pair of virtual Ethernet ports, up, silent (no ARP, no IPv6). Raises LinkError."""
+    """A pair of virtual Ethernet ports, up, with carrier, silent (no ARP, no IPv6). Raises LinkError."""
     peer: dict[str, Any] = {"ifname": b, "mtu": mtu}
     options: dict[str, Any] = {"ifname": a, "kind": "veth", "mtu": mtu, "peer": peer}
     if mac_a is not None:
@@ -100,6 +101,7 @@ def create_veth(a: str, b: str, *, mtu: int = 1500, mac_a: Mac | None = None,
         route.link("add", **options)
     for name in (a, b):
         _make_silent(name)
+    wait_for_carrier([a, b])
 
 
 def create_bridge(name: str, *, mtu: int = 1500) -> None:

@@ -4,7 +4,8 @@ Receive costs no system call and no Python object a frame (`ring`); transmit is 
 1,024 frames (`mmsg`, which also says why it is not PACKET_TX_RING). The kernel drops what is not ours (`bpf`)
 and never hands us frames that this machine sent on the interface.
 
-Measured on a 2-core VM over a veth: an empty `receive` 0.5 µs, one of a single frame with its release 2.5 µs.
+Measured on a 2-core VM over a veth, medians: `receive` of one frame with its release 2.3 µs, an empty one
+1.2 µs, `send_frames` of one frame 3.6 µs with the kernel's delivery to the other end.
 """
 
 from __future__ import annotations

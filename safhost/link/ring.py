@@ -126,6 +126,7 @@ class RxRing:
         self._status: NDArray[np.uint32] = slots[:, 0:4].view(np.uint32)[:, 0]
         self._captured: NDArray[np.uint32] = slots[:, 8:12].view(np.uint32)[:, 0]
         self._frames: NDArray[np.uint8] = slots[:, MAC_OFFSET_BYTES:]
+        self._slots = g.slots
         self._head = 0
         self._held_slots = 0
         self._batches: deque[RingBatch] = deque()
@@ -137,41 +138,51 @@ class RxRing:
         """
         while True:
             head = self._head
-            limit = min(max_frames, self.geometry.slots - head, self.geometry.slots - self._held_slots)
-            if limit <= 0 or not self._status.item(head) & TP_STATUS_USER:
+            first = self._status.item(head)
+            limit = min(max_frames, self._slots - head, self._slots - self._held_slots)
+            if not first & TP_STATUS_USER or limit <= 0:
                 return None
-            count = self._ready(head, limit)
-            window = self._status[head:head + count]
-            tagged = int(np.bitwise_or.reduce(window)) & TP_STATUS_VLAN_VALID
-            frames, lengths = self._frames[head:head + count], self._captured[head:head + count]
-            if tagged:
-                keep = (window & TP_STATUS_VLAN_VALID) == 0
+            if limit == 1 or not self._status.item(head + 1) & TP_STATUS_USER:
+                # One frame is the usual case of commands and answers, where every microsecond shows.
+                count, flags, statuses = 1, first, self._status[head:head + 1]
+            else:
+                statuses = self._ready(head, limit)
+                count, flags = len(statuses), int(np.bitwise_or.reduce(statuses))
+            end = head + count
+            frames, lengths = self._frames[head:end], self._captured[head:end]
+            kept = count
+            if flags & TP_STATUS_VLAN_VALID:
+                keep = (statuses & TP_STATUS_VLAN_VALID) == 0
                 frames, lengths = frames[keep], lengths[keep]
-                self.vlan_frames += count - len(lengths)
+                kept = len(lengths)
+                self.vlan_frames += count - kept
             batch = RingBatch(frames, lengths, self, head, count)
-            self._head = head + count if head + count < self.geometry.slots else 0
+            self._head = end if end < self._slots else 0
             self._held_slots += count
             self._batches.append(batch)
-            if len(lengths):
-                self.rx_frames += len(lengths)
+            if kept:
+                self.rx_frames += kept
                 return batch
             batch.release()
 
-    def _ready(self, head: int, limit: int) -> int:
-        """How many slots from ``head`` on are filled without a gap; looks far only when the near ones are."""
-        if limit == 1 or not self._status.item(head + 1) & TP_STATUS_USER:
-            return 1
-        done = 0
-        for look in (min(limit, _FIRST_LOOK_SLOTS), limit):
-            filled = self._status[head + done:head + look] & TP_STATUS_USER
-            if not filled.all():
-                return done + int(filled.argmin())
-            done = look
-        return limit
+    def _ready(self, head: int, limit: int) -> NDArray[np.uint32]:
+        """Copy of the statuses of the slots from ``head`` on that are filled without a gap; two or more are.
+
+        Looks far only when the near ones are filled, and reads each status word from the ring once or twice:
+        every one is a cache line of its own.
+        """
+        statuses = self._status[head:head + min(limit, _FIRST_LOOK_SLOTS)].copy()
+        if limit > _FIRST_LOOK_SLOTS and statuses[-1] & TP_STATUS_USER:
+            statuses = self._status[head:head + limit].copy()
+        filled = statuses & TP_STATUS_USER
+        return statuses if filled.all() else statuses[:int(filled.argmin())]
 
     def give_back(self, batch: RingBatch) -> None:
         """Called by `RingBatch.release`."""
-        self._status[batch.start:batch.start + batch.slots] = TP_STATUS_KERNEL
+        if batch.slots == 1:
+            self._status[batch.start] = TP_STATUS_KERNEL
+        else:
+            self._status[batch.start:batch.start + batch.slots] = TP_STATUS_KERNEL
         while self._batches and self._batches[0].released:
             self._held_slots -= self._batches.popleft().slots
 

@@ -6,11 +6,16 @@ again; so the owner of a link watches here and calls ``rebind()``.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
+import select
 import socket
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from safhost.errors import LinkError
 from safhost.link import netlink
 from safhost.link.netlink import LinkMessage
 from safhost.units import Mac
@@ -113,6 +118,31 @@ class LinkWatcher:
 
     def close(self) -> None:
         self._sock.close()
+
+
+def wait_for_carrier(names: Sequence[str], *, present: bool = True, timeout_s: float = 5.0) -> None:
+    """Block until all the interfaces are running (or, with ``present=False``, none is).
+
+    An interface that was just set up loses frames without an error until the kernel, a moment later, has
+    seen the carrier and put its queue in place. Raises LinkError after ``timeout_s`` seconds. For programs that
+    make interfaces; an event loop reads a `LinkWatcher` instead.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    with netlink.open_socket(netlink.RTMGRP_LINK) as sock:
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        while True:
+            waiting = [n for n in names if any(m.is_running for m in netlink.query_links(n)) != present]
+            if not waiting:
+                return
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise LinkError(f"{', '.join(waiting)}: carrier did not {'come' if present else 'go'} "
+                                f"within {timeout_s:g} s", "set both ends up: ip link")
+            # Woken by any change; looks again twice a second even if the kernel could not tell of one.
+            if poll.poll(min(left_s, 0.5) * 1000):
+                with contextlib.suppress(OSError):
+                    sock.recv(1 << 18, socket.MSG_DONTWAIT)
 
 
 def _went(old: LinkMessage) -> list[LinkEvent]:
