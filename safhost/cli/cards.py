@@ -10,13 +10,16 @@ import click
 
 from safhost.cli.context import SafCommand, SafGroup, Settings, complete_cards, pass_settings
 from safhost.cli.discover import short_digest
-from safhost.cli.output import clean, console, emit_json, is_terminal, note, rich_table, say, table
+from safhost.cli.output import clean, console, emit_json, is_terminal, natural, note, rich_table, say, table
 from safhost.errors import ConfigError, SafError
 from safhost.selectors import select
 
 COLUMNS = ("card", "serial", "interface", "state", "why", "role", "kernels", "slots", "epoch", "age")
 RIGHT = ("slots", "epoch", "age")
 WATCH_INTERVAL_S = 1.0
+
+NOT_COUNTED = ("card_state", "pr_compat_id", "pr_status", "protocol_version", "role_epoch", "shell_version")
+"""Shell registers that say what a card is, not how often something happened."""
 
 
 def card_row(info: Mapping[str, Any]) -> list[object]:
@@ -39,7 +42,8 @@ def counter_rows(infos: Iterable[Mapping[str, Any]]) -> list[list[object]]:
         for where, key in (("host", "counters"), ("card", "registers"), ("card", "drops")):
             prefix = "dropped: " if key == "drops" else ""
             counters = info.get(key) or {}
-            rows += [[name, where, prefix + what, count] for what, count in sorted(counters.items()) if count]
+            rows += [[name, where, prefix + what, count] for what, count in sorted(counters.items())
+                     if count and what not in NOT_COUNTED]
     return rows
 
 
@@ -66,7 +70,7 @@ def cards(ctx: click.Context, pattern: tuple[str, ...], counters: bool, watch: b
 
 
 def _infos(cluster: Any, pattern: tuple[str, ...], *, counters: bool) -> list[dict[str, Any]]:
-    found = list(cluster.cards())
+    found = listed(cluster)
     chosen = select(pattern, found, groups_of(cluster)) if pattern else found
     infos = []
     for card in chosen:
@@ -83,6 +87,11 @@ def read_counters(cluster: Any, card: Any) -> dict[str, Any]:
         return dict(cluster.counters(card.name))
     except SafError as err:
         return {"counters_error": err.message}
+
+
+def listed(cluster: Any) -> list[Any]:
+    """The cards of a cluster in the order in which people count."""
+    return sorted(cluster.cards(), key=lambda card: natural(card.name))
 
 
 def groups_of(cluster: Any) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
-from safhost.cli.cards import groups_of
+from safhost.cli.cards import groups_of, listed
 from safhost.cli.context import Address, SafCommand, Settings, complete_cards, pass_settings
 from safhost.cli.output import clean, emit_json, is_terminal, say, write_bytes
 from safhost.cli.progress import TransferView
@@ -23,7 +23,7 @@ HEX_LIMIT_BYTES = 64 * 1024
 
 def select_names(pattern: str | tuple[str, ...], cluster: Any) -> list[str]:
     """Names of the cards that a pattern means in a cluster."""
-    return [str(card.name) for card in select(pattern, cluster.cards(), groups_of(cluster))]
+    return [str(card.name) for card in select(pattern, listed(cluster), groups_of(cluster))]
 
 
 def load_bytes(source: str) -> np.ndarray[Any, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from safhost.cli.context import Duration, SafCommand, Settings, pass_settings
-from safhost.cli.output import clean, emit_json, note, say, table
+from safhost.cli.output import clean, emit_json, natural, note, say, table
 from safhost.units import format_bytes
 
 COLUMNS = (
@@ -65,7 +65,7 @@ def discover(settings: Settings, watch: bool, seconds: float) -> None:
         if watch:
             _watch(cluster, settings)
             return
-        found = cluster.discover(seconds=seconds)
+        found = sorted(cluster.discover(seconds=seconds), key=lambda info: natural(info.get("name")))
         if settings.json:
             emit_json({"cluster": cluster.name, "cards": found})
             return

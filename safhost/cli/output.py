@@ -7,6 +7,7 @@ are plain columns, one row a line, nothing cut off. With ``--json`` stdout holds
 from __future__ import annotations
 
 import json as json_module
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,6 +53,12 @@ def clean(value: object) -> str:
     """Text for a person: control characters (a card chooses its serial) made visible."""
     text = "" if value is None else str(value)
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def natural(text: object) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key under which c2 comes before c10."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", str(text))
+    return [(0, int(p), "") if p.isdigit() and p.isascii() else (1, 0, p) for p in parts], str(text)
 
 
 def jsonable(value: Any) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from safhost import paths
-from safhost.cli.cards import groups_of
+from safhost.cli.cards import groups_of, listed
 from safhost.cli.context import Duration, SafCommand, Settings, complete_cards, pass_settings
-from safhost.cli.output import clean, emit_json, is_terminal, note, say, table
+from safhost.cli.output import clean, emit_json, is_terminal, natural, note, say, table
 from safhost.cli.progress import TransferView
 from safhost.errors import CardError, ImageError, PartialError
 from safhost.plan.image import Image
@@ -58,6 +58,7 @@ def program(settings: Settings, image: str, pattern: tuple[str, ...], broadcast:
     are named, the others finish; the exit code is then 3.
     """
     path = resolve_image(image)
+    label = path.name if Path(image).exists() else image
     if path.suffix == ".aocx":
         raise ImageError(f"{path.name} is not an image yet", f"safhost image import {path}")
     opened = Image.open(path, kernel)
@@ -67,9 +68,9 @@ def program(settings: Settings, image: str, pattern: tuple[str, ...], broadcast:
         options: dict[str, Any] = {"commit": not no_commit, "force": force, "broadcast": many}
         if deadline is not None:
             options["deadline_s"] = deadline
-        say(f"cluster {cluster.name}: {path.name} ({format_bytes(opened.payload_bytes)}) to "
+        say(f"cluster {cluster.name}: {label} ({format_bytes(opened.payload_bytes)}) to "
             f"{len(names)} card{'s' if len(names) > 1 else ''}")
-        with TransferView(path.name) as view:
+        with TransferView(label) as view:
             try:
                 result = dict(cluster.program(opened, cards=names, on_progress=view.update, **options))
             except PartialError as err:
@@ -89,7 +90,7 @@ def program(settings: Settings, image: str, pattern: tuple[str, ...], broadcast:
 
 def _choose(cluster: Any, pattern: tuple[str, ...]) -> list[str]:
     """Names of the cards to program: all that can be used, or those that were named, in whatever state."""
-    cards = list(cluster.cards())
+    cards = listed(cluster)
     if not cards:
         raise CardError(f"cluster {cluster.name} has no cards", "`safhost discover` looks for them")
     if pattern:
@@ -106,7 +107,7 @@ def _choose(cluster: Any, pattern: tuple[str, ...]) -> list[str]:
 
 
 def _show(result: Mapping[str, Any], *, committed: bool) -> None:
-    cards = result.get("cards") or {}
+    cards = dict(sorted((result.get("cards") or {}).items(), key=lambda item: natural(item[0])))
     rows = [
         (name, card.get("state"), f"{card['seconds']:.2f} s" if card.get("seconds") is not None else "")
         for name, card in cards.items()

@@ -26,7 +26,8 @@ def format_value(value: object, unit: object) -> str:
         scale = {"ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}.get(str(unit))
         if scale:
             return format_ns(value * scale)
-        return f"{value:.4g} {unit or ''}".strip()
+        number = f"{int(value)}" if float(value).is_integer() and abs(value) < 1e9 else f"{value:.4g}"
+        return f"{number} {unit or ''}".strip()
     return f"{value} {unit or ''}".strip()
 
 

@@ -144,7 +144,7 @@ def test_hot_plug_failure_comes_out_of_finish() -> None:
 
 REPORT = {
     "cluster": "demo", "cards": 20, "topology": "bridge", "mtu": 1500, "lab_seconds": 2.0, "total_seconds": 30.0,
-    "discover": {"cards": 20, "seconds": 0.3},
+    "discover": {"cards": 20, "usable": 20, "window_seconds": 0.5},
     "program": {"bytes": 97_400_000, "cards": 20, "staged_seconds": 2.0, "seconds": 2.5, "frames_sent": 66_169,
                 "blocks_resent": 0, "delivered_bytes_s": 974e6},
     "ptrans": {"n": 8192, "units": 256, "seconds": 5.0, "by_card": {"c1": 256}, "moved_bytes_s": 1.6e8,
