@@ -1,7 +1,7 @@
-"""``safhost capture`` records an interface, both directions; ``safhost decode`` prints what a recording holds.
+"""``safhost capture`` records an interface, both directions; ``safhost decode`` prints a recording.
 
-Recordings are classic pcap files with nanosecond times. Wireshark reads them, with tools/wireshark/saf.lua down
-to every field. Capturing needs no Scapy; decoding reads pcap and pcapng through it.
+Recordings are classic pcap files with nanosecond times. Wireshark reads them, with tools/wireshark/saf.lua
+down to every field. Capturing needs no Scapy; decoding reads pcap and pcapng through it.
 """
 
 from __future__ import annotations
@@ -220,8 +220,8 @@ def capture(settings: Settings, output: str, count: int | None, seconds: float |
     if settings.json:
         emit_json({"file": output, "interface": plan.interface, "frames": done, "lost": recorder.lost})
     else:
-        click.echo(f"{done} frames in {output}" + (f", {recorder.lost} lost: this computer was too slow"
-                                                   if recorder.lost else ""))
+        lost = f", {recorder.lost} lost: this computer was too slow" if recorder.lost else ""
+        click.echo(f"{done} frame{'' if done == 1 else 's'} in {output}{lost}")
 
 
 def read_frames(path: str) -> Iterator[tuple[int, bytes, int]]:
@@ -235,13 +235,15 @@ def read_frames(path: str) -> Iterator[tuple[int, bytes, int]]:
 
     hint = "give a pcap or pcapng file of an Ethernet interface"
     try:
-        reader = RawPcapReader(path)
+        file = open(path, "rb")  # noqa: SIM115 - closed below; Scapy leaves it open when it refuses the file
     except OSError as err:
         raise ConfigError(f"cannot read {path}: {err.strerror}", "check the file name") from err
-    except (Scapy_Exception, EOFError, struct.error) as err:
-        raise ConfigError(f"{path} is not a recording", hint) from err
-    meta: Any
-    with reader:
+    with file:
+        try:
+            reader = RawPcapReader(file)  # type: ignore[arg-type]  # takes either, says str
+        except (Scapy_Exception, EOFError, struct.error) as err:
+            raise ConfigError(f"{path} is not a recording", hint) from err
+        meta: Any
         while True:
             try:
                 raw, meta = next(reader)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from safhost.wire.auth import ReplayWindow
 from safhost.wire.generated import REPLAY_WINDOW
 
-steps = st.lists(st.one_of(st.integers(0, 200), st.integers(0, 2**64 - 1), st.integers(-70, 70).map(lambda d: ("near", d))),
-                 max_size=120)
+near = st.integers(-70, 70).map(lambda distance: ("near", distance))
+steps = st.lists(st.one_of(st.integers(0, 200), st.integers(0, 2**64 - 1), near), max_size=120)
 
 
 @settings(max_examples=250, deadline=None)

@@ -25,12 +25,13 @@ def make_layer(name, values):
     """A payload layer from decoded values, nothing dissected."""
     fields = {}
     for field, value in values.items():
+        made = value
         if isinstance(value, list):
             part = {"slots": "slot_info", "images": "image_info", "transfers": "transfer_info"}[field]
-            value = [make_layer(part, item) for item in value]
+            made = [make_layer(part, item) for item in value]
         elif isinstance(value, str) and ":" not in value:
-            value = bytes.fromhex(value)
-        fields[layer_field(field)] = value
+            made = bytes.fromhex(value)
+        fields[layer_field(field)] = made
     return PAYLOAD_LAYERS[name](**fields)
 
 
