@@ -191,7 +191,6 @@ class Cluster:
 
     def _link_up(self, event: ev.LinkCameUp, now_ns: int) -> None:
         self.links[event.link] = LinkInfo(event.link, event.mac, event.mtu)
-        self.sessions.solicit(0)
         self.sessions.link_up(event.link, now_ns)
 
     def _link_down(self, event: ev.LinkWentDown, now_ns: int) -> None:

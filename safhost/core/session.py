@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 MS = 1_000_000
 OPEN_RETRY_NS = 200 * MS
 QUICK_OPENS = 3  # answers to SESSION_OPEN that may each be followed by the next one at once
+SOLICIT_GAPS_NS = (100 * MS, 400 * MS, 2_000 * MS)  # between the SOLICITs after a link came up
 OPTION_TAKEOVER = 1
 MAX_GENERATION = 1 << 63  # generations grow by one a start: a larger one is nonsense
 MASK_BLOCKS = 32 * SECTION_BLOCKS  # NACK's section mask has 32 bits
@@ -53,12 +54,13 @@ class Sessions:
 
     # -- discovery -----------------------------------------------------------------------------------------
 
-    def solicit(self, spread_ms: int) -> None:
+    def solicit(self, spread_ms: int, links: tuple[str, ...] = ()) -> None:
+        """Ask all cards on ``links`` (all when empty) to announce themselves."""
         c = self.cluster
         payload = Solicit(spread_ms, 0, int.from_bytes(c.entropy(4), "big")).pack()
-        for link in c.links.values():
-            c.emit(link.name, c.codec.encode(Opcode.SOLICIT, payload, dst=BROADCAST_BYTES, src=link.mac,
-                                             ethertype=ETHERTYPE_DISCOVERY))
+        for name in links or c.links:
+            c.emit(name, c.codec.encode(Opcode.SOLICIT, payload, dst=BROADCAST_BYTES, src=c.links[name].mac,
+                                        ethertype=ETHERTYPE_DISCOVERY))
 
     def on_hello(self, link: str, frame: Frame, now_ns: int) -> None:
         hello = Hello.unpack(frame.payload)
@@ -268,6 +270,7 @@ class Sessions:
 
     def link_up(self, link: str, now_ns: int) -> None:
         """The interface is there (again). With another address of ours, cards need sessions from there."""
+        _Solicitor(self, link).on_timer(now_ns)
         mac = self.cluster.links[link].mac
         for card in self.by_mac.values():
             if card.link == link and card.channel is not None and card.channel.own_mac != mac:
@@ -296,6 +299,25 @@ class Sessions:
         if (card.state, card.why) != (state, why):
             card.state, card.why = state, why
             self.cluster.card_changed(card)
+
+
+class _Solicitor:
+    """Asks who is there when a link comes up, and again: a card in somebody's session says nothing by itself, and
+    the first SOLICIT may get lost or be one too many for the card."""
+
+    def __init__(self, sessions: Sessions, link: str) -> None:
+        self._sessions = sessions
+        self._link = link
+        self._gaps = list(SOLICIT_GAPS_NS)
+        self.due_ns: int | None = None
+
+    def on_timer(self, now_ns: int) -> None:
+        self._sessions.solicit(0, (self._link,))
+        if self._gaps:
+            # never in step with another host: cards answer one SOLICIT at a time
+            cluster = self._sessions.cluster
+            share = (128 + cluster.entropy(1)[0]) / 256
+            cluster.timers.set(self, now_ns + int(self._gaps.pop(0) * share))
 
 
 def _plausible(hello: Hello) -> bool:

@@ -61,8 +61,15 @@ class Port:
         self.receive_batch = receive_batch
         self.plugged = True
         self.free_ns = 0
+        self.cut_ns = 0
+        self.lives = 0
         self.frames_sent = 0
         self.frames_lost = 0
+
+    def cut(self, now_ns: int) -> None:
+        """Power is gone or the cable is out: what has not left yet never leaves."""
+        self.cut_ns = self.free_ns = now_ns
+        self.lives += 1
 
     def occupy(self, n_bytes: int, now_ns: int) -> int:
         """Take the wire for that many bytes; when the last one has left."""
@@ -97,7 +104,7 @@ class Network:
         for copy, late_ns in self._copies(source.impairment, raw):
             for port in self._receivers(source, raw[:6]):
                 for arriving, more_ns in self._copies(port.impairment, copy):
-                    self._deliver(port, arriving, sent_ns + late_ns + more_ns)
+                    self._clock.at(sent_ns + late_ns + more_ns, _Delivery(source, sent_ns, port, arriving))
 
     def send_batch(self, source: Port, frames: Frames, lengths: Lengths) -> None:
         """DATA frames with one destination, (n, stride) uint8, not to be changed afterwards."""
@@ -109,23 +116,17 @@ class Network:
         for leaving, sizes, late_ns in self._batches(source, frames, lengths):
             for port in self._receivers(source, dst):
                 for arriving, arriving_sizes, more_ns in self._batches(port, leaving, sizes):
-                    self._clock.at(sent_ns + late_ns + more_ns, _Delivery(port, arriving, arriving_sizes))
+                    self._clock.at(sent_ns + late_ns + more_ns,
+                                   _Delivery(source, sent_ns, port, b"", arriving, arriving_sizes))
 
     def _receivers(self, source: Port, dst: bytes) -> list[Port]:
         if dst == BROADCAST_BYTES:
             return [p for p in self.ports if p is not source and p.plugged]
         return [p for p in self.ports if p.mac == dst and p is not source and p.plugged]
 
-    def _deliver(self, port: Port, raw: bytes, time_ns: int) -> None:
-        def arrive() -> None:
-            if port.plugged:
-                port.receive_control(raw)
-
-        self._clock.at(time_ns, arrive)
-
     def _copies(self, faults: Impairment, raw: bytes) -> list[tuple[bytes, int]]:
         """What becomes of one control frame at one port: copies and how late each is."""
-        if faults == _CLEAN or faults is _CLEAN:
+        if not (faults.loss or faults.duplicate or faults.reorder or faults.corrupt_control):
             return [(raw, faults.delay_ns)]
         rng = self._rng
         count = 2 if faults.duplicate and rng.random() < faults.duplicate else 1
@@ -178,21 +179,27 @@ class Network:
 
 
 class _Delivery:
-    """A batch on its way; an object rather than a closure, as there are many."""
+    """A control frame (``raw``) or a batch on its way; an object rather than a closure, as there are many."""
 
-    __slots__ = ("frames", "lengths", "port")
+    __slots__ = ("frames", "lengths", "life", "port", "raw", "sent_ns", "source")
 
-    def __init__(self, port: Port, frames: Frames, lengths: Lengths) -> None:
+    def __init__(self, source: Port, sent_ns: int, port: Port, raw: bytes, frames: Frames | None = None,
+                 lengths: Lengths | None = None) -> None:
+        self.source = source
+        self.life = source.lives
+        self.sent_ns = sent_ns
         self.port = port
+        self.raw = raw
         self.frames = frames
         self.lengths = lengths
 
     def __call__(self) -> None:
-        if self.port.plugged:
+        if not self.port.plugged or (self.life != self.source.lives and self.sent_ns > self.source.cut_ns):
+            return
+        if self.frames is None or self.lengths is None:
+            self.port.receive_control(self.raw)
+        else:
             self.port.receive_batch(self.frames, self.lengths)
-
-
-_CLEAN = Impairment()
 
 
 def materialise(headers: Frames, payload: Frames, offsets: Lengths, block_bytes: int,

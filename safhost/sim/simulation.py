@@ -48,7 +48,8 @@ class Simulation:
 
     def __init__(self, seed: int, cards: int = 1, suite: int = SUITE_BLAKE2S,
                  impairment: Impairment | None = None, mtu: int = 1500, rate_bytes_s: int = 1_250_000_000,
-                 kernel_ns: int = 50_000, card: dict[str, Any] | None = None, core: dict[str, Any] | None = None) -> None:
+                 kernel_ns: int = 50_000, card: dict[str, Any] | None = None,
+                 core: dict[str, Any] | None = None) -> None:
         self.seed = seed
         self.suite = suite
         self.mtu = mtu
@@ -228,10 +229,13 @@ class Simulation:
 
     def crash(self, key: str, **params: object) -> None:
         """The card dies now, or in a ``state``; it comes back after ``restart_ms``, without that never."""
+        if "state" not in params:
+            self.cards[key].port.cut(self.now_ns)
         self.inject(key, "crash", **params)
 
     def reboot(self, key: str) -> None:
         """The card loses everything and starts anew."""
+        self.cards[key].port.cut(self.now_ns)
         self.cards[key].card.reboot(self.now_ns)
         self.cards[key].settle()
 
@@ -239,6 +243,7 @@ class Simulation:
         """Pull the cable; the card lives on."""
         node = self.cards[key]
         node.port.plugged = False
+        node.port.cut(self.now_ns)
         node.card.link_down(self.now_ns)
         node.settle()
 
