@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from safhost.errors import ConfigError
 from safhost.lab.card_command import CommandUnit
 from safhost.lab.card_commit import CommitUnit
+from safhost.lab.card_data import DataUnit
 from safhost.lab.card_faults import FAULTS, Faults
 from safhost.lab.card_group import open_group
 from safhost.lab.card_paper import PaperUnit
@@ -52,7 +53,9 @@ class VirtualCard:
         self._codec = codec
         shell = self._shell = Shell(config, codec, entropy)
         self._sessions = shell.sessions = SessionUnit(shell)
-        self._transfers = shell.transfers = TransferUnit(shell, leaf_cache or LeafCache())
+        cache = leaf_cache or LeafCache()
+        self._transfers = shell.transfers = TransferUnit(shell, cache)
+        self._data = DataUnit(shell, cache)
         self._commits = shell.commits = CommitUnit(shell)
         self._commands = shell.commands = CommandUnit(shell)
         self._reads = shell.reads = ReadUnit(shell)
@@ -164,7 +167,7 @@ class VirtualCard:
             if self._sessions.await_first_frame:
                 self._sessions.first_frame(False, now_ns)
             self._sessions.expire(now_ns)
-            self._transfers.on_data(group, now_ns)
+            self._data.on_data(group, now_ns)
         except CardCrashed:
             self._die(now_ns)
 

@@ -17,6 +17,7 @@ from struct import Struct
 from safhost.errors import CommandFailed, ConfigError
 from safhost.lab.card_shell import Shell
 from safhost.lab.card_types import RoleJob
+from safhost.lab.pr import modelled_ns
 from safhost.plan.layout import decode_arguments
 from safhost.wire.codec import Frame
 from safhost.wire.digest import tree_root
@@ -44,8 +45,9 @@ _CSR_VERSION = 3
 _CRA_DONE, _CRA_BUSY, _CRA_RUNNING = 1 << 1, 1 << 14, 1 << 15
 _INVOCATION = Struct("<14I")  # work_dim, group size, global[3], num_groups[3], local[3], offset[3]: 0x28 to 0x60
 _MS = 1_000_000
-_DONE_EMPTY = Struct(">HBBIQII32s")
-_EMPTY_TAIL = bytes(32)
+_DONE = Struct(">HBBIQII32s")  # Done.pack, without making a Done
+_NO_DIGEST = bytes(32)
+_EMPTY_NO_FLAGS = b"\xff\xff\0\0"  # kernel and flags of a RUN
 
 _ROLE_STATUS = {"ok": Status.OK, "range": Status.BAD_RANGE, "no_kernel": Status.UNKNOWN_KERNEL,
                 "killed": Status.KILLED}
@@ -125,16 +127,17 @@ class CommandUnit:
         if slot.state is SlotState.RUNNING or shell.commits.active:
             shell.answer(frame, self._refusal(Status.BUSY, slot.state))
             return
-        ask = Run.unpack(frame.payload)
-        slot.command, slot.ask = command, ask
+        slot.command = command
         shell.command_count += 1
-        if ask.kernel == EMPTY_KERNEL and not ask.flags and ask.role_epoch == shell.role_epoch \
-                and shell.config.timing is None and not shell.faults.pending and shell.faults.crash_state is None:
-            # the latency path: nothing to check, nothing to wait for
+        payload = frame.payload
+        if payload[4:8] == _EMPTY_NO_FLAGS and int.from_bytes(payload[:4], "big") == shell.role_epoch \
+                and shell.config.timing is None and not shell.faults.pending and not shell.faults.crash_state:
+            # the latency path: the empty kernel without push; nothing to check, nothing to wait for
             slot.state, slot.status = SlotState.DONE, Status.OK
-            slot.reply = _DONE_EMPTY.pack(Status.OK, SlotState.DONE, 0, shell.role_epoch, 0, 0, 0, _EMPTY_TAIL)
+            slot.reply = _DONE.pack(Status.OK, SlotState.DONE, 0, shell.role_epoch, 0, 0, 0, _NO_DIGEST)
             shell.answer(frame, slot.reply)
             return
+        slot.ask = ask = Run.unpack(payload)
         status = self._start(number, slot, ask, now_ns)
         if status is not Status.OK:
             slot.state, slot.status = SlotState.DONE, status
@@ -278,7 +281,7 @@ class CommandUnit:
             return Status.BAD_ARGUMENTS
         if shell.config.timing is not None:
             try:
-                slot.modelled_ns = role.modelled_ns(spec, decoded, shell.config.timing)
+                slot.modelled_ns = modelled_ns(spec, ask.arguments, decoded, shell.config.timing)
             except ConfigError as error:
                 self.last_error = error.message
                 return Status.BAD_ARGUMENTS
@@ -309,7 +312,7 @@ class CommandUnit:
         shell.commits.drained(now_ns)
 
     def _finish(self, number: int, status: Status, now_ns: int, push_length: int = 0, push_blocks: int = 0,
-                digest: bytes = _EMPTY_TAIL) -> None:
+                digest: bytes = _NO_DIGEST) -> None:
         slot, shell = self.slots[number], self._shell
         self._running.discard(number)
         slot.state, slot.status, slot.ticket, slot.due_ns = SlotState.DONE, status, 0, None

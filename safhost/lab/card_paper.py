@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from safhost.errors import ImageError, SafError
 from safhost.lab.card_shell import Shell
 from safhost.lab.card_types import DataOut
-from safhost.lab.pr import STATUS_OF, Role, judge_image
+from safhost.lab.pr import STATUS_OF, Role, announced_bytes, judge_image, modelled_ns
 from safhost.plan.kernelspec import KernelSpec
 from safhost.plan.layout import DecodedArguments, decode_arguments
 from safhost.plan.rbf import parse_emulation
@@ -194,9 +194,8 @@ class PaperUnit:
         if emulation is None:
             return
         self._section_seen = True
-        announced = emulation.manifest.get("payload_bytes")
-        if isinstance(announced, int) and not isinstance(announced, bool) \
-                and 0 < announced <= self._shell.config.image_slot_bytes:
+        announced = announced_bytes(emulation.manifest)
+        if announced <= self._shell.config.image_slot_bytes:
             self._expected = announced
 
     def _start_pr(self, now_ns: int) -> None:
@@ -283,7 +282,7 @@ class PaperUnit:
             arguments = decode_arguments(spec, block, shell.config.ddr_bytes, sizes if all(sizes) else ())
             run = _Running(spec, arguments, host, now_ns)
             if shell.config.timing is not None:
-                run.modelled_ns = role.modelled_ns(spec, arguments, shell.config.timing)
+                run.modelled_ns = modelled_ns(spec, block, arguments, shell.config.timing)
         except SafError as error:
             self.kernel_faults += 1
             self.detail = error.message

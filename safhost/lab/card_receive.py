@@ -122,20 +122,36 @@ class Transfer:
 
     def take(self, group: DataGroup, key: bytes, drops: list[int]) -> int:
         """Write the blocks of a group that belongs here; returns how many were new. Counts the others in ``drops``."""
-        index, frames = group.index, group.frames
+        index = group.index
         n = len(index)
-        first = int(index[0])
-        stop = first + n
-        if (stop <= self.full and group.guarded is None and not self.guarded and int(index[-1]) == stop - 1
+        first, last = int(index[0]), int(index[-1])
+        if (last < self.full and group.guarded is None and not self.guarded
                 and (n == 1 or bool((index[1:] > index[:-1]).all()))
-                and bool((group.length == self.block_bytes).all()) and bool(self.todo[first:stop].all())):
-            # strictly ascending from first to first + n - 1: every block in between, once
-            self.rows[first:stop] = frames[:, HEADER_BYTES:HEADER_BYTES + self.block_bytes]
-            self.todo[first:stop] = False
-            self.received += n
-            self._account(n, first, stop)
-            return n
+                and bool((group.length == self.block_bytes).all())):
+            # strictly ascending and within the full blocks; without a gap the numbers are a slice
+            chosen = slice(first, last + 1) if last - first == n - 1 else index
+            if bool(self.todo[chosen].all()):
+                self._write_ascending(group.frames, index, chosen)
+                self.todo[chosen] = False
+                self.received += n
+                self._account(n, first, first + 1 if chosen is index else last + 1)
+                return n
         return self._take_sorted_out(group, key, drops)
+
+    def _write_ascending(self, frames: NDArray[np.uint8], index: NDArray[np.int64],
+                         chosen: slice | NDArray[np.int64]) -> None:
+        """Copy the blocks of all frames: one copy for a slice, a copy a run for few gaps, else a scatter."""
+        blocks = frames[:, HEADER_BYTES:HEADER_BYTES + self.block_bytes]
+        if chosen is not index:
+            self.rows[chosen] = blocks
+            return
+        breaks = np.flatnonzero(index[1:] - index[:-1] != 1) + 1
+        if len(breaks) >= MAX_RUNS:
+            self.rows[index] = blocks
+            return
+        for start, stop in pairwise([0, *breaks.tolist(), len(index)]):
+            block = int(index[start])
+            self.rows[block:block + stop - start] = blocks[start:stop]
 
     def _take_sorted_out(self, group: DataGroup, key: bytes, drops: list[int]) -> int:
         index, length = group.index, group.length

@@ -1,4 +1,4 @@
-"""Transfers of a virtual card: XFER_OPEN, POLL, CLOSE, INVALIDATE, ABORT, and where DATA goes.
+"""Transfers of a virtual card: XFER_OPEN, POLL, CLOSE, INVALIDATE, ABORT, and verification in the background.
 
 Contexts: 0 takes images, 1 to 3 take DDR writes. A context is free when its transfer is verified or aborted;
 the outcome of the latest transfers stays known after that, so that a lost VERDICT can be asked for again.
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from safhost.lab.card_receive import ImageSlot, Transfer
 from safhost.lab.card_shell import Shell
 from safhost.lab.card_verify import RECEIVE_BUDGET, TICK_BUDGET, LeafCache, advance, conclude, has_work
-from safhost.lab.timing import NS_PER_S
-from safhost.wire.codec import DataGroup, Frame
+from safhost.wire.codec import Frame
 from safhost.wire.generated import (
     BLOCK_MULTIPLE,
     DDR_CONTEXTS,
@@ -25,7 +24,6 @@ from safhost.wire.generated import (
     ETHERTYPE_IMAGE_ANSWER,
     ETHERTYPE_INPUT,
     ETHERTYPE_INPUT_ANSWER,
-    ETHERTYPE_RESULT,
     HEADER_BYTES,
     IMAGE_MAX_BLOCKS,
     IMAGE_SLOTS,
@@ -34,7 +32,6 @@ from safhost.wire.generated import (
     TAG_BYTES,
     TRANSFER_REPORT,
     Answer,
-    DropReason,
     ImageInfo,
     Invalidate,
     Invalidated,
@@ -75,76 +72,8 @@ class TransferUnit:
         self._by_id: dict[int, Transfer] = {}
         self._past: OrderedDict[int, Transfer] = OrderedDict()
         self.last_id = 0
-        self._ddr_level = 0.0
-        self._ddr_ns = 0
         for slot in self.slots:
             slot.clear()
-
-    # -- DATA
-
-    def on_data(self, group: DataGroup, now_ns: int) -> None:
-        """Take a group of DATA frames; one reason for all of them or each counted by its own."""
-        shell = self._shell
-        n = len(group.index)
-        transfer = self._by_id.get(group.object)
-        reason = self._refusal(group, transfer)
-        if reason is not None or transfer is None:
-            shell.drop(DropReason.NO_CONTEXT if reason is None else reason, n)
-            if reason is DropReason.WRONG_SESSION and shell.session is None and n:
-                self._tell_stranger(group, now_ns)
-            return
-        if shell.faults.ddr_rate:
-            group = self._slowed(group, transfer.block_bytes, now_ns)
-        if not len(group.index):
-            return
-        ready = transfer.lowest
-        session = shell.session
-        assert session is not None
-        shell.data_blocks += transfer.take(group, session.channel.receive_key, shell.drops)
-        if shell.config.timing is not None:
-            work_ns = shell.config.timing.hash_ns((transfer.lowest - ready) * transfer.block_bytes)
-            transfer.hashed_ns = max(transfer.hashed_ns, now_ns) + work_ns
-        if transfer.next_leaf < transfer.ready_leaves():
-            advance(transfer, self._cache, RECEIVE_BUDGET)
-
-    def _refusal(self, group: DataGroup, transfer: Transfer | None) -> DropReason | None:
-        session = self._shell.session
-        if session is None:
-            return DropReason.WRONG_SESSION
-        if group.src != session.host:
-            return DropReason.WRONG_SOURCE
-        ethertype = self._shell.codec.canonical(group.ethertype)
-        if ethertype == ETHERTYPE_RESULT:
-            return DropReason.WRONG_DIRECTION
-        if ethertype not in _ANSWERS_ON:
-            return DropReason.WRONG_ETHERTYPE
-        if transfer is None:
-            return DropReason.NO_CONTEXT if group.session == session.id else DropReason.WRONG_SESSION
-        if group.session != session.id and (not transfer.group or group.session != transfer.group):
-            return DropReason.WRONG_SESSION
-        if ethertype != transfer.ethertype:
-            return DropReason.WRONG_ETHERTYPE
-        return None if transfer.state is TransferState.RECEIVING else DropReason.NOT_RECEIVING
-
-    def _tell_stranger(self, group: DataGroup, now_ns: int) -> None:
-        # broadcast DATA is meant for others as a rule; DATA for this card alone means that its host missed something
-        if group.frames[0, :6].tobytes() == self._shell.mac:
-            self._shell.sessions.on_stranger(group.src, now_ns)
-
-    def _slowed(self, group: DataGroup, block_bytes: int, now_ns: int) -> DataGroup:
-        """Fault slow_ddr: the receive buffer drains at the faulty rate; what does not fit is lost."""
-        shell = self._shell
-        drained = max(0, now_ns - self._ddr_ns) * shell.faults.ddr_rate / NS_PER_S
-        self._ddr_level = max(0.0, self._ddr_level - drained)
-        self._ddr_ns = now_ns
-        room = int((shell.config.window_blocks * block_bytes - self._ddr_level) // block_bytes)
-        n = min(len(group.index), max(0, room))
-        self._ddr_level += n * block_bytes
-        shell.ddr_overflow += len(group.index) - n
-        return group._replace(frames=group.frames[:n], index=group.index[:n], length=group.length[:n],
-                              guarded=None if group.guarded is None else group.guarded[:n])
-
-    # -- control
 
     def on_open(self, frame: Frame, now_ns: int) -> None:
         """XFER_OPEN: a known id repeats its state; a new one is checked field by field and gets a context."""
@@ -267,6 +196,10 @@ class TransferUnit:
         return wakeup
 
     # -- what others ask
+
+    def in_context(self, transfer_id: int) -> Transfer | None:
+        """The transfer of that id if it has a context."""
+        return self._by_id.get(transfer_id)
 
     def staged(self, digest: bytes) -> ImageSlot | None:
         """The slot that holds an image of this digest, whatever its state; a verified one first."""

@@ -9,7 +9,7 @@ delivered manifest, its code the delivered source.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,25 +17,17 @@ from numpy.typing import NDArray
 
 from safhost.errors import ConfigError, ImageError
 from safhost.lab.timing import NS_PER_S, Timing
-from safhost.plan.expr import Expression, parse_expression
 from safhost.plan.kernelspec import KernelPackage, KernelSpec
 from safhost.plan.layout import DecodedArguments
 from safhost.plan.rbf import parse_emulation
 from safhost.wire.generated import POF_ID_WORD, PR_FIRST_WORD, PrStatus, Status
 
 MIN_IMAGE_BYTES = 4 * (POF_ID_WORD + 1)
-DEFAULT_CLOCK_MHZ = 200
-"""Kernel clock of a cycle model that names none: a usual fmax of OpenCL kernels on this device."""
+ANNOUNCEMENT = "payload_bytes"
+"""Key of a manifest that tells how long the image is, for cards that no other framing tells it."""
 
 STATUS_OF = {PrStatus.PR_ERROR: Status.PR_ERROR, PrStatus.CRC_ERROR: Status.PR_CRC_ERROR,
              PrStatus.INCOMPATIBLE: Status.PR_INCOMPATIBLE, PrStatus.SUCCESS: Status.OK}
-
-
-class CycleModel(NamedTuple):
-    """Modelled run time of a kernel: cycles (an expression in its integer arguments) at a clock."""
-
-    cycles: Expression
-    clock_mhz: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +38,18 @@ class Role:
     manifest: Mapping[str, Any]
     archive: bytes
     kernels: tuple[KernelSpec, ...]
-    models: Mapping[str, CycleModel] = field(default_factory=dict)
 
-    def modelled_ns(self, spec: KernelSpec, arguments: DecodedArguments, timing: Timing) -> int:
-        """Modelled kernel time: its cycle model, else the time DDR takes for its buffers."""
-        model = self.models.get(spec.name)
-        if model is None:
-            return timing.ddr_ns(sum(b.length_bytes for b in arguments.buffers.values()))
-        signed = {a.name: a.dtype.kind == "i" for a in spec.args if a.is_integer}
-        values = {name: int.from_bytes(raw, "little", signed=signed[name])
-                  for name, raw in arguments.scalars.items() if name in signed}
-        return max(0, round(model.cycles.evaluate(values) * 1000 / model.clock_mhz))
+
+def modelled_ns(spec: KernelSpec, block: bytes, arguments: DecodedArguments, timing: Timing) -> int:
+    """Modelled time of one launch: the kernel's cycle model, else the time DDR takes for its buffers.
+
+    Raises ConfigError when the model cannot be evaluated for these arguments.
+    """
+    if spec.model is None:
+        return timing.ddr_ns(sum(b.length_bytes for b in arguments.buffers.values()))
+    values = {a.name: int.from_bytes(block[a.csr_offset:a.csr_offset + a.csr_bytes], "little",
+                                     signed=a.dtype.kind == "i") for a in spec.args if a.is_integer}
+    return max(0, round(spec.model.cycles.evaluate(values) * 1000 / spec.model.clock_mhz))
 
 
 class PrOutcome(NamedTuple):
@@ -84,33 +77,25 @@ def judge_image(payload: NDArray[np.uint8], pr_compat_id: int) -> PrOutcome:
         return PrOutcome(PrStatus.CRC_ERROR, detail=error.message)
     if emulation is None:
         return PrOutcome(PrStatus.SUCCESS, Role("", {}, b"", ()), "an empty role: no emulation section")
+    announced = announced_bytes(emulation.manifest)
+    if announced not in (0, len(payload)):
+        return PrOutcome(PrStatus.CRC_ERROR, detail=f"{len(payload)} bytes came of {announced}")
+    # how long the image is concerns this controller; what compiles the kernels knows kernel.yaml's fields alone
+    manifest = {key: value for key, value in emulation.manifest.items() if key != ANNOUNCEMENT}
     try:
-        manifest, models = _split_models(emulation.manifest)
         package = KernelPackage.from_dict(manifest)
     except ConfigError as error:
         return PrOutcome(PrStatus.PR_ERROR, detail=f"manifest: {error.message}")
     return PrOutcome(PrStatus.SUCCESS, Role(emulation.key, manifest, emulation.archive,
-                                            tuple(package.kernels.values()), models))
+                                            tuple(package.kernels.values())))
 
 
-def _split_models(manifest: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, CycleModel]]:
-    """Take the optional ``model: {cycles, clock_mhz}`` out of each kernel; nothing but the card uses it."""
-    models: dict[str, CycleModel] = {}
-    plain = dict(manifest)
-    kernels = plain.get("kernels")
-    if isinstance(kernels, list) and any(isinstance(k, dict) and k.get("model") is not None for k in kernels):
-        plain["kernels"] = [{key: v for key, v in k.items() if key != "model"} if isinstance(k, dict) else k
-                            for k in kernels]
-        for kernel in kernels:
-            model = kernel.get("model") if isinstance(kernel, dict) else None
-            if model is None:
-                continue
-            clock = model.get("clock_mhz", DEFAULT_CLOCK_MHZ) if isinstance(model, dict) else 0
-            cycles = model.get("cycles") if isinstance(model, dict) else None
-            if not isinstance(cycles, str | int) or not isinstance(clock, int | float) or not clock > 0:
-                raise ConfigError("a kernel's model is not {cycles, clock_mhz}", "see kernels/README.md")
-            models[str(kernel.get("name"))] = CycleModel(parse_expression(cycles), float(clock))
-    return plain, models
+def announced_bytes(manifest: Mapping[str, Any]) -> int:
+    """Length of the whole image as its manifest announces it; 0 when it does not."""
+    announced = manifest.get(ANNOUNCEMENT)
+    if isinstance(announced, int) and not isinstance(announced, bool) and announced > 0:
+        return announced
+    return 0
 
 
 class PrFeed:

@@ -1,4 +1,6 @@
-"""Service times of a real card, for a virtual one that shall take as long. Every figure that rests on them is *modelled*.
+"""Service times of a real card, for a virtual one that shall take as long.
+
+Every figure that rests on them is *modelled*.
 
 Without a timing model a virtual card is as fast as this machine; with one, its answers come no earlier than a
 card of that kind could give them.

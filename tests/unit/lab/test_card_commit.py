@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
-from card_host import KEY, MS, Host, S, connected, group_frame, make_card
+from card_host import MS, Host, S, connected, group_frame, make_card
 
 from safhost.lab.card import RoleJob
 from safhost.lab.timing import ARRIA10
@@ -559,13 +560,12 @@ def test_crash_in_a_state_is_silent_until_reboot(state: str) -> None:
     hello = host.hello()
     host.card.inject("crash", state=state, restart_ms=3000)
     payload = image()
-    with pytest.raises(AssertionError):
+    with suppress(AssertionError):  # of the step that gets no answer any more
         host.open(hello)
         host.write(payload, 1, IMAGE)
         host.commit(tree_root(payload.data), 1)
         host.read(1, length=100)
         host.run(0, 1, role_epoch=1, kernel=0, arguments=arguments())
-        raise AssertionError
     assert host.card.is_dead
     assert host.card.take_output() == []
     host.now += 10 * MS
@@ -605,7 +605,6 @@ def test_crash_and_reboot_at_once_and_links_that_lie() -> None:
     host.card.tick(host.now)
     assert host.hello().session_count == 0
     assert host.open().status == Status.OK
-    assert isinstance(KEY, bytes)
 
 
 def test_corrupt_role_ddr_at_an_address() -> None:

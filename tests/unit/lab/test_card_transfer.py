@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from card_host import CARD_MAC, HOST_MAC, KEY, MS, Host, batch_of, connected, make_card
+from card_host import CARD_MAC, HOST_MAC, MS, Host, batch_of, connected, make_card
 
 from safhost.lab.card_verify import LeafCache
 from safhost.lab.timing import ARRIA10
@@ -458,4 +458,3 @@ def test_batch_of_mixed_frames_takes_data_first() -> None:
     poll_frame = host.channel.seal(Opcode.POLL, Poll().pack(), ETHERTYPE_INPUT, 1, 1)
     host.card.handle_batch(*batch_of([frames[0], poll_frame, *frames[1:]], stride=2048), host.now)
     assert host.only_answer(Opcode.POLL, 1, 1).missing == 0
-    assert KEY == host.card.config.card_key
