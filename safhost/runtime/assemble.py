@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from safhost import paths
 from safhost.config import ClusterConfig
 from safhost.core.cluster import Cluster
-from safhost.core.paper import PaperCluster
 from safhost.core.config import CoreConfig
+from safhost.core.paper import PaperCluster
 from safhost.errors import ConfigError, LinkError
 from safhost.link.interfaces import candidates_hint
 from safhost.link.packet import PacketLink
@@ -33,7 +33,8 @@ RING_BYTES = 16 << 20  # more than the read window, so that answers of many card
 class Host:
     """Everything of one cluster that runs in this process."""
 
-    def __init__(self, config: ClusterConfig, interfaces: Sequence[str], *, local: bool = False, takeover: bool = False) -> None:
+    def __init__(self, config: ClusterConfig, interfaces: Sequence[str], *, local: bool = False,
+                 takeover: bool = False) -> None:
         if not interfaces:
             with contextlib.suppress(LinkError):
                 raise ConfigError("no interface was named; nothing is sent on an interface nobody named",
@@ -42,28 +43,27 @@ class Host:
         state = paths.cluster_state_dir(config.name)
         codec = Codec(config.ethertypes)
         types = [codec.outgoing(t) for t in ETHERTYPES_C2H]
-        links = []
-        try:
-            for name in interfaces:
+        self._config = config
+        with contextlib.ExitStack() as stack:
+            self._watcher = LinkWatcher()  # first, so that no change of an interface falls between
+            stack.callback(self._watcher.close)
+            links = []
+            for name in dict.fromkeys(interfaces):
                 links.append(PacketLink(name, ethertypes=types, ring_bytes=RING_BYTES, qdisc_bypass=True))
+                stack.callback(links[-1].close)
             identity = Identity(state, config.owner)
+            names = Names(state, config.names, config.groups)
             kind = PaperCluster if config.profile == "paper" else Cluster
             core = kind(CoreConfig(owner=identity.owner, generation=identity.generation, suite=config.suite,
                                    keys=read_keys(config.keys_path) if config.suite else {}, auto_open=not local,
                                    takeover=takeover), os.urandom, codec)
             self.engine = Engine(core, time.monotonic_ns)
-            self.service = Service(self.engine, config, identity,
-                                   Names(state, dict(config.names), dict(config.groups)),
-                                   Manifests(state / "manifests"), __version__, local)
-            self._config = config
+            self.service = Service(self.engine, config, identity, names, Manifests(state / "manifests"), __version__, local)
+            stack.callback(self.service.close)
             for link in links:
                 self.engine.add_link(link, config.mtu)
-            self._watcher = LinkWatcher()
             self.engine.watch(self._watcher.fileno(), lambda _mask: self._on_link_events())
-        except BaseException:
-            for link in links:
-                link.close()
-            raise
+            stack.pop_all()
 
     def _on_link_events(self) -> None:
         for event in self._watcher.read():

@@ -19,7 +19,8 @@ from safhost.runtime.server import Server
 _LOG = logging.getLogger("safhost.daemon")
 
 
-def serve(cluster: str | None, interfaces: Sequence[str], config_path: str | None = None, takeover: bool = False) -> int:
+def serve(cluster: str | None, interfaces: Sequence[str], config_path: str | None = None,
+          takeover: bool = False) -> int:
     """Run until SIGTERM or SIGINT. Sessions stay open: the next daemon of this cluster re-adopts the cards."""
     config = load_config(config_path)
     chosen = choose_cluster(config, cluster, interfaces=tuple(interfaces))

@@ -43,6 +43,7 @@ class Port:
         self.queue: deque[bytes] = deque()
         self.up = True
         self.polling_out = False
+        self.refused = 0
 
 
 class Engine:
@@ -92,15 +93,16 @@ class Engine:
         """The interface is there again, perhaps another one of the same name."""
         port = self.ports[name]
         rebind = getattr(port.link, "rebind", None)
-        old = port.link.fileno()
+        self.unwatch(port.link.fileno())  # it may be another descriptor afterwards, also when it fails
         try:
-            if rebind is not None and rebind():
-                self._callbacks.pop(old, None)  # the old descriptor is closed; epoll forgot it
-                self.watch(port.link.fileno(), lambda mask: self._on_port(port, mask))
-                port.polling_out = False
+            if rebind is not None:
+                rebind()
         except LinkError as err:
             _LOG.info("interface %s is not usable yet: %s", name, err.message)
             return
+        finally:
+            port.polling_out = False
+            self.watch(port.link.fileno(), lambda mask: self._on_port(port, mask))
         port.up = True
         _LOG.warning("interface %s is up", name)
         self.submit(ev.LinkCameUp(name, bytes(port.link.mac), min(port.link.mtu, mtu or port.link.mtu)))
@@ -150,8 +152,6 @@ class Engine:
             self._receive(port)
 
     def _receive(self, port: Port) -> None:
-        if not port.up:
-            return
         link, name, core = port.link, port.link.name, self.core
         try:
             batch = link.receive(RX_FRAMES)
@@ -159,6 +159,9 @@ class Engine:
             self.link_down(name)
             return
         if batch is None:
+            return
+        if not port.up:  # what still lay in the ring, or only its error, which would wake us for ever
+            batch.release()
             return
         if core.raw_batches:
             self.submit(ev.BatchReceived(name, batch.frames, batch.lengths))
@@ -185,6 +188,9 @@ class Engine:
         except LinkDown:
             self.link_down(port.link.name)
             return
+        except LinkError as err:
+            self._lost(port, err)
+            return
         if taken < len(frames):
             port.queue.extend(frames[taken:])
             self._poll_out(port, True)
@@ -198,10 +204,19 @@ class Engine:
                 taken = port.link.send_blocks(headers, action.payload, offsets, block_bytes, last_bytes)
             except LinkDown:
                 self.link_down(action.link)
+            except LinkError as err:
+                self._lost(port, err)
+                taken = len(action.indices)
         full = taken < len(action.indices)
         if full and port.up:
             self._poll_out(port, True)
         self._taken.append(ev.BlocksTaken(action.transfer, taken, full))
+
+    def _lost(self, port: Port, error: LinkError) -> None:
+        """Frames that a link refuses for good are lost frames; a smaller MTU is about to be announced, say."""
+        port.refused += 1
+        level = logging.WARNING if port.refused & (port.refused - 1) == 0 else logging.DEBUG
+        _LOG.log(level, "interface %s: %s (%d times)", port.link.name, error, port.refused)
 
     def _poll_out(self, port: Port, on: bool) -> None:
         if port.polling_out != on:
@@ -220,6 +235,9 @@ class Engine:
         except LinkDown:
             self.link_down(port.link.name)
             return
+        except LinkError as err:
+            port.queue.clear()
+            self._lost(port, err)
         self._poll_out(port, False)
         self.submit(ev.LinkWritable(port.link.name))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import grp
 import logging
 import os
@@ -14,12 +16,13 @@ from typing import Any
 
 from safhost.errors import DaemonError, LocalProtocolError
 from safhost.runtime.engine import Engine
-from safhost.runtime.jobs import Job
 from safhost.runtime.messages import MessageSocket
 from safhost.runtime.service import Service
 
 _LOG = logging.getLogger("safhost.server")
 GROUP = "safhost"
+MAX_QUEUED_BYTES = 64 << 20  # a client that reads this much too slowly is let go, before it costs us our memory
+PROBE_S = 2.0
 _UCRED = struct.Struct("3i")  # pid, uid, gid (unix(7), SO_PEERCRED)
 
 
@@ -30,7 +33,6 @@ class Client:
         self.server = server
         self.messages = MessageSocket(sock)
         self.peer = peer
-        self.jobs: list[Job] = []
         self.closed = False
 
     def send(self, message: dict[str, Any]) -> None:
@@ -38,10 +40,14 @@ class Client:
             return
         try:
             self.messages.send(message)
-        except OSError:
+        except (OSError, LocalProtocolError) as err:
+            _LOG.warning("client %s cannot be answered: %s", self.peer, err)
             self.close()
             return
-        if self.messages.wants_write:
+        if self.messages.queued_bytes > MAX_QUEUED_BYTES:
+            _LOG.warning("client %s does not read its answers", self.peer)
+            self.close()
+        elif self.messages.wants_write:
             self.server.engine.modify(self.messages.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
     def on_ready(self, mask: int) -> None:
@@ -52,10 +58,7 @@ class Client:
                     self.server.engine.modify(self.messages.fileno(), select.EPOLLIN)
             if mask & ~select.EPOLLOUT:
                 for message, fds in self.messages.receive():
-                    job = self.server.service.request(self, message, fds)
-                    if not job.ended:
-                        self.jobs = [j for j in self.jobs if not j.ended]
-                        self.jobs.append(job)
+                    self._on_message(message, fds)
         except BlockingIOError:
             return
         except LocalProtocolError as err:
@@ -64,6 +67,16 @@ class Client:
         except (EOFError, OSError):
             self.close()
 
+    def _on_message(self, message: dict[str, Any], fds: list[int]) -> None:
+        service = self.server.service
+        if self.closed:  # by the answer to a message before this one
+            for fd in fds:
+                os.close(fd)
+            return
+        job = service.request(self, message, fds)
+        if self.closed:
+            service.cancel(job)
+
     def close(self) -> None:
         if self.closed:
             return
@@ -71,7 +84,7 @@ class Client:
         self.server.engine.unwatch(self.messages.fileno())
         self.messages.close()
         self.server.clients.discard(self)
-        for job in self.jobs:
+        for job in self.server.service.jobs_of(self):
             self.server.service.cancel(job)
 
 
@@ -85,6 +98,7 @@ class Server:
         self.clients: set[Client] = set()
         self._group = _group_id()
         self._sock = _listen(path, self._group)
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         engine.watch(self._sock.fileno(), lambda _mask: self._accept())
 
     def _accept(self) -> None:
@@ -92,6 +106,8 @@ class Server:
             sock, _ = self._sock.accept()
         except OSError as err:
             _LOG.warning("cannot accept a client: %s", err.strerror)
+            if err.errno in (errno.EMFILE, errno.ENFILE):
+                self._turn_away()
             return
         sock.setblocking(False)
         pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
@@ -102,6 +118,13 @@ class Server:
         client = Client(self, sock, f"pid {pid} uid {uid}")
         self.clients.add(client)
         self.engine.watch(sock.fileno(), client.on_ready)
+
+    def _turn_away(self) -> None:
+        """Out of descriptors: the one kept in reserve takes the client from the queue, or it would wake us for ever."""
+        os.close(self._spare)
+        with contextlib.suppress(OSError):
+            self._sock.accept()[0].close()
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _may(self, uid: int, gid: int) -> bool:
         """Root, the daemon's own user, and members of the group."""
@@ -121,6 +144,7 @@ class Server:
             client.close()
         self.engine.unwatch(self._sock.fileno())
         self._sock.close()
+        os.close(self._spare)
         self.path.unlink(missing_ok=True)
 
 
@@ -132,27 +156,32 @@ def _group_id() -> int | None:
 
 
 def _listen(path: Path, group: int | None) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    """A listening socket at ``path``, in place of one that nobody listens on any more. Raises DaemonError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_S)
         try:
             probe.connect(os.fspath(path))
         except (FileNotFoundError, ConnectionRefusedError):
             path.unlink(missing_ok=True)
         except OSError as err:
-            raise DaemonError(f"cannot use {path}: {err.strerror}", "remove it") from err
+            raise DaemonError(f"cannot use {path}: {err.strerror or err}", "remove it") from err
         else:
-            sock.close()
             raise DaemonError(f"a daemon answers on {path} already", "stop it, or use another --cluster name")
-    old = os.umask(0o177)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
-        sock.bind(os.fspath(path))
-    finally:
-        os.umask(old)
-    if group is not None:
+        old = os.umask(0o177)
         try:
-            os.chown(path, -1, group)
-            os.chmod(path, 0o660)
-        except PermissionError:
-            _LOG.info("socket stays private: this user is not in group %s", GROUP)
-    sock.listen(64)
+            sock.bind(os.fspath(path))
+        finally:
+            os.umask(old)
+        if group is not None:
+            try:
+                os.chown(path, -1, group)
+                os.chmod(path, 0o660)
+            except PermissionError:
+                _LOG.info("socket stays private: this user is not in group %s", GROUP)
+        sock.listen(64)
+    except OSError as err:
+        sock.close()
+        raise DaemonError(f"cannot listen on {path}: {err.strerror or err}", "look at its folder") from err
     return sock
