@@ -151,9 +151,13 @@ def ensure_private(path: Path) -> Path:
 
     Raises ConfigError when it cannot be made, or is (or is a link that is) somebody else's.
     """
-    shared = any(path == top or top in path.parents for top in (SYSTEM_STATE, SYSTEM_RUNTIME))
+    shared = next((top for top in (SYSTEM_STATE, SYSTEM_RUNTIME) if path == top or top in path.parents), None)
     try:
+        made = not path.exists()
         path.mkdir(mode=0o750 if shared else 0o700, parents=True, exist_ok=True)
+        if shared and made and os.geteuid() == 0:
+            # A command of root's must not leave a folder that the daemon, which is not root, cannot write to.
+            os.chown(path, shared.stat().st_uid, -1)
         owners = {path.lstat().st_uid, path.stat().st_uid}
     except OSError as err:
         raise ConfigError(f"cannot make the folder {path}: {err.strerror}",

@@ -11,7 +11,7 @@ import click
 from safhost.cli.context import Duration, SafGroup, Settings, pass_settings
 from safhost.cli.output import emit_json, note, say, table
 from safhost.errors import ConfigError
-from safhost.units import format_bytes, parse_ns
+from safhost.units import format_bytes, parse_bytes, parse_ns
 
 if TYPE_CHECKING:
     from safhost.lab.state import LabSpec
@@ -212,12 +212,19 @@ def fault(settings: Settings, name: str | None, list_only: bool, card: str | Non
 @click.option("--card", "cards", multiple=True, help="For this card alone; may be repeated.")
 @pass_settings
 def impair(settings: Settings, name: str | None, changes: tuple[str, ...], cards: tuple[str, ...]) -> None:
-    """Change what the wire does: loss, burst, duplicate, reorder, corrupt, delay (as loss=0.01 delay=5ms)."""
+    """Change what the wire does: loss, burst, duplicate, reorder, corrupt, delay, rate, cut.
+
+    As in: loss=0.01 delay=5ms rate=50MB cut=1
+    """
     from safhost.lab import manager
 
     values = _parameters(changes)
     if "delay" in values:
         values["delay_ns"] = parse_ns(values.pop("delay"))
+    if "rate" in values:
+        values["rate"] = parse_bytes(values["rate"])
+    if "cut" in values:
+        values["cut"] = bool(values["cut"])
     for key, value in values.items():
         if isinstance(value, str):
             raise ConfigError(f"{key}={value} is not a number", "as loss=0.01")
@@ -284,5 +291,5 @@ def _print_summary(state: dict[str, Any]) -> None:
 def _print_cards(cards: Sequence[dict[str, Any]]) -> None:
     table(["CARD", "MAC", "INTERFACE", "CABLE", "STATE", "FAULTS", "RX FRAMES", "DROPPED"],
           [[c["serial"], c["mac"], c["interface"], "in" if c["plugged"] else "out", c.get("state"),
-            " ".join(c.get("faults", [])), c.get("counters", {}).get("rx_frames"), c["link"]["rx_drops"]]
+            " ".join(c.get("faults", [])), c.get("counters", {}).get("rx_frames"), c["port"]["rx_drops"]]
            for c in cards], right=["RX FRAMES", "DROPPED"])

@@ -21,6 +21,8 @@ from safhost.lab.loop import Alarm, Loop
 from safhost.lab.topology import card_mac, card_number, card_serial
 from safhost.link.base import LinkDown
 from safhost.units import BROADCAST, Mac
+from safhost.wire.codec import DataGroup, split_batch
+from safhost.wire.generated import DropReason
 
 if TYPE_CHECKING:
     from safhost.lab.roles import RoleBroker
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 Frames = NDArray[np.uint8]
+SplitBatch = tuple[list[bytes], list[DataGroup], list[DropReason]]
 
 BATCH_FRAMES = 512
 """Frames handled at once: enough to make the cost per batch small, few enough to answer others meanwhile."""
@@ -115,6 +118,7 @@ class CardSlot:
         self.mac: Mac = card_mac(number)
         self.card = card
         self.plugged = False
+        self.is_plain = card.config.profile == "paper"
         self.wire = wire
         self._loop = loop
         self._roles = roles
@@ -147,6 +151,18 @@ class CardSlot:
             frames, lengths = self.wire.inbound(frames, lengths, now_ns)
         if len(lengths):
             self.card.handle_batch(frames, lengths, now_ns)
+        self.settle(now_ns)
+
+    def receive_shared(self, batch: SplitBatch, now_ns: int) -> None:
+        """As `receive`, of frames that were split once for many cards; not through an impaired wire."""
+        controls, groups, drops = batch
+        card = self.card
+        for reason in drops:
+            card.count_drops(reason, 1)
+        for group in groups:
+            card.handle_data(group, now_ns)
+        for raw in controls:
+            card.handle_control(raw, now_ns)
         self.settle(now_ns)
 
     def settle(self, now_ns: int) -> None:
@@ -258,9 +274,16 @@ class ChassisPort(_Port):
 
     def _hand_over(self, key: int, frames: Frames, lengths: NDArray[Any], now_ns: int) -> None:
         if key == _BROADCAST_KEY:
+            shared: SplitBatch | None = None
             for slot in self._slots.values():
-                if slot.plugged:
+                if not slot.plugged:
+                    continue
+                if slot.wire.active or slot.is_plain:
                     slot.receive(frames, lengths, now_ns)
+                    continue
+                if shared is None:
+                    shared = split_batch(frames, lengths)
+                slot.receive_shared(shared, now_ns)
             return
         number = card_number(Mac.from_bytes(key.to_bytes(6, "little")))
         found = self._slots.get(number) if number is not None else None

@@ -15,7 +15,6 @@ from safhost.lab.card_faults import FAULTS
 from safhost.lab.ports import CardSlot
 from safhost.lab.state import HOST_INTERFACE, MAX_CARDS, Impairments
 from safhost.lab.topology import HOST_MAC, card_serial, select_cards
-from safhost.lab.wire import Wire
 
 if TYPE_CHECKING:
     from safhost.lab.server import LabServer
@@ -91,7 +90,8 @@ class Requests:
         if not cards:
             lab.impairments = dataclasses.replace(lab.impairments, **changes)
         for number, impairments in wanted.items():
-            lab.slots[number].wire = Wire(impairments, lab.spec.seed, number)
+            lab.slots[number].wire.change(impairments)
+            lab.slots[number].settle(lab.loop.clock())
         return {"cards": len(numbers), "impairments": changes}
 
     def status(self, cards: bool = False) -> dict[str, Any]:
@@ -124,8 +124,8 @@ class Requests:
         port = self._lab.port_of(slot.number)
         link = port.link.counters() | {"waiting": port.outlet.waiting,
                                        "dropped_outputs": port.outlet.dropped_outputs}
-        return {"serial": slot.serial, "mac": str(slot.mac), "interface": port.link.name,
-                "plugged": slot.plugged, "link": link, "wire": slot.wire.counters(), **slot.card.snapshot()}
+        return {**slot.card.snapshot(), "interface": port.link.name, "plugged": slot.plugged, "port": link,
+                "wire": slot.wire.counters()}
 
 
 def _resident_bytes() -> int:

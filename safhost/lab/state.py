@@ -39,7 +39,8 @@ class Impairments:
     """What the lab's wire does to frames, each way of every card; probabilities are per frame.
 
     ``burst``: mean length of a loss burst in frames (1: independent losses). ``reorder``: frames one may be
-    overtaken by. ``delay_ns``: added to every frame.
+    overtaken by. ``delay_ns``: added to every frame. ``rate``: bytes per second, 0 for no limit.
+    ``cut``: nothing gets through.
     """
 
     loss: float = 0.0
@@ -48,19 +49,17 @@ class Impairments:
     reorder: int = 0
     corrupt: float = 0.0
     delay_ns: int = 0
+    rate: int = 0
+    cut: bool = False
 
     def __post_init__(self) -> None:
         for name in ("loss", "duplicate", "corrupt"):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
                 raise ConfigError(f"{name} {value} is not a probability", "give 0 to 1: 0.01 is 1 %")
-        for name, least in (("burst", 1), ("reorder", 0), ("delay_ns", 0)):
+        for name, least in (("burst", 1), ("reorder", 0), ("delay_ns", 0), ("rate", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} {getattr(self, name)} is too small", f"give at least {least}")
-
-    def any(self) -> bool:
-        """Whether anything happens to frames at all."""
-        return bool(self.loss or self.duplicate or self.reorder or self.corrupt or self.delay_ns)
 
 
 @dataclass(frozen=True, slots=True)
