@@ -3,7 +3,8 @@
  * C11 and OpenCL C 1.2. A struct lies on the wire as it is: byte arrays only, first byte first, no padding.
  *   SAF_GET_U32(header->session)          read a field
  *   SAF_PUT_U32(header->session, value)   write it
- * A tail (the rest of the payload) is not part of its struct: it begins right behind.
+ * A tail (the rest of the payload) is not part of its struct: it begins right behind. A field whose name is a
+ * keyword somewhere has an underscore behind it.
  */
 #ifndef SAF_H
 #define SAF_H
@@ -853,7 +854,7 @@ SAF_STATIC_ASSERT(sizeof(saf_read_done) == SAF_READ_DONE_BYTES, "saf_read_done")
 #define SAF_RUN_BYTES 56u
 typedef struct {
     saf_u8 role_epoch[4];  /* must be the card's; in GROUP taken from the member */
-    saf_u8 kernel[2];  /* index in the image's manifest; 0xFFFF: the empty kernel built into every shell */
+    saf_u8 kernel_[2];  /* index in the image's manifest; 0xFFFF: the empty kernel built into every shell */
     saf_u8 flags[2];  /* bit 0: push the result once */
     saf_u8 deadline_ms[4];  /* 0: none */
     saf_u8 push_read[4];  /* read id of the pushed DATA */
@@ -873,7 +874,7 @@ SAF_STATIC_ASSERT(sizeof(saf_run) == SAF_RUN_BYTES, "saf_run");
 /* X(name, kind, offset, size of one, count, struct of a STRUCT) */
 #define SAF_FIELDS_RUN(X) \
     X(role_epoch, U32, 0, 4, 1, none) \
-    X(kernel, U16, 4, 2, 1, none) \
+    X(kernel_, U16, 4, 2, 1, none) \
     X(flags, U16, 6, 2, 1, none) \
     X(deadline_ms, U32, 8, 4, 1, none) \
     X(push_read, U32, 12, 4, 1, none) \

@@ -156,10 +156,13 @@ def _plan(settings: Settings) -> Capture:
     """Interface, EtherTypes and profile of the cluster that is meant; ConfigError unless it is one interface."""
     chosen = settings.choose_cluster(settings.load_config())
     interfaces = chosen.interfaces
-    if not interfaces and _lab(chosen.name):
-        from safhost.lab.state import HOST_INTERFACE
+    lab = None if interfaces else _lab(chosen.name)
+    if lab is not None:
+        from safhost.lab.topology import CHASSIS_INTERFACE, HOST_PORT
 
-        interfaces = (HOST_INTERFACE,)
+        # The far end of the host's cable: a daemon may send past its own interface's recorders
+        # (PACKET_QDISC_BYPASS), but not past those of the other end.
+        interfaces = (HOST_PORT if lab.spec.topology == "bridge" else CHASSIS_INTERFACE,)
     if len(interfaces) != 1:
         raise ConfigError(f"cluster {chosen.name} has {len(interfaces) or 'no'} interfaces",
                           "name one with -i: " + (", ".join(interfaces) or candidates_hint()))
@@ -196,7 +199,8 @@ def capture(settings: Settings, output: str, count: int | None, seconds: float |
     """Record the frames of an interface, sent and received, until Ctrl-C.
 
     Only the seven EtherTypes of the cluster are recorded. With ``--cluster`` of a running lab the recording is
-    made inside it.
+    made inside it, at the far end of the host's cable. No recorder sees frames that a program sends past the
+    kernel's queues (PACKET_QDISC_BYPASS).
     """
     plan = _plan(settings)
     argv = ["capture", "--cluster", plan.cluster, "-i", plan.interface, "-o", output]

@@ -11,13 +11,23 @@ from typing import Any
 
 from tools.protogen.model import Field, Spec, Struct, constant_text
 
+# C11 6.4.1, C++17 [lex.key] and OpenCL C 1.2 6.1.9 and 6.8: words that could be a field's name
+_KEYWORDS = {"auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern",
+             "float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed",
+             "sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while",
+             "class", "delete", "explicit", "export", "friend", "mutable", "namespace", "new", "operator", "private",
+             "protected", "public", "template", "this", "throw", "try", "typename", "using", "virtual",
+             "kernel", "global", "local", "constant", "image2d_t", "sampler_t", "event_t", "half", "quad", "complex",
+             "imaginary", "uniform", "pipe"}
+
 _HEAD = """\
 /* Generated from protocols/saf.yaml by tools/protogen. Do not edit.
  *
  * C11 and OpenCL C 1.2. A struct lies on the wire as it is: byte arrays only, first byte first, no padding.
  *   SAF_GET_U32(header->session)          read a field
  *   SAF_PUT_U32(header->session, value)   write it
- * A tail (the rest of the payload) is not part of its struct: it begins right behind.
+ * A tail (the rest of the payload) is not part of its struct: it begins right behind. A field whose name is a
+ * keyword somewhere has an underscore behind it.
  */
 #ifndef SAF_H
 #define SAF_H
@@ -107,6 +117,11 @@ def _kind(f: Field) -> str:
     return "BYTES" if f.is_bytes else "STRUCT" if f.is_nested else f.type.upper()
 
 
+def field_name(name: str) -> str:
+    """Field name in C: a keyword gets an underscore behind it."""
+    return f"{name}_" if name in _KEYWORDS else name
+
+
 def _struct(s: Struct) -> list[str]:
     tail = f"; then the tail `{s.tail.name}`" if s.tail else ""
     upper = s.name.upper()
@@ -117,7 +132,8 @@ def _struct(s: Struct) -> list[str]:
     out.append("typedef struct {")
     for f in s.fixed:
         doc = f"  /* {f.doc} */" if f.doc else ""
-        declared = f"saf_{f.type} {f.name}[{f.count}]" if f.is_nested else f"saf_u8 {f.name}[{f.size}]"
+        name = field_name(f.name)
+        declared = f"saf_{f.type} {name}[{f.count}]" if f.is_nested else f"saf_u8 {name}[{f.size}]"
         out.append(f"    {declared};{doc}")
     out += [f"}} saf_{s.name};", f'SAF_STATIC_ASSERT(sizeof(saf_{s.name}) == {size}, "saf_{s.name}");',
             "/* X(name, kind, offset, size of one, count, struct of a STRUCT) */",
@@ -125,7 +141,7 @@ def _struct(s: Struct) -> list[str]:
     for f in s.fixed:
         of = f.type if f.is_nested else "none"
         more = " \\" if f is not s.fixed[-1] else ""
-        out.append(f"    X({f.name}, {_kind(f)}, {f.offset}, {f.size}, {f.count}, {of}){more}")
+        out.append(f"    X({field_name(f.name)}, {_kind(f)}, {f.offset}, {f.size}, {f.count}, {of}){more}")
     return [*out, ""]
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -22,7 +23,8 @@ def program(root, tmp_path_factory):
 def run(program, hexes, *options):
     done = subprocess.run([program, *options], input="\n".join(hexes) + "\n", text=True, capture_output=True,
                           check=True, timeout=60)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    # saf.h writes a field that is a keyword with an underscore behind it
+    return [json.loads(line.replace('_":', '":')) for line in done.stdout.splitlines()]
 
 
 def split_tail(values):
@@ -63,3 +65,49 @@ def test_header_knows_the_paper_frames(program, paper_frames):
         assert found["tail"].startswith(tail), e["name"]
         assert e["hex"][28:].startswith(found["rebuilt"]), e["name"]
         assert len(found["rebuilt"]) + len(found["tail"]) == len(e["hex"]) - 28, e["name"]
+
+
+OPENCL_KERNEL = """
+#include "saf.h"
+__kernel void check(__global const uchar *frame, __global uchar *answer, __local uchar *scratch, __global ulong *out)
+{
+    __global const saf_header *header = (__global const saf_header *)frame;
+    __global const saf_run *run = (__global const saf_run *)(frame + SAF_HEADER_BYTES);
+    __global saf_header *reply = (__global saf_header *)answer;
+    saf_paper_hello hello;
+    out[0] = SAF_GET_U64(header->sequence);
+    out[1] = SAF_GET_U16(run->kernel_);
+    SAF_PUT_U16(hello.vendor_id, SAF_VENDOR_ID);
+    out[2] = SAF_GET_U16(hello.vendor_id);
+    SAF_PUT_U32(scratch, SAF_GET_U32(header->session));
+    out[3] = SAF_GET_U32(scratch);
+    SAF_PUT_U8(reply->opcode, SAF_OPCODE_DONE);
+    SAF_PUT_U64(reply->sequence, out[0] + 1);
+}
+"""
+
+OPENCL_PROGRAM = """
+import sys
+from ctypes import c_char_p, c_void_p
+from safhost.errors import SafError
+from safhost.lab import opencl_api
+try:
+    device = opencl_api.load()
+except SafError as err:
+    sys.exit(f"NO RUNTIME {err}")
+source, devices = (c_char_p * 1)(sys.argv[1].encode()), (c_void_p * 1)(device.device)
+program = device.api.create("clCreateProgramWithSource", device.context, 1, source, None)
+try:
+    device.api.call("clBuildProgram", program, 1, devices, sys.argv[2].encode(), None, None)
+except SafError as err:
+    sys.exit(f"{err} {device.build_log(program)}")
+"""
+
+
+def test_header_is_opencl_c_of_every_address_space(root):
+    done = subprocess.run([sys.executable, "-c", OPENCL_PROGRAM, OPENCL_KERNEL,
+                           f"-I{root / 'kernels' / 'include'} -cl-std=CL1.2 -Werror"],
+                          cwd=root, capture_output=True, text=True, timeout=100, check=False)
+    if done.stderr.startswith("NO RUNTIME"):
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stderr
