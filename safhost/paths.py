@@ -174,7 +174,7 @@ def _cluster_folder(variable: str, system: Path, name: str) -> Path | None:
     if os.environ.get(variable) or os.environ.get(STATE_VARIABLE):
         return None
     folder = system / name
-    return folder if folder.is_dir() and os.access(folder, os.R_OK | os.X_OK) else None
+    return folder if os.access(folder, os.R_OK | os.X_OK) and folder.is_dir() else None
 
 
 def _user_dir(variable: str, below_home: str, fallback: str) -> Path:

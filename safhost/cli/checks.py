@@ -1,4 +1,4 @@
-"""What ``safhost doctor`` looks at. Each check returns findings; each finding that is not ok has its cure."""
+"""What ``safhost doctor`` looks at on this host: each check returns findings; one that is not ok has its cure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safhost import paths
-from safhost.cli.context import Settings, running_clusters
+from safhost.cli.context import Settings, running_clusters, runtime_names
 from safhost.config import ClusterConfig, Config
 from safhost.errors import SafError
 from safhost.units import format_bytes
@@ -197,8 +196,11 @@ def check_keys(cluster: ClusterConfig | None) -> list[Finding]:
 
     if cluster.name in running_clusters() and not cluster.interfaces:
         return []  # a cluster that no file describes, such as a lab's: its daemon knows its suite
+    path = cluster.keys_path
+    if path.exists() and not os.access(path, os.R_OK) and cluster.name in running_clusters():
+        return [Finding("keys", OK, f"{path} is the daemon's alone")]
     try:
-        held = read_keys(cluster.keys_path)
+        held = read_keys(path)
     except SafError as err:
         return [from_error("keys", err)]
     if cluster.suite == 0:
@@ -248,9 +250,9 @@ def check_state() -> list[Finding]:
     """What crashed processes left behind, and room for images."""
     findings = []
     running = set(running_clusters())
-    for folder in sorted(p for p in paths.runtime_dir().iterdir() if p.is_dir()):
+    for name in sorted(runtime_names()):
         try:
-            sockets = [paths.daemon_socket(folder.name)] if folder.name not in running else []
+            sockets = [paths.daemon_socket(name)] if name not in running else []
         except SafError:
             continue
         findings += [Finding("stale socket", WARN, f"{path}: nobody answers", f"rm {path}")
@@ -279,53 +281,6 @@ def check_daemon(cluster: ClusterConfig | None) -> list[Finding]:
         return [Finding("daemon", OK, f"{paths.daemon_socket(cluster.name)} answers")]
     return [Finding("daemon", WARN, f"no daemon of cluster {cluster.name} runs; commands start without one",
                     f"systemctl start safhost@{cluster.name}, or safhost daemon --cluster {cluster.name}")]
-
-
-def check_cards(cluster: Any) -> list[Finding]:
-    """Cards of a connected cluster: usable or why not, and frames lost on the way."""
-    findings = []
-    cards = list(cluster.cards())
-    if not cards:
-        return [Finding("cards", WARN, "none seen", "check power and cables; `safhost discover --seconds 5`")]
-    reasons: dict[str, list[str]] = {}
-    for card in cards:
-        if card.state not in ("available", "programming"):
-            why = f"{card.state}: {card.info.get('why') or 'no reason given'}"
-            reasons.setdefault(why, []).append(str(card.name))
-    good = len(cards) - sum(len(names) for names in reasons.values())
-    if good:
-        findings.append(Finding("cards", OK, f"{good} of {len(cards)} can be used"))
-    for why, names in reasons.items():
-        cure = "`safhost cards` tells more"
-        if "key" in why:
-            cure = "safhost keys new SERIAL, and load it into the card"
-        shown = ", ".join(names[:8]) + ("…" if len(names) > 8 else "")
-        findings.append(Finding("cards", WARN, f"{shown}: {why}", cure))
-    return findings + check_drops(cluster)
-
-
-def check_drops(cluster: Any) -> list[Finding]:
-    """Frames that this host's rings lost."""
-    return [Finding(f"drops {link.get('name')}", WARN,
-                    f"{link['rx_drops']} frames came faster than they were read",
-                    "leave a core to the daemon, or lower the senders' pace")
-            for link in cluster.info().get("interfaces") or [] if link.get("rx_drops")]
-
-
-def check_path(cluster: Any) -> list[Finding]:
-    """Broadcast and unicast rate of the way to the cards, measured with a test transfer."""
-    test = getattr(cluster, "path_test", None)
-    if test is None:
-        return []
-    result = dict(test())
-    broadcast, unicast = result.get("broadcast_bytes_s"), result.get("unicast_bytes_s")
-    if not broadcast or not unicast:
-        return [Finding("path", OK, str(result.get("detail") or "not measured"))]
-    text = f"broadcast {format_bytes(broadcast)}/s, unicast {format_bytes(unicast)}/s"
-    if broadcast < unicast / 4:
-        return [Finding("path", WARN, text + ": something limits broadcasts",
-                        "switch off storm control on the switch's ports; see docs/switch.md")]
-    return [Finding("path", OK, text)]
 
 
 def guarded(check: str, function: Callable[[], list[Finding]]) -> list[Finding]:

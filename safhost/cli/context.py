@@ -92,14 +92,25 @@ def running_clusters() -> list[str]:
     from safhost import paths
 
     found = []
-    for folder in sorted(paths.runtime_dir().iterdir()):
+    for name in sorted(runtime_names()):
         try:
-            path = paths.daemon_socket(folder.name) if folder.is_dir() else None
+            path = paths.daemon_socket(name)
         except SafError:
             continue  # not a cluster's folder, or one that is closed to us
-        if path and path.exists() and _answers(path):
-            found.append(folder.name)
+        if path.exists() and _answers(path):
+            found.append(name)
     return found
+
+
+def runtime_names() -> set[str]:
+    """Names of the folders in which a cluster's sockets could be: this user's and the service's."""
+    from safhost import paths
+
+    names: set[str] = set()
+    for top in {paths.runtime_dir(), paths.SYSTEM_RUNTIME}:
+        with contextlib.suppress(OSError):  # no service here, or we are not in its group
+            names |= {folder.name for folder in top.iterdir() if folder.is_dir()}
+    return names
 
 
 def _answers(path: Path) -> bool:

@@ -27,7 +27,7 @@ from safhost.config import parse_config
 from safhost.errors import ConfigError, LinkError
 
 RECORD_NAME = "setup.json"
-FOLDERS = (("/etc/safhost", 0o755), (str(paths.SYSTEM_STATE), 0o2770), (str(paths.SYSTEM_RUNTIME), 0o2770))
+FOLDERS = (("/etc/safhost", 0o755), (str(paths.SYSTEM_STATE), 0o2750), (str(paths.SYSTEM_RUNTIME), 0o2750))
 
 
 @dataclass(slots=True)
@@ -140,8 +140,7 @@ def install(host: Host, cluster: str, interfaces: Sequence[str], suite: int) -> 
         if host.write(path, text, 0o644):
             _made(record, "files", str(path))
     if not host.dry_run:
-        kept = {key: value for key, value in record.items() if key != "config_hint"}
-        host.path(paths.SYSTEM_STATE / RECORD_NAME).write_text(json.dumps(kept, indent=2) + "\n")
+        _write_record(host, {key: value for key, value in record.items() if key != "config_hint"})
     service = setup_files.UNIT_NAME.replace("@", f"@{cluster}")
     if has_systemd(host):
         host.run("systemctl", "daemon-reload")
@@ -172,12 +171,13 @@ def _make_folder(host: Host, name: str, mode: int, record: dict[str, Any]) -> No
     path = host.path(name)
     if path.is_dir() and path.stat().st_mode & 0o7777 == mode:
         return
-    host.say(f"folder {path} (mode {mode:04o}, {setup_files.USER}:{setup_files.GROUP})")
+    owner = "root" if name.startswith("/etc") else setup_files.USER
+    host.say(f"folder {path} (mode {mode:04o}, {owner}:{setup_files.GROUP})")
     if not path.exists():
         _made(record, "folders", name)
     if not host.dry_run:
         path.mkdir(parents=True, exist_ok=True)
-        _give(host, Path(name), owner="root" if name.startswith("/etc") else setup_files.USER)
+        _give(host, Path(name), owner=owner)
         path.chmod(mode)
 
 
@@ -207,6 +207,12 @@ def _read_record(host: Host) -> dict[str, Any]:
     return dict(data)
 
 
+def _write_record(host: Host, record: dict[str, Any]) -> None:
+    folder = host.path(paths.SYSTEM_STATE)
+    if folder.is_dir():
+        (folder / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n")
+
+
 def uninstall(host: Host, *, purge: bool) -> list[str]:
     """Undo `install`. Returns folders that were kept because there is the user's data in them."""
     record = _read_record(host)
@@ -220,15 +226,16 @@ def uninstall(host: Host, *, purge: bool) -> list[str]:
     host.remove(host.path(paths.SYSTEM_STATE / RECORD_NAME))
     if has_systemd(host):
         host.run("systemctl", "daemon-reload")
-    kept = []
+    ours = {host.path(name) for name in [*record.get("files", []), paths.SYSTEM_STATE / RECORD_NAME]}
+    kept: list[str] = []
     for name in reversed(record.get("folders", [])):
         path = host.path(name)
         if not path.exists():
             continue
-        data = [p for p in path.rglob("*") if not p.is_dir()]
+        data = [p for p in path.rglob("*") if not p.is_dir() and p not in ours]
         if name == str(paths.SYSTEM_RUNTIME) or purge or not data:
             host.remove(path, folder=True)
-        elif not host.dry_run or data:
+        else:
             kept.append(str(path))
     for kind, command in (("users", "userdel"), ("groups", "groupdel")):
         for name in record.get(kind, []):
@@ -236,6 +243,11 @@ def uninstall(host: Host, *, purge: bool) -> list[str]:
                 host.say(f"keep {kind[:-1]} {name}: files in {', '.join(kept)} belong to it")
             elif not (kind == "groups" and host.is_real and not _has_group(name)):
                 host.run(command, name)
+    if kept and not host.dry_run:
+        # What is left can still be taken away by a later --remove --purge.
+        rest: dict[str, Any] = {key: record[key] for key in ("cluster", "users", "groups") if key in record}
+        rest["folders"] = [name for name in record["folders"] if str(host.path(name)) in kept]
+        _write_record(host, rest)
     _remove_empty_parents(host, record)
     return kept
 

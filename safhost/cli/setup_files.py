@@ -43,11 +43,11 @@ Restart=on-failure
 RestartSec=1
 User={USER}
 Group={GROUP}
-UMask=0007
+UMask=0027
 StateDirectory=safhost
-StateDirectoryMode=2770
+StateDirectoryMode=2750
 RuntimeDirectory=safhost
-RuntimeDirectoryMode=2770
+RuntimeDirectoryMode=2750
 RuntimeDirectoryPreserve=yes
 
 # A raw socket is all that is needed of root, and it is opened by the daemon itself.
@@ -98,7 +98,7 @@ def sysusers() -> str:
 
 def tmpfiles() -> str:
     """tmpfiles.d(5): the runtime folder exists before the first daemon starts."""
-    return f"d /run/safhost 2770 {USER} {GROUP} -\n"
+    return f"d /run/safhost 2750 {USER} {GROUP} -\n"
 
 
 def configuration(cluster: str, interfaces: Sequence[str], suite: int) -> str:

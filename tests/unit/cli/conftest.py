@@ -109,7 +109,8 @@ class FakeCluster:
         return {"seconds": 1.25, "staged_seconds": 1.0, "bytes": total, "frames_sent": 71, "blocks_resent": 0,
                 "cards": {name: {"state": "committed", "seconds": 1.25} for name in cards}, "done": done, "failed": {}}
 
-    def write(self, cards: list[str], address: int, data: Any, on_progress: Any = None) -> dict[str, Any]:
+    def write(self, cards: list[str], address: int, data: Any, on_progress: Any = None,
+              deadline_s: float = 300.0) -> dict[str, Any]:
         for name in cards:
             self.memory[name, address] = bytes(data)
         return {"seconds": 0.5, "cards": {name: {"state": "verified"} for name in cards}}

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from safhost import paths
-from safhost.cli import checks, doctor
+from safhost.cli import checks, cluster_checks, doctor
 from safhost.cli.bundle import redact
 from safhost.cli.checks import FAIL, OK, WARN, Finding
 from safhost.config import ClusterConfig
@@ -136,25 +136,60 @@ def test_answering_daemon_is_found() -> None:
 
 def test_cards_that_cannot_be_used_are_grouped_by_reason(cluster: Any) -> None:
     cluster.fakes[1].info.update(state="listed", why="its key is not known here")
-    found = checks.check_cards(cluster)
+    found = cluster_checks.check_cards(cluster)
     assert found[0].message == "2 of 3 can be used"
     assert found[1].message == "c2: listed: its key is not known here"
     assert "safhost keys new" in found[1].cure
     cluster.fakes.clear()
-    assert checks.check_cards(cluster)[0].status == WARN
+    assert cluster_checks.check_cards(cluster)[0].status == WARN
 
 
 def test_lost_frames_of_a_ring_are_told(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "info", lambda: {"interfaces": [{"name": "saf0", "rx_drops": 5}]})
-    assert checks.check_drops(cluster)[0].check == "drops saf0"
+    assert cluster_checks.check_drops(cluster)[0].check == "drops saf0"
 
 
-def test_slow_broadcast_points_to_storm_control() -> None:
-    slow = SimpleNamespace(path_test=lambda: {"broadcast_bytes_s": 8e3, "unicast_bytes_s": 9e8})
-    assert "storm control" in checks.check_path(slow)[0].cure
-    good = SimpleNamespace(path_test=lambda: {"broadcast_bytes_s": 8e8, "unicast_bytes_s": 9e8})
-    assert checks.check_path(good)[0].status == OK
-    assert checks.check_path(SimpleNamespace()) == []
+class Way:
+    """Answers writes with a given time per byte and share of blocks sent again."""
+
+    def __init__(self, fakes: list[Any], broadcast: float, resent: float) -> None:
+        self.fakes, self.broadcast, self.resent = fakes, broadcast, resent
+        self.writes: list[tuple[int, int, int]] = []
+
+    def cards(self) -> list[Any]:
+        return self.fakes
+
+    def write(self, cards: list[str], address: int, data: Any, deadline_s: float) -> dict[str, Any]:
+        self.writes.append((len(cards), address, len(data)))
+        blocks = len(data) // 1472
+        many = len(cards) > 1
+        return {"seconds": len(data) / (self.broadcast if many else 1e9), "frames_sent": blocks,
+                "blocks_resent": int(blocks * self.resent) if many else 0}
+
+
+@pytest.mark.parametrize(("broadcast", "resent", "status", "biggest"), [
+    (8e8, 0.0, OK, 8 << 20),
+    (1e8, 0.01, OK, 8 << 20),
+    (8e8, 0.5, WARN, 8 << 20),
+    (8e3, 0.0, WARN, 64 << 10),
+])
+def test_broadcast_that_something_limits_points_to_storm_control(cluster: Any, broadcast: float, resent: float,
+                                                                 status: str, biggest: int) -> None:
+    path = Way(cluster.fakes, broadcast, resent)
+    finding = cluster_checks.check_path(path)[0]
+    assert finding.status == status
+    assert ("storm control" in finding.cure) == (status == WARN)
+    assert max(length for cards, _, length in path.writes if cards > 1) == biggest
+    assert all(address == (8 << 30) - (64 << 20) for _, address, _ in path.writes)
+
+
+def test_path_is_not_measured_with_one_card_or_while_cards_work(cluster: Any) -> None:
+    path = Way(cluster.fakes, 1e9, 0.0)
+    cluster.fakes[2].info["slots_running"] = 1
+    assert "at work" in cluster_checks.check_path(path)[0].message
+    del cluster.fakes[1:]
+    assert "two cards" in cluster_checks.check_path(path)[0].message
+    assert path.writes == []
 
 
 def test_check_that_breaks_is_a_finding_and_no_crash() -> None:

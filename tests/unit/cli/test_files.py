@@ -138,7 +138,7 @@ def root(tmp_path: Path) -> Path:
 def test_setup_below_a_root_then_remove_leaves_nothing(call: Call, root: Path) -> None:
     first = call("setup", "-i", "eth1", "--suite", "1", "--root", str(root))
     assert first.code == 0, first.err
-    assert stat.S_IMODE((root / "var/lib/safhost").stat().st_mode) == 0o2770
+    assert stat.S_IMODE((root / "var/lib/safhost").stat().st_mode) == 0o2750
     config = load_config(root / "etc/safhost/config.yaml")
     assert config.cluster("cards").interfaces == ("eth1",)
     assert config.cluster("cards").suite == 1
@@ -184,6 +184,8 @@ def test_setup_remove_keeps_keys_until_purged(call: Call, root: Path) -> None:
     assert result.json["kept"] == [str(root / "var/lib/safhost")]
     assert keys.exists()
     assert not (root / "etc").exists()
+    assert call("setup", "--remove", "--purge", "--root", str(root)).code == 0
+    assert everything(root) == []
 
 
 def test_setup_purge_removes_keys_too(call: Call, root: Path) -> None:
@@ -255,3 +257,21 @@ def test_record_of_setup_is_what_remove_reads(root: Path, call: Call) -> None:
     record = json.loads((root / "var/lib/safhost/setup.json").read_text())
     assert record["cluster"] == "rack2"
     assert set(record["folders"]) == {"/etc/safhost", "/var/lib/safhost", "/run/safhost"}
+
+
+def test_folders_below_the_system_ones_belong_to_service_and_group(tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    top = tmp_path / "lib"
+    top.mkdir()
+    top.chmod(0o2750)
+    if os.geteuid() == 0:
+        os.chown(top, 12345, 12346)
+    monkeypatch.setattr(code.paths, "SYSTEM_STATE", top)
+    monkeypatch.setattr(code.paths, "SYSTEM_RUNTIME", top)
+    monkeypatch.delenv("SAFHOST_STATE")
+    made = code.paths.cluster_state_dir("rack")
+    for folder in (made, made.parent):
+        info = folder.stat()
+        assert stat.S_IMODE(info.st_mode) == 0o2750
+        assert (info.st_uid, info.st_gid) == (top.stat().st_uid, top.stat().st_gid)
+    assert stat.S_IMODE(code.paths.ensure_private(tmp_path / "own").stat().st_mode) == 0o700
