@@ -145,8 +145,8 @@ class VirtualCard:
             self.handle_control(raw, now_ns)
 
     def handle_control(self, raw: bytes, now_ns: int) -> None:
-        """One whole control frame."""
-        if self._paper is not None:
+        """One whole frame, a control frame as a rule; a single DATA frame is taken as a batch of one."""
+        if self._paper is not None or (len(raw) >= HEADER_BYTES and raw[15] == Opcode.DATA):
             self.handle_batch(np.frombuffer(raw, np.uint8)[None], np.array([len(raw)]), now_ns)
             return
         if not self._awake(now_ns):

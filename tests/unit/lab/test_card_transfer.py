@@ -313,6 +313,23 @@ def test_invalidate_errors() -> None:
     assert invalidate(host, 1, 0xFFFFFFFF, 0xFFFFFFFF, 1).status == Status.BAD_RANGE
 
 
+def test_data_frame_given_alone_is_taken() -> None:
+    host = connected()
+    data = some_bytes(1472 * 2)
+    ask = host.xfer(data, 1)
+    host.open_xfer(ask, 1)
+    before = host.card.counters
+    host.card.handle_control(host.data_frames(data, ask, 1, [0])[0], host.now)
+    host.card.handle_control(host.data_frames(data, ask, 1, [1])[0][:100], host.now)
+    after = host.card.counters
+    assert {k: after[k] - before[k] for k in after if after[k] != before[k]} == {
+        "rx_frames": 2, "data_blocks": 1, "truncated": 1}
+    invalidate(host, 1, 0, 2, 1)
+    for i in range(2):
+        host.card.handle_control(host.guarded(data, ask, 1, i), host.now)
+    assert host.close_xfer(1).status == Status.OK
+
+
 def test_guarded_last_short_block_is_taken() -> None:
     host = connected()
     data = some_bytes(1472 * 2 + 5)
