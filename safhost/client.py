@@ -1,16 +1,15 @@
 """What ``import safhost`` gives: connect(), Cluster, Card, Kernel. numpy arrays in, numpy arrays out.
 
-A Cluster may be used from several threads. A call in one thread hands over the answers for all; a keeper thread
-does so while nobody calls, so that futures finish and, in a cluster of this process, sessions stay alive.
+A Cluster may be used from several threads, and from callbacks of its futures and subscriptions.
 """
 
 from __future__ import annotations
 
+import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
-from itertools import count
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,160 +18,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safhost import paths
+from safhost.calls import Calls, Progress
 from safhost.config import Config, choose_cluster, load_config
-from safhost.errors import ConfigError, DaemonError, DeadlineExceeded, SafError, SchedulingError, error_from_dict
+from safhost.errors import ConfigError, DaemonError, SafError, SchedulingError
 from safhost.plan.image import Image
 from safhost.plan.kernelspec import KernelPackage, KernelSpec
 from safhost.plan.layout import plan_arguments
 from safhost.runtime.messages import SharedMemory
-from safhost.transport import DaemonTransport, LocalTransport, Transport
+from safhost.transport import DaemonTransport, Handler, LocalTransport, Transport
 
-Progress = Callable[[dict[str, Any]], None]
 CardSelector = str | Sequence[str] | None
 DEFAULT_DEADLINE_S = 300.0
 GRACE_S = 10.0  # the service's own deadlines come first: their errors say more
-IDLE_STEP_S = 0.05
 UNIT_SPACE = 1 << 62  # plans are made from address 0; the cluster finds the room
-
-
-class _Waiting:
-    """One request of ours."""
-
-    __slots__ = ("error", "finish", "future", "on_event", "result")
-
-    def __init__(self, on_event: Progress | None, future: Future[Any] | None = None,
-                 finish: Callable[[dict[str, Any]], Any] | None = None) -> None:
-        self.on_event = on_event
-        self.future = future
-        self.finish = finish
-        self.result: dict[str, Any] | None = None
-        self.error: SafError | None = None
+COPY_BYTES = 1 << 20  # outputs up to here are copied, so that results that are kept hold no shared memory
 
 
 class Cluster:
     """A cluster of cards. Make one with :func:`connect`; close it, or use it in a ``with`` block."""
 
-    def __init__(self, name: str, make_transport: Callable[[Callable[[dict[str, Any]], None]], Transport]) -> None:
+    def __init__(self, name: str, make_transport: Callable[[Handler], Transport]) -> None:
         self.name = name
-        self._lock = threading.Lock()
-        self._ids = count(1)
-        self._waiting: dict[int, _Waiting] = {}
-        self._callers = 0
-        self._count_lock = threading.Lock()
-        self._background = 0
-        self._last_call = time.monotonic()
-        self._closed = False
-        self._wanted = threading.Condition()
-        self._keeper: threading.Thread | None = None
-        self._transport = make_transport(self._on_message)
-        if self._transport.is_local:
-            self._start_keeper()
-
-    # -- requests ------------------------------------------------------------------------------------------
+        self.calls = Calls(make_transport)
 
     @property
     def is_local(self) -> bool:
         """Whether the cluster runs in this process, without a daemon."""
-        return self._transport.is_local
+        return self.calls.is_local
 
     def call(self, op: str, params: dict[str, Any] | None = None, memory: SharedMemory | None = None,
              on_event: Progress | None = None, timeout_s: float = DEFAULT_DEADLINE_S) -> dict[str, Any]:
         """One operation and its result. Raises what the cluster answers, DaemonError, DeadlineExceeded."""
-        waiting = _Waiting(on_event)
-        number = self._send(op, params, memory, waiting)
-        deadline = time.monotonic() + timeout_s
-        try:
-            while waiting.result is None:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise DeadlineExceeded(f"{op}: no answer within {timeout_s:g} s", "raise the deadline, or see `safhost doctor`")
-                self._step(min(left, 1.0))
-        except BaseException:
-            self._forget(number)
-            raise
-        if waiting.error is not None:
-            raise waiting.error
-        return waiting.result
-
-    def _send(self, op: str, params: dict[str, Any] | None, memory: SharedMemory | None, waiting: _Waiting) -> int:
-        number = next(self._ids)
-        message: dict[str, Any] = {"id": number, "op": op}
-        if params:
-            message.update(params)
-        fds: tuple[int, ...] = ()
-        if memory is not None:
-            message["lengths"] = [memory.length]
-            fds = (memory.fd,)
-        with _Entered(self):
-            if self._closed:
-                raise DaemonError("the cluster is closed", "connect() again")
-            self._waiting[number] = waiting
-            self._transport.send(message, fds)
-        return number
-
-    def _step(self, timeout_s: float) -> None:
-        with _Entered(self):
-            self._transport.step(timeout_s)
-
-    def _forget(self, number: int) -> None:
-        """Nobody waits for that answer any more: tell the service."""
-        if self._waiting.pop(number, None) is not None and not self._closed:
-            with _Entered(self):
-                try:
-                    self._transport.send({"id": 0, "op": "cancel", "target": number})
-                except SafError:
-                    self._closed = True
-
-    def _on_message(self, message: dict[str, Any]) -> None:
-        number = message.get("id")
-        waiting = self._waiting.get(number) if isinstance(number, int) else None
-        if waiting is None:
-            return
-        if "event" in message:
-            if waiting.on_event is not None:
-                waiting.on_event(message["event"])
-            return
-        del self._waiting[number]  # type: ignore[arg-type]  # found above, so it is an int
-        if "error" in message:
-            waiting.error = error_from_dict(message["error"])
-            if message.get("result"):
-                waiting.error.result = message["result"]  # type: ignore[attr-defined]  # partial results ride along
-        waiting.result = message.get("result") or {}
-        if waiting.future is not None:
-            self._background -= 1
-            _settle(waiting)
-
-    # -- the keeper ----------------------------------------------------------------------------------------
-
-    def _start_keeper(self) -> None:
-        if self._keeper is None:
-            self._keeper = threading.Thread(target=self._keep, name="saf-keeper", daemon=True)
-            self._keeper.start()
-
-    def _keep(self) -> None:
-        """Hand answers over while nobody calls. Callers come first: they wake us and wait for no turn."""
-        while not self._closed:
-            idle = time.monotonic() - self._last_call
-            if self._callers or (not self._background and idle < IDLE_STEP_S):
-                with self._wanted:
-                    self._wanted.wait(IDLE_STEP_S)
-                continue
-            try:
-                with self._lock:
-                    if self._closed:
-                        return
-                    self._transport.step(IDLE_STEP_S)
-            except SafError as err:
-                self._fail_all(err)
-                return
-
-    def _fail_all(self, error: SafError) -> None:
-        self._closed = True
-        for waiting in list(self._waiting.values()):
-            waiting.error, waiting.result = error, {}
-            if waiting.future is not None:
-                _settle(waiting)
-        self._waiting.clear()
+        return self.calls.call(op, params, memory, on_event, timeout_s)
 
     # -- cards ---------------------------------------------------------------------------------------------
 
@@ -195,7 +72,8 @@ class Cluster:
 
     def discover(self, seconds: float = 1.0, on_event: Progress | None = None) -> list[dict[str, Any]]:
         """Solicit and list who announces itself within ``seconds``; opens no session."""
-        return list(self.call("discover", {"seconds": seconds}, on_event=on_event, timeout_s=seconds + GRACE_S)["cards"])
+        found = self.call("discover", {"seconds": seconds}, on_event=on_event, timeout_s=seconds + GRACE_S)
+        return list(found["cards"])
 
     def counters(self, card: str) -> dict[str, Any]:
         """``registers`` and ``drops`` (by reason) of a card's shell, read over the wire."""
@@ -212,22 +90,15 @@ class Cluster:
         self.call("groups", {"name": name, "members": members})
 
     def subscribe(self, on_event: Progress) -> Callable[[], None]:
-        """``on_event({"card": info})`` at every change of a card, from the keeper thread; call the result to end."""
-        waiting = _Waiting(on_event)
-        number = self._send("subscribe", None, None, waiting)
-        self._background += 1
-        self._start_keeper()
-        self._wake_keeper()
-
-        def end() -> None:
-            self._background -= 1
-            self._forget(number)
-        return end
+        """``on_event({"card": info})`` at every change of a card, in another thread; call the result to end."""
+        number = self.calls.start("subscribe", None, None, None, on_event)
+        return lambda: self.calls.forget(number)
 
     # -- work ----------------------------------------------------------------------------------------------
 
-    def program(self, image: str | Path | Image, cards: CardSelector = None, broadcast: bool = True, commit: bool = True,
-                force: bool = False, on_progress: Progress | None = None, deadline_s: float = DEFAULT_DEADLINE_S) -> dict[str, Any]:
+    def program(self, image: str | Path | Image, cards: CardSelector = None, broadcast: bool = True,
+                commit: bool = True, force: bool = False, on_progress: Progress | None = None,
+                deadline_s: float = DEFAULT_DEADLINE_S) -> dict[str, Any]:
         """Stage, verify and commit an image on ``cards`` (all usable ones by default).
 
         Returns ``seconds``, ``staged_seconds``, ``bytes``, ``frames_sent``, ``blocks_resent`` and per-card results.
@@ -238,8 +109,8 @@ class Cluster:
         try:
             memory.array[:] = opened.payload
             return self.call("program", {
-                "cards": cards if cards is None or isinstance(cards, str) else list(cards), "broadcast": broadcast,
-                "commit": commit, "force": force, "deadline_s": deadline_s, "pr_compat_id": opened.pr_compat_id,
+                "cards": _listed(cards), "broadcast": broadcast, "commit": commit, "force": force,
+                "deadline_s": deadline_s, "pr_compat_id": opened.pr_compat_id,
                 "digest": opened.digest_root.hex(), "manifest": opened.package.to_dict(),
             }, memory, on_progress, deadline_s + GRACE_S)
         finally:
@@ -252,8 +123,8 @@ class Cluster:
         memory = SharedMemory.create(len(raw), "saf-write")
         try:
             memory.array[:] = raw
-            return self.call("write", {"cards": cards if cards is None or isinstance(cards, str) else list(cards),
-                                       "address": address, "deadline_s": deadline_s}, memory, on_progress, deadline_s + GRACE_S)
+            return self.call("write", {"cards": _listed(cards), "address": address, "deadline_s": deadline_s}, memory,
+                             on_progress, deadline_s + GRACE_S)
         finally:
             memory.close()
 
@@ -270,7 +141,7 @@ class Cluster:
 
     def run_empty(self, cards: CardSelector = None, group: bool = False) -> dict[str, Any]:
         """Run the empty kernel that is built into every shell: command → done and nothing else."""
-        return self.call("run", {"cards": cards if cards is None or isinstance(cards, str) else list(cards), "group": group})
+        return self.call("run", {"cards": _listed(cards), "group": group})
 
     def kill(self, card: str) -> None:
         """Reset the role of one card; what it runs ends with `killed`."""
@@ -278,7 +149,7 @@ class Cluster:
 
     def release(self, cards: CardSelector = None) -> None:
         """Give leases back; the cards keep their roles until another owner opens."""
-        self.call("release", {"cards": cards})
+        self.call("release", {"cards": _listed(cards)})
 
     def reload_keys(self) -> int:
         """Have the cluster read its key file again."""
@@ -297,7 +168,8 @@ class Cluster:
                 if name in (index, spec.name):
                     return Kernel(self, image["digest"], index, spec, card)
         known = sorted({k["name"] for i in images if i["manifest"] for k in i["manifest"]["kernels"]})
-        raise SchedulingError(f"no card runs a kernel {name!r}" + (f" (there are: {', '.join(known)})" if known else ""),
+        there = f" (there are: {', '.join(known)})" if known else ""
+        raise SchedulingError(f"no card runs a kernel {name!r}{there}",
                               "program an image that has it: safhost program IMAGE")
 
     def validate(self, card: str, on_step: Progress | None = None) -> list[dict[str, Any]]:
@@ -308,56 +180,16 @@ class Cluster:
 
     # -- end -----------------------------------------------------------------------------------------------
 
-    def _wake_keeper(self) -> None:
-        with self._wanted:
-            self._wanted.notify_all()
-
     def close(self) -> None:
         """Let go of the cluster; outstanding futures are cancelled. A local cluster releases its cards."""
-        if self._closed and self._keeper is None:
-            return
-        with _Entered(self):
-            already, self._closed = self._closed, True
-            if not already or self._transport.is_local:
-                self._transport.close()
-        self._wake_keeper()
-        if self._keeper is not None and self._keeper is not threading.current_thread():
-            self._keeper.join()
-        self._keeper = None
-        for waiting in list(self._waiting.values()):
-            if waiting.future is not None:
-                waiting.future.cancel()
-        self._waiting.clear()
+        self.calls.close()
 
     def __enter__(self) -> Cluster:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self.close()
-
-
-class _Entered:
-    """The transport is ours: a keeper in its step is woken and lets go at once."""
-
-    __slots__ = ("_cluster",)
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    def __enter__(self) -> None:
-        c = self._cluster
-        with c._count_lock:
-            c._callers += 1
-        if not c._lock.acquire(blocking=False):
-            c._transport.wake()
-            c._lock.acquire()
-
-    def __exit__(self, *_exc: object) -> None:
-        c = self._cluster
-        c._lock.release()
-        with c._count_lock:
-            c._callers -= 1
-        c._last_call = time.monotonic()
 
 
 class Card:
@@ -399,7 +231,7 @@ class Kernel:
         self.digest = digest
         self.index = index
         self.spec = spec
-        self._cards = [cards] if isinstance(cards, str) else list(cards) if cards is not None else None
+        self._cards = _listed(cards)
         self.last: dict[str, Any] = {}  # how the latest call of this object went: card, times in ns
 
     @property
@@ -409,28 +241,25 @@ class Kernel:
     def __call__(self, *arrays: Any, **values: Any) -> Any:
         """Run it once and return its output (a tuple when there are several)."""
         memory, params, shape = self._plan(arrays, values)
-        result = self._cluster.call("unit", params, memory)
+        try:
+            result = self._cluster.call("unit", params, memory)
+        finally:
+            memory.close()
         self.last = result
-        return shape(result)
+        return shape()
 
-    def submit(self, *arrays: Any, **values: Any) -> Future[Any]:
+    def submit(self, *arrays: Any, **values: Any) -> UnitFuture:
         """The same as a Future. Inputs are copied before this returns."""
         memory, params, shape = self._plan(arrays, values)
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-        waiting = _Waiting(None, future, shape)
-        cluster = self._cluster
-        cluster._background += 1
         try:
-            cluster._send("unit", params, memory, waiting)
-        except BaseException:
-            cluster._background -= 1
-            raise
-        cluster._start_keeper()
-        cluster._wake_keeper()
+            future = UnitFuture(self._cluster.calls, shape)
+            future.number = self._cluster.calls.start("unit", params, memory, future)
+        finally:
+            memory.close()
         return future
 
-    def _plan(self, arrays: tuple[Any, ...], values: dict[str, Any]) -> tuple[SharedMemory, dict[str, Any], Callable[[dict[str, Any]], Any]]:
+    def _plan(self, arrays: tuple[Any, ...],
+              values: dict[str, Any]) -> tuple[SharedMemory, dict[str, Any], Callable[[], Any]]:
         deadline_ms = int(values.pop("deadline_ms", 0))
         binding = self.spec.bind(*arrays, **values)
         plan = plan_arguments(self.spec, binding, 0, UNIT_SPACE)
@@ -446,27 +275,63 @@ class Kernel:
             "global": list(plan.global_size), "local": list(plan.local_size), "work_dim": max(1, len(plan.global_size)),
             "deadline_ms": deadline_ms, "cards": self._cards}
 
-        def shape(result: dict[str, Any]) -> Any:
-            memory.close()
-            outs = [memory.array[r.address:r.address + r.length_bytes].view(r.dtype).reshape(r.shape) for r in plan.reads]
+        def shape() -> Any:
+            outs = [_view(memory.array[r.address:r.address + r.length_bytes], r.dtype, r.shape) for r in plan.reads]
             return outs[0] if len(outs) == 1 else tuple(outs)
         return memory, params, shape
 
 
-def _settle(waiting: _Waiting) -> None:
-    """Finish a future with what came."""
-    future = waiting.future
-    assert future is not None
-    if waiting.error is not None:
-        future.set_exception(waiting.error)
-        return
-    try:
-        value = waiting.finish(waiting.result or {}) if waiting.finish is not None else waiting.result
-    except Exception as err:  # whatever goes wrong belongs to the future, not to the thread that hands over
-        future.set_exception(err)
-        return
-    future.saf_info = waiting.result  # type: ignore[attr-defined]  # card and times beside the value
-    future.set_result(value)
+class UnitFuture(Future[Any]):
+    """The result of a work unit. ``saf_info`` says how it went, once it is done: card, attempts, times in ns.
+
+    It can be cancelled until it is done, also while it runs on a card.
+    """
+
+    def __init__(self, calls: Calls, shape: Callable[[], Any]) -> None:
+        super().__init__()
+        self.number = 0
+        self.saf_info: dict[str, Any] = {}
+        self._calls = calls
+        self._shape: Callable[[], Any] | None = shape
+        self._once = threading.Lock()
+
+    def settle(self, result: dict[str, Any], error: SafError | None) -> None:
+        """The answer came."""
+        shape, self._shape = self._shape, None  # the unit's memory goes with it
+        self.saf_info = result
+        with suppress(InvalidStateError):  # cancelled meanwhile
+            if error is not None or shape is None:
+                self.set_exception(error)
+                return
+            try:
+                value = shape()
+            except Exception as err:  # whatever goes wrong belongs to the future, not to the thread that hands over
+                self.set_exception(err)
+            else:
+                self.set_result(value)
+
+    def closed(self) -> None:
+        self.cancel()
+
+    def cancel(self) -> bool:
+        """Take the unit back; False when it is done already."""
+        if not super().cancel():
+            return False
+        if self._once.acquire(blocking=False):  # never released: those who wait are told once
+            self._shape = None
+            self.set_running_or_notify_cancel()
+            self._calls.forget(self.number)
+        return True
+
+
+def _view(raw: NDArray[np.uint8], dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """An output as its array; a small one apart from the unit's memory."""
+    return (raw.copy() if raw.nbytes <= COPY_BYTES else raw).view(dtype).reshape(shape)
+
+
+def _listed(cards: CardSelector) -> str | list[str] | None:
+    """A selector as a message carries it."""
+    return cards if cards is None or isinstance(cards, str) else list(cards)
 
 
 def _as_bytes(data: Any) -> NDArray[np.uint8]:
@@ -475,7 +340,8 @@ def _as_bytes(data: Any) -> NDArray[np.uint8]:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def connect(cluster: str | None = None, interfaces: Iterable[str] | str | None = None, config: Config | None = None) -> Cluster:
+def connect(cluster: str | None = None, interfaces: Iterable[str] | str | None = None,
+            config: Config | None = None) -> Cluster:
     """Connect to a cluster: its daemon when one answers; else, when interfaces are named here or in the
     configuration, a host in this process for the duration (needs CAP_NET_RAW).
 
@@ -493,7 +359,7 @@ def connect(cluster: str | None = None, interfaces: Iterable[str] | str | None =
         if not use or "permission" in err.message:
             raise
 
-    def local(handler: Callable[[dict[str, Any]], None]) -> Transport:
+    def local(handler: Handler) -> Transport:
         from safhost.runtime.assemble import Host
 
         return LocalTransport(Host(chosen, use, local=True), handler)
@@ -501,7 +367,19 @@ def connect(cluster: str | None = None, interfaces: Iterable[str] | str | None =
 
 
 def _running(asked: str | None) -> list[str]:
-    """Clusters with a daemon's socket; only looked for when the name is open."""
+    """Clusters with a daemon; only looked for when the name is open."""
     if asked:
         return [asked] if paths.daemon_socket(asked).exists() else []
-    return [f.name for f in sorted(paths.runtime_dir().iterdir()) if (f / "daemon.sock").exists()]
+    return [f.name for f in sorted(paths.runtime_dir().iterdir()) if _listens(f / "daemon.sock")]
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody listens there, and not only once did."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # no permission, or busy: somebody is there
+    return True

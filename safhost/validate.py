@@ -24,7 +24,7 @@ DDR_TEST_END_BYTES = 64 << 20  # the pattern lies just below the end of role DDR
 
 
 def validate_card(cluster: Cluster, card: str, on_step: Callable[[Step], None] | None = None) -> list[Step]:
-    """Run all steps on one card; nothing but the end of its role DDR and its PR region is touched.
+    """Run all steps on one card; the end of its role DDR is overwritten, and at last the image it runs replaced.
 
     Returns steps with ``name``, ``ok``, ``value``, ``unit`` and ``detail``. Raises ConfigError for an unknown card.
     """
@@ -46,12 +46,13 @@ def validate_card(cluster: Cluster, card: str, on_step: Callable[[Step], None] |
     def session() -> tuple[float, str]:
         if not chosen.info["session"]:
             raise SafError(f"no session: {chosen.state}, {chosen.info['why']}", "see `safhost doctor`")
-        return chosen.info["age_s"] * 1e3, f"last heard; suite {chosen.info['suite']}, state {chosen.info['card_state']}"
+        info = chosen.info
+        return info["age_s"] * 1e3, f"last heard; suite {info['suite']}, state {info['card_state']}"
 
     def registers() -> tuple[float, str]:
         counters = cluster.counters(name)
-        dropped = {k: v for k, v in counters["drops"].items() if v}
-        return counters["registers"]["rx_frames"], "drops: " + (", ".join(f"{k} {v}" for k, v in dropped.items()) or "none")
+        dropped = ", ".join(f"{k} {v}" for k, v in counters["drops"].items() if v)
+        return counters["registers"]["rx_frames"], f"drops: {dropped or 'none'}"
 
     rng = np.random.default_rng(0x5AF)
     pattern = rng.integers(0, 256, TEST_BYTES, np.uint8)
@@ -60,7 +61,8 @@ def validate_card(cluster: Cluster, card: str, on_step: Callable[[Step], None] |
     def write() -> tuple[float, str]:
         began = time.perf_counter()
         result = cluster.write([name], address, pattern)
-        return TEST_BYTES / (time.perf_counter() - began) / 1e6, f"{result['blocks_resent']} blocks sent again, at {address:#x}"
+        seconds = time.perf_counter() - began
+        return TEST_BYTES / seconds / 1e6, f"{result['blocks_resent']} blocks sent again, at {address:#x}"
 
     def read() -> tuple[float, str]:
         began = time.perf_counter()
@@ -92,7 +94,7 @@ def validate_card(cluster: Cluster, card: str, on_step: Callable[[Step], None] |
 
 
 def _reprogram(cluster: Cluster, name: str) -> tuple[float, str]:
-    """PR round trip with an image of our own, or the one that runs, which then runs again."""
+    """PR round trip with an image of our own, which stays; the image before it has to be programmed again."""
     from tempfile import TemporaryDirectory
 
     from safhost import paths
@@ -102,7 +104,8 @@ def _reprogram(cluster: Cluster, name: str) -> tuple[float, str]:
     before = card.info["image"]
     with TemporaryDirectory(prefix="saf-validate-") as folder:
         if not card.info["emulated"]:
-            raise SafError("a real card needs a real image for this", "program one: safhost program IMAGE.rbf --card " + card.name)
+            raise SafError("a real card needs a real image for this",
+                           f"program one: safhost program IMAGE.rbf --card {card.name}")
         image = build_image(paths.kernels_dir() / "vadd", f"{folder}/vadd.saf", 4 << 20)
         began = time.perf_counter()
         cluster.program(image, [name])

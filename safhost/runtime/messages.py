@@ -48,6 +48,11 @@ class MessageSocket:
     def wants_write(self) -> bool:
         return bool(self._out)
 
+    @property
+    def queued(self) -> int:
+        """Messages that wait to be sent."""
+        return len(self._out)
+
     def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         """Queue and send as much as goes. The descriptors stay the caller's: they are duplicated."""
         if fds:
