@@ -1,7 +1,8 @@
 """The ``safhost`` command. Each subcommand is a module that is imported when it is called, and not before.
 
 Exit codes are those of `safhost.errors`; besides, 2 for a call that cannot be understood, 70 for an error of
-ours, 130 after Ctrl-C, 141 when the reader of a pipe went away, 143 after SIGTERM.
+ours, 129 when the terminal was closed, 130 after Ctrl-C, 141 when the reader of a pipe went away, 143 after
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import click
 from safhost.cli.context import SafGroup, Settings
 from safhost.errors import SafError
 
-EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_TERMINATED = 2, 70, 130, 141, 143
+EXIT_USAGE, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PIPE, EXIT_SIGNAL = 2, 70, 130, 141, 128
 
 # name: (module, attribute, what it does). The text is here so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -101,7 +102,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: no error ends in a traceback unless ``-v`` asks for it."""
     args = list(sys.argv[1:] if argv is None else argv)
     settings = Settings()
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup(1) means it
+            signal.signal(number, _terminate)
     try:
         result = cli.main(args=args, prog_name="safhost", standalone_mode=False, obj=settings)
         sys.stdout.flush()
@@ -114,9 +117,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _terminate(_signum: int, _frame: FrameType | None) -> None:
+def _terminate(number: int, _frame: FrameType | None) -> None:
     # As an exception, so that everything on the stack cleans up.
-    sys.exit(EXIT_TERMINATED)
+    sys.exit(EXIT_SIGNAL + number)
 
 
 def _report(err: Exception, settings: Settings, *, as_json: bool) -> int:

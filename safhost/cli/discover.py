@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,9 @@ COLUMNS = (
 RIGHT = ("mtu", "ddr")
 WATCH_ROUND_S = 1.0
 """A SOLICIT a round while watching; cards announce themselves in between as well."""
+
+GONE_ROUNDS = 3
+"""A card that no SOLICIT of so many rounds reached is gone."""
 
 
 def short_digest(value: object) -> str:
@@ -90,22 +94,28 @@ def _explain_listed(found: list[dict[str, Any]]) -> None:
 
 def _watch(cluster: Any, settings: Settings) -> None:
     """Print what is new since the last look, until Ctrl-C."""
-    known: dict[str, tuple[object, ...]] = {}
+    known: dict[str, tuple[tuple[object, ...], dict[str, Any], int]] = {}
     if not settings.json:
         say(f"cluster {cluster.name}: watching, Ctrl-C ends")
-    while True:
-        for info in cluster.discover(seconds=WATCH_ROUND_S):
+    for turn in itertools.count():
+        found = sorted(cluster.discover(seconds=WATCH_ROUND_S), key=lambda info: natural(info.get("name")))
+        for info in found:
             key = str(info.get("serial") or info.get("mac"))
             mark = (info.get("state"), info.get("boot_nonce"), info.get("image"), info.get("interface"))
             before = known.get(key)
-            if before == mark:
-                continue
-            known[key] = mark
-            event = "seen" if before is None else "rebooted" if before[1] != mark[1] else "changed"
-            if settings.json:
-                emit_json(
-                    {"cluster": cluster.name, "time": time.time(), "event": event, "card": info}, stream=True
-                )
-            else:
-                row = (clean(cell) for cell in discovered_row(info)[:6])
-                say(f"{time.strftime('%H:%M:%S')} {event:<8} " + "  ".join(row))
+            known[key] = (mark, info, turn)
+            if before is None or before[0] != mark:
+                event = "seen" if before is None else "rebooted" if before[0][1] != mark[1] else "changed"
+                _print_event(cluster.name, event, info, settings)
+        for key, (_, info, last) in list(known.items()):
+            if turn - last >= GONE_ROUNDS:
+                del known[key]
+                _print_event(cluster.name, "gone", info, settings)
+
+
+def _print_event(cluster: str, event: str, info: Mapping[str, Any], settings: Settings) -> None:
+    if settings.json:
+        emit_json({"cluster": cluster, "time": time.time(), "event": event, "card": info}, stream=True)
+    else:
+        row = (clean(cell) for cell in discovered_row(info)[:6])
+        say(f"{time.strftime('%H:%M:%S')} {event:<8} " + "  ".join(row))

@@ -9,13 +9,18 @@ import click
 
 from safhost.cli.context import SafCommand, SafGroup, Settings, pass_settings, running_clusters
 from safhost.cli.output import clean, emit_json, note, say, table
+from safhost.config import load_config
 from safhost.errors import ConfigError
+from safhost.lab.state import config_file
 from safhost.runtime.keys import check_serial, edit_keys, fingerprint, new_key, read_keys
 
 
 def keys_place(settings: Settings) -> tuple[str, Path]:
     """Name and key file of the cluster that is meant."""
-    cluster = settings.choose_cluster(settings.load_config())
+    config = settings.load_config()
+    cluster = settings.choose_cluster(config)
+    if cluster.name not in config.clusters and config_file(cluster.name).exists():
+        cluster = load_config(config_file(cluster.name)).cluster(cluster.name)  # a lab describes itself
     return cluster.name, cluster.keys_path
 
 

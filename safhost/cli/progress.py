@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import click
 
-from safhost.cli.output import STYLES, clean, console, is_json, is_terminal
+from safhost.cli.output import STYLES, clean, console, is_json, is_terminal, natural
 from safhost.units import format_bytes
 
 PLAIN_INTERVAL_NS = 1_000_000_000
 DRAWS_PER_SECOND = 10
+RATE_WINDOW_NS = 1_500_000_000
 MIN_ROWS = 4
 RESERVED_ROWS = 8  # lines of the terminal kept for the shell, the title and the bar
 
@@ -45,6 +46,8 @@ class TransferView:
         self._last_ns: int | None = None
         self._last_phase = ""
         self._drawn_ns = 0
+        self._samples: deque[tuple[int, int]] = deque()
+        self._rate = 0.0
 
     def __enter__(self) -> Self:
         if not is_json() and is_terminal(sys.stderr):
@@ -65,6 +68,7 @@ class TransferView:
         if is_json():
             return
         now = self._clock()
+        self._measure(now)
         if self._live is not None:
             if now - self._drawn_ns >= 1_000_000_000 // DRAWS_PER_SECOND:
                 self._drawn_ns = now
@@ -75,6 +79,25 @@ class TransferView:
             self._last_ns, self._last_phase = now, phase
             click.echo(self.plain_line(), err=True)
 
+    def _measure(self, now: int) -> None:
+        """Rate over the last second or so, where the event does not bring one."""
+        sent = int(self._event.get("sent_bytes") or 0)
+        if "rate" in self._event or self._event.get("phase") not in ("send", "repair"):
+            self._samples.clear()
+            return
+        self._samples.append((now, sent))
+        while now - self._samples[0][0] > RATE_WINDOW_NS and len(self._samples) > 2:
+            self._samples.popleft()
+        since, before = self._samples[0]
+        self._rate = (sent - before) * 1e9 / (now - since) if now > since else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second, 0 when nothing is being sent."""
+        if "rate" in self._event:
+            return float(self._event["rate"] or 0.0)
+        return self._rate if self._samples else 0.0
+
     def plain_line(self) -> str:
         """One line that says it all: phase, bytes, rate, how many cards are in which state."""
         event = self._event
@@ -82,8 +105,8 @@ class TransferView:
         if total := event.get("total_bytes"):
             sent = event.get("sent_bytes", 0)
             parts.append(f"{format_bytes(sent)} of {format_bytes(total)} ({100 * sent / total:.0f} %)")
-        if rate := event.get("rate"):
-            parts.append(f"{format_bytes(rate)}/s")
+        if self.rate:
+            parts.append(f"{format_bytes(self.rate)}/s")
         states = Counter(str(card.get("state", "")) for card in self._cards().values())
         parts += [f"{count} {clean(state)}" for state, count in states.most_common() if state]
         return ", ".join(parts)
@@ -104,7 +127,7 @@ class TransferView:
             Text(clean(phase)),
             ProgressBar(total=max(total, 1), completed=min(sent, total), width=30),
             Text(f"{format_bytes(sent)} of {format_bytes(total)}" if total else ""),
-            Text(f"{format_bytes(event['rate'])}/s" if event.get("rate") else "", style="bold cyan"),
+            Text(f"{format_bytes(self.rate)}/s" if self.rate else "", style="bold cyan"),
         )
         cards = self._cards()
         shown = sorted(cards.items(), key=lambda item: _rank(item[1]))[
@@ -118,7 +141,8 @@ class TransferView:
                 continue
             state = clean(card.get("state", ""))
             progress = float(card.get("progress") or 0.0)
-            missing = card.get("missing")
+            # Until the first pass is over everything that is not there yet is missing: no news.
+            missing = card.get("missing") if event.get("phase") == "repair" else None
             body.add_row(
                 Text("  " + clean(name)),
                 Text(f"{state:<10}", style=STYLES.get(state, "")),
@@ -134,7 +158,9 @@ class TransferView:
 
     def _cards(self) -> dict[str, dict[str, Any]]:
         cards = self._event.get("cards")
-        return dict(cards) if isinstance(cards, Mapping) else {}
+        if not isinstance(cards, Mapping):
+            return {}
+        return {name: cards[name] for name in sorted(cards, key=natural)}
 
 
 def _rank(card: Mapping[str, Any]) -> tuple[int, float]:

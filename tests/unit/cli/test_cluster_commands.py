@@ -66,7 +66,7 @@ def test_discover_json_is_one_document(lab: Call) -> None:
 
 def test_discover_watch_prints_only_what_is_new_as_json_lines(lab: Call, cluster: Any,
                                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    rounds = iter(range(4))
+    rounds = iter(range(7))
 
     def discover(seconds: float = 1.0, on_event: Any = None) -> list[dict[str, Any]]:
         turn = next(rounds, None)
@@ -74,12 +74,13 @@ def test_discover_watch_prints_only_what_is_new_as_json_lines(lab: Call, cluster
             raise KeyboardInterrupt
         if turn == 2:
             cluster.fakes[0].info["boot_nonce"] = "1" * 32
-        return [dict(card.info) for card in cluster.fakes[: 1 + (turn > 0)]]
+        return [dict(card.info) for card in cluster.fakes[: 1 + (0 < turn < 4)]]
 
     monkeypatch.setattr(cluster, "discover", discover)
     result = lab("discover", "--watch", "--json")
     events = [json.loads(line) for line in result.lines]
-    assert [(e["event"], e["card"]["name"]) for e in events] == [("seen", "c1"), ("seen", "c2"), ("rebooted", "c1")]
+    assert [(e["event"], e["card"]["name"]) for e in events] == [
+        ("seen", "c1"), ("seen", "c2"), ("rebooted", "c1"), ("gone", "c2")]
     assert result.code == 130
 
 

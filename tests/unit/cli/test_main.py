@@ -168,7 +168,7 @@ def test_closed_pipe_is_quiet(tmp_path: Path) -> None:
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signal_cleans_up_and_says_so_in_its_exit_code(number: int, code: int) -> None:
     program = ("import signal, sys\nfrom safhost.cli import main\nimport safhost.cli.misc as m\n"
                "def stop():\n"

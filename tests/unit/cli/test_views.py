@@ -95,8 +95,29 @@ def test_view_on_a_terminal_draws_rows_a_card(monkeypatch: pytest.MonkeyPatch) -
         assert "\x1b" in stream.getvalue()
     text = rendered(view.render())
     assert "c1" in text
+    assert "blocks missing" not in text
+    view.update(event(50, "repair", missing=7))
+    text = rendered(view.render())
     assert "7 blocks missing" in text
     assert "500 MB/s" in text
+
+
+def test_view_measures_the_rate_where_events_have_none() -> None:
+    now = 0
+    view = TransferView("x.saf", clock=lambda: now)
+    for step in range(6):
+        now = step * 500_000_000
+        view.update({"phase": "send", "sent_bytes": step * 50_000_000, "total_bytes": 500_000_000})
+    assert view.rate == pytest.approx(1e8)
+    view.update({"phase": "verify"})
+    assert view.rate == 0.0
+
+
+def test_view_orders_cards_as_people_count() -> None:
+    view = TransferView("x.saf")
+    view._event = {"phase": "send", "cards": {name: {"state": "receiving"} for name in ("c10", "c2", "c1")}}
+    text = rendered(view.render())
+    assert text.index("c1 ") < text.index("c2") < text.index("c10")
 
 
 def test_view_of_many_cards_fits_and_shows_the_urgent_ones() -> None:
