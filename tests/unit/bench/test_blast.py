@@ -1,0 +1,53 @@
+"""The raw yardstick: its copy, its pace search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from safhost.bench.blast import PACE_STEP, _copy, _fresh_rows, find_pace
+from safhost.errors import LinkError
+from safhost.wire.codec import DataEncoder
+
+BLOCK = 128
+
+
+def _frames(indices: list[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    encoder = DataEncoder(dst=b"\xff" * 6, src=b"\2" * 6, ethertype=0x80AA, session=1, object=1,
+                          length_bytes=BLOCK * 64, block_bytes=BLOCK)
+    headers = encoder.encode(np.array(indices))[0]
+    frames = np.zeros((len(indices), 40 + BLOCK + 24), np.uint8)
+    frames[:, :40] = headers
+    frames[:, 40:40 + BLOCK] = np.array(indices, np.uint8)[:, None]
+    return frames
+
+
+@pytest.mark.parametrize("indices", [[3, 4, 5], [9, 2, 30]])
+def test_copy_puts_each_block_in_its_place(indices: list[int]) -> None:
+    rows = _fresh_rows(64, BLOCK)
+    _copy(_frames(indices), rows, BLOCK)
+    flat = rows.view(np.uint8).reshape(64, BLOCK)
+    for i in range(64):
+        assert (flat[i] == (i if i in indices else 0)).all()
+
+
+def test_find_pace_goes_down_until_nothing_is_lost() -> None:
+    tried: list[float] = []
+
+    def run(pace: float) -> dict[str, Any]:
+        tried.append(pace)
+        achieved = min(pace, 1e9) if pace else 1e9
+        return {"lost": int(achieved > 8e8), "bytes": 1e9, "send_seconds": 1e9 / achieved}
+
+    pace, result = find_pace(run)
+    assert not result["lost"]
+    assert tried[0] == 0.0
+    assert tried[1] == pytest.approx(1e9 * PACE_STEP)
+    assert 8e8 * PACE_STEP < pace <= 8e8
+
+
+def test_find_pace_that_always_loses_is_an_error() -> None:
+    with pytest.raises(LinkError, match="lost at every pace"):
+        find_pace(lambda _pace: {"lost": 1, "bytes": 1e6, "send_seconds": 1.0})
