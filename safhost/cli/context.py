@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,6 @@ class Settings:
     log_file: str | None = None
     log_json: bool = False
     verbose: int = 0
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def start_logging(self) -> None:
         """Configure the log lines of this process."""
