@@ -4,7 +4,7 @@ There is no header, no session, no number and no repetition: that is the point, 
 
 * Discovery (SAF III-A, Figure 4): one frame to all on the first frame after link-up.
 * Image: raw bytes, appended in the order of arrival. The image is complete when it has as many bytes as its
-  manifest announces (``payload_bytes``); one that announces nothing ends with `QUIET_NS` of silence. Then the
+  emulation section announces; one that announces nothing ends with `QUIET_NS` of silence. Then the
   PR controller judges it and a confirmation goes to whoever sent it. An image that lost a frame never becomes
   complete: nothing is said, and after `GIVE_UP_NS` without image data the next byte starts a new one.
 * Input: (address, data) is written to role DDR, one acknowledgement a frame.
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from safhost.errors import ImageError, SafError
 from safhost.lab.card_shell import Shell
 from safhost.lab.card_types import DataOut
-from safhost.lab.pr import STATUS_OF, Role, announced_bytes, judge_image, modelled_ns
+from safhost.lab.pr import STATUS_OF, Role, judge_image, modelled_ns
 from safhost.plan.kernelspec import KernelSpec
 from safhost.plan.layout import DecodedArguments, decode_arguments
 from safhost.plan.rbf import parse_emulation
@@ -194,9 +194,8 @@ class PaperUnit:
         if emulation is None:
             return
         self._section_seen = True
-        announced = announced_bytes(emulation.manifest)
-        if announced <= self._shell.config.image_slot_bytes:
-            self._expected = announced
+        if emulation.payload_bytes <= self._shell.config.image_slot_bytes:
+            self._expected = emulation.payload_bytes
 
     def _start_pr(self, now_ns: int) -> None:
         shell = self._shell

@@ -23,8 +23,6 @@ from safhost.plan.rbf import parse_emulation
 from safhost.wire.generated import POF_ID_WORD, PR_FIRST_WORD, PrStatus, Status
 
 MIN_IMAGE_BYTES = 4 * (POF_ID_WORD + 1)
-ANNOUNCEMENT = "payload_bytes"
-"""Key of a manifest that tells how long the image is, for cards that no other framing tells it."""
 
 STATUS_OF = {PrStatus.PR_ERROR: Status.PR_ERROR, PrStatus.CRC_ERROR: Status.PR_CRC_ERROR,
              PrStatus.INCOMPATIBLE: Status.PR_INCOMPATIBLE, PrStatus.SUCCESS: Status.OK}
@@ -77,25 +75,14 @@ def judge_image(payload: NDArray[np.uint8], pr_compat_id: int) -> PrOutcome:
         return PrOutcome(PrStatus.CRC_ERROR, detail=error.message)
     if emulation is None:
         return PrOutcome(PrStatus.SUCCESS, Role("", {}, b"", ()), "an empty role: no emulation section")
-    announced = announced_bytes(emulation.manifest)
-    if announced not in (0, len(payload)):
-        return PrOutcome(PrStatus.CRC_ERROR, detail=f"{len(payload)} bytes came of {announced}")
-    # how long the image is concerns this controller; what compiles the kernels knows kernel.yaml's fields alone
-    manifest = {key: value for key, value in emulation.manifest.items() if key != ANNOUNCEMENT}
+    if emulation.payload_bytes not in (0, len(payload)):
+        return PrOutcome(PrStatus.CRC_ERROR, detail=f"{len(payload)} bytes came of {emulation.payload_bytes}")
     try:
-        package = KernelPackage.from_dict(manifest)
+        package = KernelPackage.from_dict(emulation.manifest)
     except ConfigError as error:
         return PrOutcome(PrStatus.PR_ERROR, detail=f"manifest: {error.message}")
-    return PrOutcome(PrStatus.SUCCESS, Role(emulation.key, manifest, emulation.archive,
+    return PrOutcome(PrStatus.SUCCESS, Role(emulation.key, emulation.manifest, emulation.archive,
                                             tuple(package.kernels.values())))
-
-
-def announced_bytes(manifest: Mapping[str, Any]) -> int:
-    """Length of the whole image as its manifest announces it; 0 when it does not."""
-    announced = manifest.get(ANNOUNCEMENT)
-    if isinstance(announced, int) and not isinstance(announced, bool) and announced > 0:
-        return announced
-    return 0
 
 
 class PrFeed:

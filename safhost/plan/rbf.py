@@ -8,7 +8,7 @@ manifest and OpenCL source:
 
     0    u32[6]   0x0000A65C, PR compatibility id, 0x01234567, 0x89ABCDEF, 0x02468ACE, 0x13579BDF
     284  u32      PR compatibility id (word 71)
-    512  8s u32 u32 u32 u32   b"SAFEMU1\\0", manifest bytes, archive bytes, CRC-32 of both, 0
+    512  8s u32 u32 u32 u32   b"SAFEMU1\\0", manifest bytes, archive bytes, CRC-32 of these and it, payload bytes
     536  manifest (JSON), archive (zlib of JSON {path: text}), filler
 
 All words are little-endian. The filler cannot be compressed and depends on the content, so that each byte
@@ -52,12 +52,15 @@ MANIFEST_MAX_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Emulation:
-    """The emulation section of a payload. ``key`` names its content: equal keys run equal kernels."""
+    """The emulation section of a payload. ``key`` names its content: equal keys run equal kernels.
+    ``payload_bytes`` is what the section says of the whole payload: where nothing else tells (profile `paper`), the
+    length of the image."""
 
     pr_compat_id: int
     manifest: dict[str, Any]
     archive: bytes
     key: str
+    payload_bytes: int
 
 
 def canonical_json(data: object) -> bytes:
@@ -98,10 +101,10 @@ def pack_payload(pr_compat_id: int, manifest: Mapping[str, Any], files: Mapping[
     The same input gives the same bytes. Raises :class:`ImageError` when ``pad_bytes`` is too few.
     """
     body, archive = canonical_json(dict(manifest)), pack_archive(files)
-    crc = zlib.crc32(archive, zlib.crc32(body))
-    section = _EMULATION.pack(EMULATION_MAGIC, len(body), len(archive), crc, 0) + body + archive
-    content_bytes = EMULATION_OFFSET + len(section)
+    content_bytes = EMULATION_OFFSET + _EMULATION.size + len(body) + len(archive)
     total = -(-content_bytes // 64) * 64 if pad_bytes is None else -(-pad_bytes // 4) * 4
+    crc = zlib.crc32(archive, zlib.crc32(body, zlib.crc32(total.to_bytes(4, "little"))))
+    section = _EMULATION.pack(EMULATION_MAGIC, len(body), len(archive), crc, total) + body + archive
     if total < content_bytes:
         raise ImageError(f"the image needs {content_bytes} bytes, asked for {pad_bytes}",
                          "give a larger --pad")
@@ -143,14 +146,14 @@ def parse_emulation(payload: Payload) -> Emulation | None:
         return None
     if len(head) < _EMULATION.size:
         raise ImageError("emulation section of the image is truncated", "build the image again")
-    _, manifest_bytes, archive_bytes, crc, reserved = _EMULATION.unpack(head)
+    _, manifest_bytes, archive_bytes, crc, payload_bytes = _EMULATION.unpack(head)
     start = EMULATION_OFFSET + _EMULATION.size
     end = start + manifest_bytes + archive_bytes
     too_large = manifest_bytes > MANIFEST_MAX_BYTES or archive_bytes > ARCHIVE_MAX_BYTES
-    if end > len(view) or too_large or reserved:
+    if end > len(view) or too_large:
         raise ImageError("emulation section of the image is truncated or has lying lengths",
                          "build the image again")
-    if zlib.crc32(view[start:end]) != crc:
+    if zlib.crc32(view[start:end], zlib.crc32(payload_bytes.to_bytes(4, "little"))) != crc:
         raise ImageError("emulation section of the image is damaged (CRC-32)",
                          "transfer or build the image again")
     body, archive = bytes(view[start:start + manifest_bytes]), bytes(view[start + manifest_bytes:end])
@@ -160,7 +163,7 @@ def parse_emulation(payload: Payload) -> Emulation | None:
         raise ImageError(f"manifest in the image is not JSON: {error}", "build the image again") from None
     if not isinstance(manifest, dict):
         raise ImageError("manifest in the image is not a mapping", "build the image again")
-    return Emulation(pof_id(view), manifest, archive, blake2s(body + archive).hexdigest())
+    return Emulation(pof_id(view), manifest, archive, blake2s(body + archive).hexdigest(), payload_bytes)
 
 
 def _view(payload: Payload) -> memoryview:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+from struct import pack_into, unpack_from
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from card_host import CARD_MAC, HOST_MAC, batch_of, entropy_of, rows_of
@@ -25,8 +27,12 @@ TYPES = {"discovery": 0x80EF, "image": 0x80AA, "input": 0x80DD, "control": 0x80C
 
 
 def image(announced: int = 0, pad: int = 20_000) -> bytes:
-    manifest = {**MANIFEST, "payload_bytes": announced} if announced else MANIFEST
-    return pack_payload(PR_COMPAT_ID, manifest, {"vadd.cl": "x"}, pad).tobytes()
+    """An image of ``pad`` bytes whose emulation section announces ``announced`` bytes (0: it says nothing)."""
+    payload = bytearray(pack_payload(PR_COMPAT_ID, MANIFEST, {"vadd.cl": "x"}, pad).tobytes())
+    manifest_bytes, archive_bytes = unpack_from("<II", payload, 520)
+    word = announced.to_bytes(4, "little")
+    pack_into("<I4s", payload, 528, crc32(word + payload[536:536 + manifest_bytes + archive_bytes]), word)
+    return bytes(payload)
 
 
 def frame(kind: str, payload: bytes, dst: bytes = bytes(CARD_MAC)) -> bytes:

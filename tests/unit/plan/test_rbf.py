@@ -34,10 +34,10 @@ def test_payload_starts_as_the_simulation_rbf_and_repeats_the_id():
 
 def test_emulation_section_lies_where_documented():
     payload = pack_payload(7, MANIFEST, FILES, 4096)
-    magic, manifest_bytes, archive_bytes, crc, zero = struct.unpack_from("<8sIIII", payload, 512)
-    assert (magic, zero) == (b"SAFEMU1\0", 0)
+    magic, manifest_bytes, archive_bytes, crc, total = struct.unpack_from("<8sIIII", payload, 512)
+    assert (magic, total) == (b"SAFEMU1\0", 4096)
     body = bytes(payload[536:536 + manifest_bytes + archive_bytes])
-    assert zlib.crc32(body) == crc
+    assert zlib.crc32(total.to_bytes(4, "little") + body) == crc
     assert body[:manifest_bytes] == canonical_json(MANIFEST)
 
 
