@@ -11,7 +11,7 @@ import click
 from safhost.cli.context import Duration, SafGroup, Settings, pass_settings
 from safhost.cli.output import emit_json, note, say, table
 from safhost.errors import ConfigError
-from safhost.units import format_bytes, parse_bytes, parse_ns
+from safhost.units import format_bytes, format_ns, parse_bytes, parse_ns
 
 if TYPE_CHECKING:
     from safhost.lab.state import LabSpec
@@ -231,7 +231,7 @@ def impair(settings: Settings, name: str | None, changes: tuple[str, ...], cards
     result = manager.request(_name(settings, name), "impair", cards=list(cards) or None, **values)
     if settings.json:
         emit_json(result)
-    say(f"changed for {result['cards']} cards")
+    say(f"changed for {_count(result['cards'])}")
 
 
 @lab.command(name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -262,16 +262,24 @@ def _parameters(texts: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def _count(cards: int) -> str:
+    return f"{cards} card" + "s" * (cards != 1)
+
+
 def _shorten(serials: Sequence[str]) -> str:
     return ", ".join(serials) if len(serials) <= 8 else f"{serials[0]} … {serials[-1]} ({len(serials)} cards)"
 
 
 def _print_summary(state: dict[str, Any]) -> None:
     plugged = "" if state["plugged"] == state["cards"] else f" ({state['plugged']} plugged in)"
-    say(f"lab {state['name']}: {state['cards']} cards{plugged} on a {state['topology']}, MTU {state['mtu']}, "
+    say(f"lab {state['name']}: {_count(state['cards'])}{plugged} on a {state['topology']}, MTU {state['mtu']}, "
         f"suite {state['suite']}, profile {state['profile']}, timing {state['timing']}")
-    wire = [f"{key} {value}" for key, value in state["impairments"].items()
-            if value and not (key == "burst" and value == 1.0)]
+    harm = state["impairments"]
+    wire = [f"{key} {value:g}" for key, value in harm.items()
+            if key in ("loss", "duplicate", "reorder", "corrupt", "cut") and value]
+    wire += [f"in bursts of {harm['burst']:g}"] * (harm["burst"] != 1 and harm["loss"] > 0)
+    wire += [f"delay {format_ns(harm['delay_ns'])}"] * (harm["delay_ns"] > 0)
+    wire += [f"rate {format_bytes(harm['rate'])}/s"] * (harm["rate"] > 0)
     if wire:
         say(f"wire: {', '.join(wire)} (seed {state['seed']})")
     ring = state["ring"]
@@ -289,7 +297,13 @@ def _print_summary(state: dict[str, Any]) -> None:
 
 
 def _print_cards(cards: Sequence[dict[str, Any]]) -> None:
-    table(["CARD", "MAC", "INTERFACE", "CABLE", "STATE", "FAULTS", "RX FRAMES", "DROPPED"],
-          [[c["serial"], c["mac"], c["interface"], "in" if c["plugged"] else "out", c.get("state"),
-            " ".join(c.get("faults", [])), c.get("counters", {}).get("rx_frames"), c["port"]["rx_drops"]]
-           for c in cards], right=["RX FRAMES", "DROPPED"])
+    table(["CARD", "MAC", "PORT", "STATE", "FAULTS", "FRAMES", "DROPPED"],
+          [[c["serial"], c["mac"], c["interface"], _state(c), " ".join(c["faults"]), c["counters"]["rx_frames"],
+            c["port"]["rx_drops"]] for c in cards], right=["FRAMES", "DROPPED"])
+
+
+def _state(card: dict[str, Any]) -> str:
+    """What matters most about a card, in a word."""
+    if card["dead"]:
+        return "crashed"
+    return str(card["state"]) if card["plugged"] else "unplugged"

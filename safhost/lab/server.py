@@ -96,7 +96,7 @@ class LabServer:
         spec = self.spec
         self._catch_signals()
         _raise_file_limit()
-        self._reporter.send(step=f"building {spec.cards} cards on a {spec.topology}")
+        self._reporter.send(step=f"building a {spec.topology}, cards: {spec.cards}")
         self._topology = make_topology(spec.topology, spec.mtu)
         if spec.suite:
             self._make_keys()

@@ -89,7 +89,7 @@ class LabSpec:
         if not 1 <= self.cards <= MAX_CARDS[self.topology]:
             raise ConfigError(f"{self.cards} cards do not fit a {self.topology}",
                               f"a {self.topology} takes 1 to {MAX_CARDS[self.topology]}"
-                              + ("; use --topology chassis for more" if self.topology == "bridge" else ""))
+                              + ("; a chassis takes more" if self.topology == "bridge" and self.cards > 0 else ""))
         if not MTU_RANGE[0] <= self.mtu <= MTU_RANGE[1]:
             raise ConfigError(f"MTU {self.mtu} is not possible", f"use {MTU_RANGE[0]} to {MTU_RANGE[1]}")
         if self.profile == "paper" and self.suite:

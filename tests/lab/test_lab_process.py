@@ -187,7 +187,7 @@ def test_cluster_configured_for_real_interfaces_is_refused(home: Path) -> None:
 def test_progress_is_told() -> None:
     steps: list[str] = []
     manager.up(LabSpec(name=NAME, cards=1), on_progress=steps.append)
-    assert steps == ["building 1 cards on a bridge", "starting the daemon"]
+    assert steps == ["building a bridge, cards: 1", "starting the daemon"]
 
 
 def test_card_keys_are_private_and_gone_afterwards() -> None:
