@@ -239,12 +239,11 @@ class Transfer:
                 if len(lane.members) == 1 or len(self.lanes) > 1:
                     self.lanes.pop(0)  # its blocks are asked for again when it answers
                     continue
-                self._flow_polls(lane, now_ns, force=True)
-                return  # nobody answers: an answer, or the end of them all, is what comes next
+                return  # nobody answers what was asked: an answer, or the end of them all, is what comes next
             left = len(lane.indices) - lane.at
             n = min(BATCH_FRAMES, left, *(m.allowance for m in waited_for))
-            if n < min(BATCH_FRAMES // 4, left):
-                self._flow_polls(lane, now_ns, force=True)
+            if n < min(BATCH_FRAMES // 4, left, *(-(-m.window // 2) for m in waited_for)):
+                self._flow_polls([m for m in waited_for if m.allowance <= n], now_ns, everybody=True)
                 return  # a NACK or a missed poll opens the window again
             frame_bytes = self.block_bytes + HEADER_BYTES
             if self.bucket.available(now_ns) < n * frame_bytes:
@@ -276,17 +275,18 @@ class Transfer:
             member.sent += frames
             member.since_poll += frames
         self._blocked = full
-        self._flow_polls(lane, now_ns)
+        self._flow_polls(lane.members, now_ns)
         self.cluster.pump(self, now_ns)
 
     def writable(self, now_ns: int) -> None:
         self._blocked = False
         self.cluster.pump(self, now_ns)
 
-    def _flow_polls(self, lane: Lane, now_ns: int, force: bool = False) -> None:
-        """Keep each member's credit fresh: ask once a quarter of its window is out, one question at a time."""
-        for member in lane.members:
-            if member.flow is None and (force or member.since_poll >= max(16, member.window // 4)):
+    def _flow_polls(self, members: list[Member], now_ns: int, everybody: bool = False) -> None:
+        """Keep each member's credit fresh: ask once a quarter of its window is out (or ``everybody`` now), one
+        question at a time."""
+        for member in members:
+            if member.flow is None and (everybody or member.since_poll >= max(16, member.window // 4)):
                 member.flow = self._poll(member, 0, now_ns)
 
     def _poll(self, member: Member, section: int, now_ns: int) -> Exchange:

@@ -55,6 +55,7 @@ class Card:
         self.first_seen_ns = 0
         self.last_heard_ns = 0
         self.last_sent_ns = 0
+        self.unanswered = 0  # keepalives since it was heard
         self.retry_open_ns = 0
         # session
         self.channel: Channel | None = None

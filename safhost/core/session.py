@@ -37,6 +37,7 @@ OPEN_RETRY_NS = 200 * MS
 QUICK_OPENS = 3  # answers to SESSION_OPEN that may each be followed by the next one at once
 SOLICIT_GAPS_NS = (100 * MS, 400 * MS, 2_000 * MS)  # between the SOLICITs after a link came up
 OPTION_TAKEOVER = 1
+SUSPECT_KEEPALIVES = 3  # of the four in a second (DESIGN section 3), the last may be under way
 MAX_GENERATION = 1 << 63  # generations grow by one a start: a larger one is nonsense
 MASK_BLOCKS = 32 * SECTION_BLOCKS  # NACK's section mask has 32 bits
 MAX_ID = 1 << 31  # of transfers, commits, commands: a card near the end of 32 bits has to reboot
@@ -238,6 +239,7 @@ class Sessions:
 
     def heard(self, card: Card, now_ns: int) -> None:
         card.last_heard_ns = now_ns
+        card.unanswered = 0
         if card.state == st.SUSPECT:
             self._set(card, st.AVAILABLE, "")
             self.cluster.on_card_back(card, now_ns)
@@ -255,17 +257,20 @@ class Sessions:
                     c.timers.set(card, card.retry_open_ns)
             return
         silent = now_ns - card.last_heard_ns
-        if silent >= c.config.lease_ns:
+        if silent >= c.config.lease_ns and card.unanswered >= SUSPECT_KEEPALIVES:
             self._void(card, f"silent for {silent / 1e9:.1f} s", now_ns)
             self._set(card, st.LOST, f"silent for {silent / 1e9:.1f} s")
             return
-        if silent >= c.config.suspect_ns and card.state == st.AVAILABLE:
+        # silent is who was asked and did not answer: a host that was busy itself must not blame its cards
+        if silent >= c.config.suspect_ns and card.unanswered >= SUSPECT_KEEPALIVES and card.state == st.AVAILABLE:
             self._set(card, st.SUSPECT, "silent")
+        if silent >= c.config.abandon_ns and card.state == st.SUSPECT:
             c.on_card_suspect(card, now_ns)
         if now_ns - card.last_sent_ns >= c.config.keepalive_ns or silent >= c.config.keepalive_ns:
             frame = card.channel.seal(Opcode.KEEPALIVE, Keepalive(c.config.lease_ns // MS, 0).pack(),
                                       ETHERTYPE_CONTROL)
             c.emit_frame(card, frame, now_ns)
+            card.unanswered += 1
         c.timers.set(card, now_ns + c.config.keepalive_ns)
 
     def link_up(self, link: str, now_ns: int) -> None:

@@ -29,7 +29,8 @@ from safhost.wire.codec import Codec, split_batch
 if TYPE_CHECKING:
     from safhost.sim.simulation import Simulation
 
-QUEUE_NS = 2_000_000  # of frames that wait in a host's transmit queue before it is full
+QUEUE_NS = 2_000_000  # of frames that wait in a host's transmit queue before it is full,
+QUEUE_FRAMES = 64  # but as many at least
 RING_STEP_NS = 20_000  # virtual time of one tick of a card that has work at once
 LINK = "sim0"
 
@@ -98,8 +99,9 @@ class SimHost:
 
     def _send_blocks(self, action: SendBlocks) -> None:
         headers, offsets, block, last = action.encoder.encode(action.indices)
-        backlog_ns = max(0, self.port.free_ns - self.sim.now_ns)
-        room = max(0, (QUEUE_NS - backlog_ns) * self.port.rate_bytes_s // 1_000_000_000 // (block + 64))
+        frame_ns = (block + 64) * 1_000_000_000 // self.port.rate_bytes_s
+        queue_ns = max(QUEUE_NS, QUEUE_FRAMES * frame_ns)
+        room = max(0, (queue_ns - max(0, self.port.free_ns - self.sim.now_ns)) // frame_ns)
         taken = min(len(action.indices), room)
         if taken:
             headers, offsets = headers[:taken], offsets[:taken]
@@ -108,7 +110,7 @@ class SimHost:
             self.bulk_frames += taken
         full = taken < len(action.indices)
         if full and self._writable_ns <= self.sim.now_ns:
-            self._writable_ns = self.port.free_ns - QUEUE_NS // 2
+            self._writable_ns = max(self.sim.now_ns, self.port.free_ns - queue_ns // 2)
             self.sim.at(self._writable_ns, lambda: self.feed(ev.LinkWritable(LINK)))
         self._events.append(ev.BlocksTaken(action.transfer, taken, full))
 
