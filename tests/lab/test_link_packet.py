@@ -436,32 +436,41 @@ def test_link(scenario):
     run(netns.netns_command([sys.executable, "-W", "error", __file__, scenario]))
 
 
-@pytest.mark.lab
-def test_private_namespace_is_entered_without_privileges():
-    code = """
-import ctypes, os, pyroute2
+# Root loses the right to make namespaces, and its identity where another one exists (not in a user namespace).
+WITHOUT_PRIVILEGES = """
+import contextlib, ctypes, os, pyroute2, sys, threading
+libc = ctypes.CDLL(None)
+if os.geteuid() == 0 and len(sys.argv) == 2:
+    assert libc.prctl(24, 21, 0, 0, 0) == 0  # PR_CAPBSET_DROP, CAP_SYS_ADMIN
+    os.execv(sys.executable, [sys.executable, "-c", sys.argv[1], "dropped", sys.argv[1]])
+from safhost.errors import LinkError
 from safhost.link import netns
 from safhost.link.netlink import query_links
-if os.geteuid() == 0:
+with contextlib.suppress(OSError):
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
-    assert ctypes.CDLL(None).prctl(4, 1, 0, 0, 0) == 0  # PR_SET_DUMPABLE: /proc/self is ours again
+assert libc.prctl(4, 1, 0, 0, 0) == 0  # PR_SET_DUMPABLE: /proc/self is ours again
+"""
+
+
+def run_without_privileges(code):
+    whole = WITHOUT_PRIVILEGES + code
+    run([sys.executable, "-c", whole, whole])
+
+
+@pytest.mark.lab
+def test_private_namespace_is_entered_without_privileges():
+    run_without_privileges("""
 netns.enter_private_netns()
 assert os.geteuid() == 0
 netns.create_veth("va", "vb", mtu=9000)
-assert [m.name for m in query_links() if m.is_up] == ["lo", "vb", "va"]
-"""
-    run([sys.executable, "-c", code])
+assert sorted(m.name for m in query_links() if m.is_up) == ["lo", "va", "vb"]
+""")
 
 
 @pytest.mark.lab
 def test_process_with_threads_is_told_why_it_cannot_enter():
-    code = """
-import os, threading
-from safhost.errors import LinkError
-from safhost.link import netns
-if os.geteuid() == 0:
-    os.setresuid(65534, 65534, 65534)
+    run_without_privileges("""
 hold = threading.Event()
 threading.Thread(target=hold.wait, daemon=True).start()
 try:
@@ -470,9 +479,9 @@ except LinkError as err:
     assert "threads" in err.message, err
 else:
     raise AssertionError("entered")
-hold.set()
-"""
-    run([sys.executable, "-c", code])
+finally:
+    hold.set()
+""")
 
 
 if __name__ == "__main__":
