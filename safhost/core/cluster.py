@@ -259,11 +259,9 @@ class Cluster:
 
     def on_card_lost(self, card: Card, why: str, now_ns: int) -> None:
         """The card's session is over for good: everything in flight to it ends."""
-        waiting = list(card.ddr_waiting)
-        card.ddr_waiting.clear()
         card.open_queue.clear()
         lost = CardLost(why, LOST_HINT, card.key)
-        for transfer in [*self.transfers.active.values(), *waiting]:
+        for transfer in [*self.transfers.active.values(), *card.ddr_waiting]:
             transfer.drop(card, lost, now_ns)
         for exchange in list(card.pending.values()):
             if card.pending.get(exchange.key) is exchange:
@@ -309,8 +307,9 @@ class Cluster:
         while card.ddr_waiting:
             transfer = card.ddr_waiting[0]
             cards = transfer.live_cards()
-            if any(c.ddr_waiting[0] is not transfer or len(c.ddr_live) >= c.hello.ddr_contexts for c in cards):
-                return
+            if any(not c.usable or c.ddr_waiting[0] is not transfer or len(c.ddr_live) >= c.hello.ddr_contexts
+                   for c in cards):
+                return  # a card that was just lost leaves the transfer in a moment
             for c in cards:
                 c.ddr_waiting.popleft()
             self._launch(transfer, cards, now_ns)
