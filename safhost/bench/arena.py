@@ -96,7 +96,7 @@ class Arena:
         place = self.inside(number) if number else contextlib.nullcontext()
         with place:
             return subprocess.Popen(list(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                    preexec_fn=_die_with_parent)  # noqa: PLW1509  # no thread here, see above
+                                    preexec_fn=die_with_parent)  # noqa: PLW1509  # no thread here, see above
 
     def close(self) -> None:
         """Let go of the namespaces; their interfaces go with the last process in them."""
@@ -118,7 +118,8 @@ def end(process: subprocess.Popen[Any], grace_s: float = 2.0) -> None:
     process.wait()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """In a child before exec: be killed when the parent ends, however it ends (prctl(2))."""
     _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from safhost.bench.arena import die_with_parent
 from safhost.errors import LinkError, SafError
 from safhost.link.packet import PacketLink
 from safhost.units import BROADCAST
@@ -192,7 +193,8 @@ def find_pace(run: Any, bytes_per_s: float = 0.0) -> tuple[float, dict[str, Any]
 
 def _start(*arguments: object) -> subprocess.Popen[str]:
     process = subprocess.Popen([sys.executable, "-m", "safhost.bench.blast", *map(str, arguments)],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                               preexec_fn=die_with_parent)  # noqa: PLW1509  # its caller has no thread
     assert process.stdout is not None
     if process.stdout.readline() != "ready\n":
         _stop(process)

@@ -9,6 +9,7 @@ One JSON object a line comes in, one goes out: ``{"op": "peer", …}`` runs uftp
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -87,6 +88,8 @@ class PeerServer:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
                  trace: TracebackType | None) -> None:
+        if kind is not None:
+            self._process.kill()  # it may be in the middle of a run; what it started dies with it
         self.close()
 
 
@@ -122,6 +125,7 @@ def _make_rings(receivers: int, mtu: int) -> list[str]:
 
 
 def _main(argv: list[str]) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks, which ends this one
     try:
         server = _Server(int(argv[0]), int(argv[1]), Path(argv[2]))
         print("{}", flush=True)
