@@ -210,7 +210,7 @@ class Transfer:
         member.on_nack(round_, nack)
         if nack.missing == 0:
             self._close(member, now_ns)
-        elif member.map_round and not member.map_complete:
+        elif member.map_round and round_ >= member.map_round and not member.map_complete:
             for section in member.unknown_sections():
                 self._ask(member, section, now_ns)
         self._blocked = False

@@ -61,6 +61,8 @@ _LOG = logging.getLogger(__name__)
 RUNNING_TIMEOUT_NS = 20_000_000_000
 RING_BUDGET_BYTES = 256 << 20
 RING_SLOTS = (512, 4096)
+WINDOW_SHARE = {"bridge": 2, "chassis": 4}
+"""A card says it takes this part of its ring at once: the rest is for commands, other transfers and other cards."""
 CHASSIS_RING_SLOTS = 16384
 SPARE_KEYS = 64
 """Keys for cards that are plugged in later: the daemon reads its key file when it starts."""
@@ -162,20 +164,19 @@ class LabServer:
             raise ConfigError(f"there is no key for card {serial}",
                               "a lab with suite 1 has keys for its first cards and "
                               f"{SPARE_KEYS} more: start it again with more cards")
+        name = self._topology.add_card(number)
+        port = self.ports.get(name)
+        link = port.link if port is not None else PacketLink(
+            name, ethertypes=CARD_ETHERTYPES, promiscuous=spec.topology == "chassis", ring_bytes=self.ring_bytes())
         config = CardConfig(serial=serial, mac=card_mac(number), mac1=card_mac(number, 1), mtu=spec.mtu,
                             card_key=self._keys.get(serial), timing=timing_named(spec.timing),
-                            profile=spec.profile)
+                            profile=spec.profile, window_blocks=link.ring_slots // WINDOW_SHARE[spec.topology])
         card = VirtualCard(config, self._codec, os.urandom, self._leaf_cache)
         slot = CardSlot(number, card, self.loop, self.broker, Wire(self.impairments, spec.seed, number))
-        name = self._topology.add_card(number)
         if spec.topology == "bridge":
-            link = PacketLink(name, ethertypes=CARD_ETHERTYPES, ring_bytes=self.ring_bytes())
             self.ports[name] = CardPort(link, self.loop, slot)
         else:
-            port = self.ports.get(name)
             if port is None:
-                link = PacketLink(name, ethertypes=CARD_ETHERTYPES, promiscuous=True,
-                                  ring_bytes=self.ring_bytes())
                 port = self.ports[name] = ChassisPort(link, self.loop)
             assert isinstance(port, ChassisPort)
             port.add(slot)
