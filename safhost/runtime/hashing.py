@@ -27,6 +27,12 @@ class Hasher:
         self._pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="saf-hash")
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._done: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._left = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still hashed, or waits for :meth:`poll`."""
+        return self._left > 0
 
     def fileno(self) -> int:
         return self._event
@@ -60,6 +66,7 @@ class Hasher:
                 out.append((offset, length, whole, root_digest(whole)))
             done(out)
 
+        self._left += len(parts)
         for part in parts:
             self._pool.submit(self._work, data, ranges, part, finished)
 
@@ -79,6 +86,7 @@ class Hasher:
             return
         while self._done:
             callback, result = self._done.popleft()
+            self._left -= 1
             callback(result)
 
     def close(self) -> None:
