@@ -149,7 +149,7 @@ class Card:
         free = [i for i in self.images if i.slot not in self.staging]
         if not free:
             return -1, False
-        spare = [i for i in free if i.digest != self.image_digest] or free
+        spare = [i for i in free if i.state != TransferState.VERIFIED or i.digest != self.image_digest] or free
         spare.sort(key=lambda i: (i.state == TransferState.VERIFIED, i.last_used))
         return spare[0].slot, False
 

@@ -188,6 +188,6 @@ class RequestCancelled:
     request: int
 
 
-Event = (BatchReceived | LinkCameUp | LinkWentDown | FrameReceived | BlocksReceived | BlocksTaken | LinkWritable | TimePassed
-         | KeysChanged | StartSolicit | SessionsWanted | StartProgram | StartWrite | StartRead | StartRun | StartUnit | StartKill
-         | StartClose | RequestCancelled)
+Event = (BatchReceived | LinkCameUp | LinkWentDown | FrameReceived | BlocksReceived | BlocksTaken | LinkWritable
+         | TimePassed | KeysChanged | StartSolicit | SessionsWanted | StartProgram | StartWrite | StartRead | StartRun
+         | StartUnit | StartKill | StartClose | RequestCancelled)

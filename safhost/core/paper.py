@@ -165,8 +165,9 @@ class PaperCluster:
         card = self.sessions.by_mac.get((link, source))
         if card is None:
             facts = Hello(mac0=hello.mac0, mac1=hello.mac1, vendor_id=hello.vendor_id, product_id=hello.product_id,
-                          mtu=self.links[link].mtu, image_slots=1, command_slots=1, ddr_contexts=1, pr_compat_id=PR_COMPAT_ID,
-                          ddr_bytes=DDR_BYTES, image_slot_bytes=1 << 28, ddr_max_blocks=65536)
+                          mtu=self.links[link].mtu, image_slots=1, command_slots=1, ddr_contexts=1,
+                          pr_compat_id=PR_COMPAT_ID, ddr_bytes=DDR_BYTES, image_slot_bytes=1 << 28,
+                          ddr_max_blocks=65536)
             card = PaperCard(self.sessions, link, source, facts)  # type: ignore[arg-type]  # has what a card asks of it
             self.sessions.by_mac[link, source] = card
             self.sessions.by_key[card.key] = card
@@ -253,8 +254,8 @@ class PaperCluster:
     def _write(self, event: ev.StartWrite, now_ns: int) -> None:
         cards = self._cards(event.request, event.cards)
         if cards:
-            self.requests[event.request] = request = PaperWrite(self, event.request, event.address, event.payload, cards,
-                                                                event.deadline_ns, now_ns)
+            request = PaperWrite(self, event.request, event.address, event.payload, cards, event.deadline_ns, now_ns)
+            self.requests[event.request] = request
             request.start(now_ns)
 
     def _unit(self, event: ev.StartUnit, now_ns: int) -> None:

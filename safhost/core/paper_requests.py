@@ -30,7 +30,8 @@ KERNEL_SEGMENT_BYTES = 0x1000
 class PlainEncoder:
     """Headers of plain frames: Ethernet, then for inputs the 64-bit address of each block."""
 
-    def __init__(self, dst: bytes, src: bytes, ethertype: int, length: int, block_bytes: int, base: int | None = None) -> None:
+    def __init__(self, dst: bytes, src: bytes, ethertype: int, length: int, block_bytes: int,
+                 base: int | None = None) -> None:
         self.blocks = block_count(length, block_bytes)
         self.block_bytes = block_bytes
         self.last_bytes = length - (self.blocks - 1) * block_bytes
@@ -107,7 +108,8 @@ class _Sending:
         else:
             for card in list(self.cards):
                 if card.key not in self.results:
-                    self.card_failed(card, DeadlineExceeded(f"card {card.key}: {self.missing(card)}", self.hint), now_ns)
+                    error = DeadlineExceeded(f"card {card.key}: {self.missing(card)}", self.hint)
+                    self.card_failed(card, error, now_ns)
 
     hint = "a frame was lost and the paper's protocol repeats none; try again, or use the profile saf"
 
@@ -131,8 +133,9 @@ class _Sending:
             self.cluster.dispatch(now_ns)
 
     def summary(self, now_ns: int) -> dict[str, Any]:
-        return {"seconds": round((now_ns - self.started_ns) / 1e9, 6), "bytes": len(self.payload), "frames_sent": self.at,
-                "blocks_resent": 0, "cards": self.results, "done": [k for k in self.results if k not in self.failed],
+        return {"seconds": round((now_ns - self.started_ns) / 1e9, 6), "bytes": len(self.payload),
+                "frames_sent": self.at, "blocks_resent": 0, "cards": self.results,
+                "done": [k for k in self.results if k not in self.failed],
                 "failed": {k: str(e) for k, e in self.failed.items()}}
 
     def finish(self, now_ns: int) -> None:
@@ -181,7 +184,8 @@ class PaperProgram(_Sending):
 
     def finish(self, now_ns: int) -> None:
         self.cluster.end(self.event.request, self.summary(now_ns) | {
-            "digest": self.event.digest.hex(), "staged_seconds": round((now_ns - self.started_ns) / 1e9, 6)}, self.error())
+            "digest": self.event.digest.hex(), "staged_seconds": round((now_ns - self.started_ns) / 1e9, 6)},
+            self.error())
 
 
 class PaperWrite(_Sending):
@@ -206,7 +210,8 @@ class PaperWrite(_Sending):
 
     def on_ack(self, card: PaperCard, status: int, now_ns: int) -> None:
         if status != Status.OK:
-            self.card_failed(card, CardError("refused input data: the address lies outside its DDR", "", card.key), now_ns)
+            error = CardError("refused input data: the address lies outside its DDR", "", card.key)
+            self.card_failed(card, error, now_ns)
             return
         self._acks[card.key] += 1
         if self._acks[card.key] == self.encoder.blocks:
@@ -253,8 +258,8 @@ class PaperUnit:
             self.fail(error, now_ns)
         elif self._inputs:
             offset, length, _, _ = self._inputs.pop(0)
-            PaperWrite(self.cluster, 0, self._base + offset, self.event.memory[offset:offset + length], [card], 0, now_ns,
-                       self).start(now_ns)
+            data = self.event.memory[offset:offset + length]
+            PaperWrite(self.cluster, 0, self._base + offset, data, [card], 0, now_ns, self).start(now_ns)
         else:
             self._run(card, now_ns)
 
@@ -289,7 +294,8 @@ class PaperUnit:
                 start += length
         if self._got >= sum(length for _, length in self.event.outputs):
             self._finish({"card": self.card.key if self.card else "", "attempts": 1, "kernel_ns": 0,
-                          "run_ns": now_ns - self.run_ns, "write_ns": self.run_ns - self.started_ns, "read_ns": 0}, None, now_ns)
+                          "run_ns": now_ns - self.run_ns, "write_ns": self.run_ns - self.started_ns, "read_ns": 0},
+                         None, now_ns)
 
     def _tail(self, data: NDArray[np.uint8]) -> bool:
         """Whether an output ends within these rows, so that they must be taken one by one."""
@@ -302,8 +308,8 @@ class PaperUnit:
 
     def on_timer(self, now_ns: int) -> None:
         total = sum(length for _, length in self.event.outputs)
-        self.fail(DeadlineExceeded(f"card {self.card.key if self.card else '?'}: {self._got} of {total} result bytes came",
-                                   _Sending.hint), now_ns)
+        name = self.card.key if self.card else "?"
+        self.fail(DeadlineExceeded(f"card {name}: {self._got} of {total} result bytes came", _Sending.hint), now_ns)
 
     def fail(self, error: SafError, now_ns: int) -> None:
         self._finish({}, error, now_ns)

@@ -225,6 +225,7 @@ class Simulation:
     def inject(self, key: str, fault: str, **params: object) -> None:
         """A fault of the card model (safhost.lab.card_faults)."""
         self.cards[key].card.inject(fault, **params)
+        self.cards[key].card.tick(self.now_ns)
         self.cards[key].settle()
 
     def crash(self, key: str, **params: object) -> None:

@@ -185,7 +185,8 @@ def test_card_that_dies_is_named_and_the_others_finish(simulate, suite, when_s):
         assert sim.cards[key].card.snapshot()["image_digest"] == img.digest.hex()
 
 
-@pytest.mark.parametrize("state", ["clearing", "receiving", "sealed", "verifying", "verified", "drain", "feed", "release"])
+@pytest.mark.parametrize("state", ["clearing", "receiving", "sealed", "verifying", "verified", "drain", "feed",
+                                   "release"])
 def test_card_that_dies_in_any_state_and_comes_back_is_named(simulate, state):
     sim = simulate(cards=3)
     sim.crash("c02", state=state, restart_ms=300)
