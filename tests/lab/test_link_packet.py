@@ -396,7 +396,7 @@ def scenario_watcher_reports_each_change():
     watcher.close()
 
 
-def scenario_helpers_name_what_failed():
+def scenario_failed_changes_name_the_interface():
     netns.create_veth("va", "vb")
     with pytest.raises(LinkError, match="cannot create va and vb"):
         netns.create_veth("va", "vb")

@@ -74,7 +74,7 @@ def test_malformed_datagrams_are_harmless(data):
         decode_link(16, whole[:end])
 
 
-def test_namespace_helper_loads_no_numpy():
+def test_namespace_module_loads_no_numpy():
     """numpy starts threads when loaded, and a process with threads cannot enter a user namespace."""
     code = "import sys, safhost.link.netns; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
