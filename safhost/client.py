@@ -270,8 +270,8 @@ class Kernel:
         params: dict[str, Any] = {
             "digest": self.digest, "kernel": self.index, "arguments": plan.block.hex(),
             "relocations": [a.csr_offset for a in self.spec.kernel_args if a.kind == "buffer"],
-            "inputs": [(w.address, w.array.nbytes) for w in plan.writes if w.array.nbytes],
-            "outputs": [(r.address, r.length_bytes) for r in plan.reads if r.length_bytes],
+            "inputs": [[w.address, w.array.nbytes] for w in plan.writes if w.array.nbytes],
+            "outputs": [[r.address, r.length_bytes] for r in plan.reads if r.length_bytes],
             "global": list(plan.global_size), "local": list(plan.local_size), "work_dim": max(1, len(plan.global_size)),
             "deadline_ms": deadline_ms, "cards": self._cards}
 

@@ -56,7 +56,7 @@ def compute(job: RoleJob, card: VirtualCard) -> None:
     if job.kernel == "vadd":
         view["C"][:] = view["A"] + view["B"]
     elif job.kernel == "ptrans":
-        rows, cols = int(found.scalars["rows"]), int(found.scalars["cols"])
+        rows, cols = (int.from_bytes(found.scalars[n], "little") for n in ("rows", "cols"))
         view["C"][:] = (view["B"].reshape(rows, cols) + view["A"].reshape(cols, rows).T).reshape(-1)
     else:
         raise AssertionError(job.kernel)
@@ -316,6 +316,7 @@ class LiveRig(Rig):
         self._offset_ns = 10_000_000_000
         self._live = True
         self.server: Server | None = Server(self.engine, self.service, self.path)
+        self.crash: BaseException | None = None
         self._stop = threading.Event()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._work: list[Any] = []
@@ -329,6 +330,13 @@ class LiveRig(Rig):
         return time.monotonic_ns() + self._offset_ns if getattr(self, "_live", False) else self.now_ns
 
     def _serve(self) -> None:
+        try:
+            self._loop()
+        except BaseException as err:  # kept for the test's end; its clients must not wait for ever
+            self.crash = err
+            self._kill_server()
+
+    def _loop(self) -> None:
         while not self._stop.is_set():
             due = [t for p in self.ports if (t := p.card.next_wakeup_ns()) is not None]
             wait_ns = min(due, default=self.clock() + 10**9) - self.clock()
@@ -353,7 +361,8 @@ class LiveRig(Rig):
                 done.set()
         self._work.append(call)
         os.eventfd_write(self._wake, 1)
-        assert done.wait(30)
+        while not done.wait(0.5):
+            assert self.thread.is_alive(), self.crash
         return out[0]
 
     def until(self, condition: Any, seconds: float = 30.0) -> None:
@@ -375,7 +384,8 @@ class LiveRig(Rig):
             self.server = None
 
     def close(self) -> None:
-        self.die()
+        if self.crash is None:
+            self.die()
         self._stop.set()
         os.eventfd_write(self._wake, 1)
         self.thread.join(30)
@@ -385,6 +395,8 @@ class LiveRig(Rig):
         self.engine.unwatch(self._wake)
         os.close(self._wake)
         super().close()
+        if self.crash is not None:
+            raise self.crash
 
 
 def shared(data: Any) -> SharedMemory:
