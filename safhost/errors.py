@@ -41,7 +41,9 @@ class SafError(Exception):
 
     def to_dict(self) -> dict[str, object]:
         """JSON form used by the control socket and by ``--json``."""
-        out: dict[str, object] = {"type": type(self).__name__, "message": self.message, "hint": self.hint}
+        # a subclass that only one layer knows crosses the socket as the class of this tree it refines
+        known = next(c.__name__ for c in type(self).__mro__ if _BY_NAME.get(c.__name__) is c)
+        out: dict[str, object] = {"type": known, "message": self.message, "hint": self.hint}
         for name in ("card", "status", "failed", "done"):
             if hasattr(self, name):
                 out[name] = getattr(self, name)
