@@ -31,3 +31,12 @@ def test_asking_without_commit_changes_nothing():
         assert window.fresh(sequence)
     assert window.fresh(1)
     assert not window.fresh(5)
+
+
+def test_window_is_64_wide():
+    for behind in range(130):
+        window = ReplayWindow()
+        window.commit(1000)
+        assert window.fresh(1000 - behind) == (1 <= behind < REPLAY_WINDOW), behind
+        window.commit(1001 + behind)
+        assert not window.fresh(1000)

@@ -115,6 +115,13 @@ def test_padding_of_the_wire_stays_outside():
     assert bytes(without_caches(packet)) == raw + bytes(12)
 
 
+def test_padding_of_the_wire_is_no_part_of_a_short_block(frames):
+    raw = bytes.fromhex(next(e["hex"] for e in frames["frames"] if e["name"] == "data_guarded_last_one_byte"))
+    packet = dissect(raw.ljust(60, b"\0"))
+    assert packet[SafHeader].payload.block == raw[40:]
+    assert packet.lastlayer().load == bytes(60 - len(raw))
+
+
 def test_bind_lets_scapy_do_it_and_unbind_undoes_it(frames):
     raw = bytes.fromhex(frames["frames"][0]["hex"])
     own = Codec({"discovery": 0x88B5})
