@@ -62,6 +62,9 @@ class Card:
         self.opening: Channel | None = None
         self.host_nonce = b""
         self.open_attempt = 0
+        self.open_tries = 0
+        self.open_payload = b""
+        self.asked: tuple[object, ...] = ()  # what the SESSION_OPEN under way is about
         self.opening_nonce = b""  # the boot that SESSION_OPEN was for
         self.quick_opens = 0
         self.generation = 0

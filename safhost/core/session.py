@@ -30,10 +30,11 @@ from safhost.wire.generated import (
 )
 
 if TYPE_CHECKING:
-    from safhost.core.cluster import Cluster
+    from safhost.core.cluster import Cluster, LinkInfo
 
 MS = 1_000_000
 OPEN_RETRY_NS = 200 * MS
+OPEN_BACKOFF_STEPS = 4  # doublings of the wait
 QUICK_OPENS = 3  # answers to SESSION_OPEN that may each be followed by the next one at once
 SOLICIT_GAPS_NS = (100 * MS, 400 * MS, 2_000 * MS)  # between the SOLICITs after a link came up
 OPTION_TAKEOVER = 1
@@ -131,24 +132,38 @@ class Sessions:
         if card.generation and card.boot_nonce == offer.boot_nonce and card.channel is not None:
             self.bump(card.generation + 1)  # re-adoption within one boot needs a newer generation
         card.generation = max(card.generation, self.generation)
+        link = c.links[card.link]
+        asked = (offer.boot_nonce, card.generation, card.session_count, link.mac)
+        if card.opening is None or card.asked != asked:
+            self._new_open(card, link)
+            card.asked, card.open_tries = asked, 0
+        # The same question again keeps its nonce, so that an answer that took its time still counts; and it is asked
+        # ever more slowly: a thousand cards that answer late must not be asked faster than they can answer.
+        wait_ns = OPEN_RETRY_NS << min(card.open_tries, OPEN_BACKOFF_STEPS)
+        card.open_tries += 1
+        card.retry_open_ns = now_ns + wait_ns
+        opening = card.opening
+        assert opening is not None
+        frame = opening.seal(Opcode.SESSION_OPEN, card.open_payload, ETHERTYPE_CONTROL, 0, card.open_attempt)
+        c.emit_frame(card, frame, now_ns)
+        if card.channel is None and card.state != st.BUSY:
+            self._set(card, st.OPENING, "session is being opened")
+        c.timers.set(card, now_ns + wait_ns)
+
+    def _new_open(self, card: Card, link: LinkInfo) -> None:
+        """Keys and payload of a SESSION_OPEN with a nonce of its own."""
+        c, offer = self.cluster, card.offer
         card.opening_nonce = offer.boot_nonce
         card.host_nonce = c.entropy(16)
         card.open_attempt += 1
-        card.retry_open_ns = now_ns + OPEN_RETRY_NS
-        link = c.links[card.link]
         keys = None
         if c.config.suite == SUITE_BLAKE2S:
             keys = auth.derive_keys(c.config.keys[card.serial], offer.boot_nonce, card.host_nonce,
                                     c.config.owner, card.generation, link.mac, card.mac)
         card.opening = Channel.for_host(c.codec, link.mac, card.mac, keys)
-        payload = SessionOpen(c.config.owner, card.generation, card.host_nonce, offer.boot_nonce,
-                              card.session_count, c.config.lease_ns // MS,
-                              OPTION_TAKEOVER if c.config.takeover else 0, link.mtu, 0).pack()
-        frame = card.opening.seal(Opcode.SESSION_OPEN, payload, ETHERTYPE_CONTROL, 0, card.open_attempt)
-        c.emit_frame(card, frame, now_ns)
-        if card.channel is None and card.state != st.BUSY:
-            self._set(card, st.OPENING, "session is being opened")
-        c.timers.set(card, now_ns + OPEN_RETRY_NS)
+        card.open_payload = SessionOpen(c.config.owner, card.generation, card.host_nonce, offer.boot_nonce,
+                                        card.session_count, c.config.lease_ns // MS,
+                                        OPTION_TAKEOVER if c.config.takeover else 0, link.mtu, 0).pack()
 
     def on_opened(self, card: Card, frame: Frame, now_ns: int) -> None:
         c = self.cluster
