@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import click
-import numpy as np
 
 from safhost.cli.context import Duration, SafCommand, Settings, pass_settings
 from safhost.cli.output import clean, emit_json, note
@@ -55,7 +54,7 @@ class Recorder:
         self.name = name
         self.lost = 0
         interface = find_usable_interface(name)
-        self._buffer = np.zeros(interface.mtu + 64, np.uint8)
+        self._buffer = bytearray(interface.mtu + 64)
         try:
             self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         except PermissionError as err:
@@ -88,9 +87,10 @@ class Recorder:
 
     def take(self, writer: PcapWriter, max_frames: int) -> int:
         """Write the frames that wait, ``max_frames`` at most; returns how many."""
+        buffers, frame = [self._buffer], memoryview(self._buffer)
         for taken in range(max_frames):
             try:
-                size, extra, _flags, _from = self._sock.recvmsg_into([self._buffer.data], 256)
+                size, extra, _flags, _from = self._sock.recvmsg_into(buffers, 256)
             except BlockingIOError:
                 return taken
             except OSError as err:
@@ -98,10 +98,10 @@ class Recorder:
                     raise
                 raise LinkError(f"interface {self.name} went down", f"ip link set {self.name} up") from err
             time_ns, tag = _read_extra(extra)
-            frame = self._buffer[:size]
             if tag:  # the kernel took it out
-                frame = np.concatenate([frame[:12], np.frombuffer(tag, np.uint8), frame[12:]])
-            writer.write(time_ns, frame[np.newaxis], np.array([frame.size]))
+                writer.write_frame(time_ns, b"".join((frame[:12], tag, frame[12:size])))
+            else:
+                writer.write_frame(time_ns, frame[:size])
         return max_frames
 
     def close(self) -> None:

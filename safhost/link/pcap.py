@@ -59,6 +59,13 @@ class PcapWriter:
             records[:, _RECORD_HEADER_BYTES:] = frames[start:end, :size]
             self._file.write(records.data)
 
+    def write_frame(self, time_ns: int, frame: FrameLike) -> None:
+        """Append one frame with a time of its own (ns since the epoch)."""
+        seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
+        size = len(frame)
+        self._file.write(struct.pack("<IIII", seconds, nanoseconds, size, size))
+        self._file.write(frame)
+
     def close(self) -> None:
         self._file.close()
 

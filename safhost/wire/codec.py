@@ -227,7 +227,8 @@ def _group_data(frames: NDArray[np.uint8], lengths: NDArray[np.integer],
     # but for its low half) are the same in all frames. Then one comparison does for all checks.
     words = frames[:, 6:30].view(np.uint64)
     if (words == words[0]).all():
-        _, src, ethertype, version, _, session, length, flags, obj, _, _ = HEADER.unpack(frames[0, :HEADER_BYTES].tobytes())
+        head = HEADER.unpack(frames[0, :HEADER_BYTES].tobytes())
+        _, src, ethertype, version, _, session, length, flags, obj, _, _ = head
         if version == PROTOCOL_VERSION << 4 and not flags & FLAG_GUARDED and lengths.min() >= length + HEADER_BYTES:
             index = frames[:, 28:32].view(">u4")[:, 0].astype(np.int64)
             return [DataGroup(src, ethertype, session, obj, frames, index, np.full(len(frames), length), None)], []
