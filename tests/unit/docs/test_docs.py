@@ -20,7 +20,9 @@ from safhost.config import parse_config
 from safhost.plan.kernelspec import KernelPackage
 
 TOP = Path(__file__).resolve().parents[3]
-PAGES = sorted([TOP / "README.md", TOP / "CHANGELOG.md", *(TOP / "docs").glob("*.md"), *(TOP / "kernels").glob("**/*.md")])
+PAGES = sorted(
+    [TOP / "README.md", TOP / "CHANGELOG.md", *(TOP / "docs").glob("*.md"), *(TOP / "kernels").glob("**/*.md")]
+)
 NAMES = [str(page.relative_to(TOP)) for page in PAGES]
 ALL_PAGES = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 
