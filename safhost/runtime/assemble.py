@@ -49,7 +49,7 @@ class Host:
             stack.callback(self._watcher.close)
             links = []
             for name in dict.fromkeys(interfaces):
-                links.append(PacketLink(name, ethertypes=types, ring_bytes=RING_BYTES, qdisc_bypass=True))
+                links.append(PacketLink(name, ethertypes=types, ring_bytes=RING_BYTES))
                 stack.callback(links[-1].close)
             identity = Identity(state, config.owner)
             names = Names(state, config.names, config.groups)
