@@ -300,18 +300,22 @@ class Cluster:
         card.ddr_live.discard(transfer)
         if transfer in card.ddr_waiting:
             card.ddr_waiting.remove(transfer)
-        for other in [card, *transfer.live_cards()]:
-            self._start_waiting(other, now_ns)
+        self._start_waiting([card, *transfer.live_cards()], now_ns)
 
-    def _start_waiting(self, card: Card, now_ns: int) -> None:
-        while card.ddr_waiting:
+    def _start_waiting(self, touched: list[Card], now_ns: int) -> None:
+        """Launch what waits at the heads of these cards' queues, and what that brings to the head elsewhere."""
+        while touched:
+            card = touched.pop()
+            if not card.ddr_waiting:
+                continue
             transfer = card.ddr_waiting[0]
             cards = transfer.live_cards()
             if any(not c.usable or c.ddr_waiting[0] is not transfer or len(c.ddr_live) >= c.hello.ddr_contexts
                    for c in cards):
-                return  # a card that was just lost leaves the transfer in a moment
+                continue  # a card that was just lost leaves the transfer in a moment
             for c in cards:
                 c.ddr_waiting.popleft()
+            touched.extend(cards)
             self._launch(transfer, cards, now_ns)
 
     # -- reads: one window for all cards, which is the answer to incast ---------------------------------------
@@ -333,7 +337,7 @@ class Cluster:
     # -- requests ------------------------------------------------------------------------------------------
 
     def dispatch_units(self, now_ns: int) -> None:
-        if self._dispatching:
+        if self._dispatching or not self.unit_queue:
             return
         self._dispatching = True
         units.dispatch(self, self.unit_queue, now_ns)
