@@ -45,8 +45,14 @@ QUIET_MS = 500
 
 START_TIMEOUT_S = 30.0
 SEND_TIMEOUT_S = 60.0
-PACE_STEP = 0.93
+PACE_STEP, PACE_STRIDE, FAR_SHARE = 0.93, 0.8, 0.05
+"""After a loss the pace goes down by a step, by a stride when more than this share of the frames was lost."""
+
 ATTEMPTS = 16
+
+
+class AlwaysLossy(LinkError):
+    """No pace was found at which nothing is lost: the machine has too much else to do."""
 
 
 class Pacer:
@@ -170,15 +176,15 @@ def run_blast(sender: str, receivers: Sequence[str], file: Path, offset: int, bl
     lost = sum(blocks - got for got in seen["got"])
     # After a loss nobody knows when the last block would have come: such a run has no time.
     seconds = None if lost else (seen["end_ns"] - sent["start_ns"]) / 1e9
-    return {"seconds": seconds, "lost": lost, "frames_sent": sent["frames"],
-            "bytes": length, "send_seconds": (sent["end_ns"] - sent["start_ns"]) / 1e9, "drops": seen["drops"],
+    return {"seconds": seconds, "lost": lost, "lost_share": lost / (blocks * len(receivers)),
+            "frames_sent": sent["frames"], "bytes": length, "send_seconds": (sent["end_ns"] - sent["start_ns"]) / 1e9, "drops": seen["drops"],
             "user_cpu_s": sent["user_cpu_s"], "system_cpu_s": sent["system_cpu_s"]}
 
 
 def find_pace(run: Any, bytes_per_s: float = 0.0) -> tuple[float, dict[str, Any]]:
     """(pace, its result): the first lossless run, from ``bytes_per_s`` (0: unpaced) downwards in small steps.
 
-    ``run``: called with a pace, returns a `run_blast` result. Raises LinkError if every pace tried loses.
+    ``run``: called with a pace, returns a `run_blast` result. Raises AlwaysLossy if every pace tried loses.
     """
     pace = bytes_per_s
     for _ in range(ATTEMPTS):
@@ -186,9 +192,10 @@ def find_pace(run: Any, bytes_per_s: float = 0.0) -> tuple[float, dict[str, Any]
         if not result["lost"]:
             return pace, result
         achieved = result["bytes"] / result["send_seconds"]
-        pace = PACE_STEP * (min(pace, achieved) if pace else achieved)
-    raise LinkError(f"frames were lost at every pace down to {pace / 1e6:.0f} MB/s",
-                    "the machine is too busy: try again, or with fewer cards")
+        step = PACE_STRIDE if result["lost_share"] > FAR_SHARE else PACE_STEP
+        pace = step * (min(pace, achieved) if pace else achieved)
+    raise AlwaysLossy(f"frames were lost at every pace down to {pace / 1e6:.0f} MB/s",
+                      "the machine is too busy: try again, or with fewer cards")
 
 
 def _start(*arguments: object) -> subprocess.Popen[str]:

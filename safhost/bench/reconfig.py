@@ -131,8 +131,7 @@ def run(cards: int = 20, size_bytes: int = 97_400_000, mtu: int = 1500, topology
                 say(f"round {number}: {name} {result['seconds']:.2f} s, {result['verified']} receivers right")
             if BLAST in peers:
                 assert server is not None
-                blast.measure(server, image, ours.ring_bytes)
-                say(f"round {number}: blast {blast.seconds[-1]:.2f} s")
+                say(f"round {number}: blast {blast.measure(server, image, ours.ring_bytes)}")
             if one_card and cards > 1:
                 _measure_ours(single, image, mtu, topology)
                 say(f"round {number}: safhost with one card {single.seconds[-1]:.2f} s")
@@ -151,8 +150,9 @@ def _conclude(parameters: dict[str, Any], ours: _Series, single: _Series, theirs
     best = min(lossless, key=lambda name: lossless[name]) if lossless else None
     ratio_best = ratio(lossless[best], mine["median_s"]) if best else None
     ratio_blast = None
-    if blast.seconds:
+    if blast.seconds or blast.failures:
         others[BLAST] = blast.to_dict()
+    if blast.seconds:
         ratio_blast = ratio(mine["median_s"], others[BLAST]["median_s"])
     growth = _growth(ours, single)
     mtu = parameters["mtu"]
@@ -287,24 +287,36 @@ class _Blast:
         self.seconds: list[float] = []
         self.paces: list[float] = []
         self.results: list[dict[str, Any]] = []
+        self.failures: list[str] = []
 
-    def measure(self, server: PeerServer, image: Image, ring_bytes: int) -> None:
-        """One round: the fastest lossless run, looking first above the pace of the round before."""
-        from safhost.bench.blast import PACE_STEP, find_pace
+    def measure(self, server: PeerServer, image: Image, ring_bytes: int) -> str:
+        """One round: the fastest lossless run, looking first above the pace of the round before; says how it went.
+
+        A round without a lossless pace has no time, and spoils nobody else's.
+        """
+        from safhost.bench.blast import PACE_STEP, AlwaysLossy, find_pace
 
         offset = image.path.stat().st_size - image.payload_bytes
         self._ring_bytes = ring_bytes
         faster = self._pace / PACE_STEP ** 2
-        self._pace, result = find_pace(
-            lambda pace: server.run_blast(image.path, offset, self._block_bytes, self._ring_bytes, pace), faster)
+        try:
+            self._pace, result = find_pace(
+                lambda pace: server.run_blast(image.path, offset, self._block_bytes, self._ring_bytes, pace), faster)
+        except AlwaysLossy as err:
+            self._pace = 0.0
+            self.failures.append(err.message)
+            return err.message
         self.seconds.append(result["seconds"])
         self.paces.append(self._pace)
         self.results.append(result)
+        return f"{result['seconds']:.2f} s"
 
     def to_dict(self) -> dict[str, Any]:
+        if not self.seconds:
+            return {"seconds": [], "failures": self.failures}
         figures = summarize(self.seconds)
-        return {"seconds": figures["values"], "median_s": figures["median"], "spread": figures["spread"],
-                "lost": [r["lost"] for r in self.results], "frames_sent": [r["frames_sent"] for r in self.results],
+        return {"failures": self.failures, "seconds": figures["values"], "median_s": figures["median"],
+                "spread": figures["spread"], "lost": [r["lost"] for r in self.results], "frames_sent": [r["frames_sent"] for r in self.results],
                 "pace_bytes_per_s": [round(p) or None for p in self.paces], "ring_bytes": self._ring_bytes,
                 "user_cpu_s": [round(r["user_cpu_s"], 3) for r in self.results],
                 "system_cpu_s": [round(r["system_cpu_s"], 3) for r in self.results]}

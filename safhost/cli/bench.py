@@ -126,6 +126,9 @@ def _reconfig_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[obje
         rows.append(["safhost, 1 card", f"{one['median_s']:.2f} s", one["spread"], one["verified_cards"],
                      max(one["frames_sent"]), f"{sum(one['user_cpu_s']):.2f} s", f"{sum(one['system_cpu_s']):.2f} s"])
     for name, entry in result["peers"].items():
+        if "median_s" not in entry:
+            rows.append([name, entry["failures"][0], "", "", "", "", ""])
+            continue
         rows.append([name, f"{entry['median_s']:.2f} s", entry["spread"], entry.get("verified_receivers", ""),
                      max(entry["frames_sent"]) if "frames_sent" in entry else "", "", ""])
     return ["WHO", "MEDIAN", "SPREAD", "VERIFIED", "FRAMES", "USER CPU", "SYSTEM CPU"], rows

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safhost.bench.blast import PACE_STEP, _copy, _fresh_rows, find_pace
-from safhost.errors import LinkError
+from safhost.bench.blast import PACE_STEP, PACE_STRIDE, AlwaysLossy, _copy, _fresh_rows, find_pace
 from safhost.wire.codec import DataEncoder
 
 BLOCK = 128
@@ -39,7 +38,8 @@ def test_find_pace_goes_down_until_nothing_is_lost() -> None:
     def run(pace: float) -> dict[str, Any]:
         tried.append(pace)
         achieved = min(pace, 1e9) if pace else 1e9
-        return {"lost": int(achieved > 8e8), "bytes": 1e9, "send_seconds": 1e9 / achieved}
+        lost = int(achieved > 8e8)
+        return {"lost": lost, "lost_share": lost * 0.01, "bytes": 1e9, "send_seconds": 1e9 / achieved}
 
     pace, result = find_pace(run)
     assert not result["lost"]
@@ -49,5 +49,12 @@ def test_find_pace_goes_down_until_nothing_is_lost() -> None:
 
 
 def test_find_pace_that_always_loses_is_an_error() -> None:
-    with pytest.raises(LinkError, match="lost at every pace"):
-        find_pace(lambda _pace: {"lost": 1, "bytes": 1e6, "send_seconds": 1.0})
+    paces: list[float] = []
+
+    def run(pace: float) -> dict[str, Any]:
+        paces.append(pace)
+        return {"lost": 1, "lost_share": 0.5, "bytes": 1e6, "send_seconds": 1.0}
+
+    with pytest.raises(AlwaysLossy, match="lost at every pace"):
+        find_pace(run)
+    assert paces[1:3] == [PACE_STRIDE * 1e6, pytest.approx(PACE_STRIDE ** 2 * 1e6)]

@@ -37,10 +37,12 @@ def _peer(seconds: list[float], verified: int) -> _PeerSeries:
 
 class _NoBlast:
     seconds: list[float] = []
+    failures: list[str] = []
 
 
 class _Blast:
     seconds = [2.0]
+    failures: list[str] = []
 
     def to_dict(self) -> dict[str, Any]:
         return {"seconds": [2.0], "median_s": 2.0}
@@ -86,6 +88,14 @@ def test_conclude_growth_is_that_of_daemon_and_client_together() -> None:
     assert result["growth"]["daemon_user_cpu"] == pytest.approx(0.125)
     assert result["growth"]["frames_sent"] == pytest.approx(0.05)
     assert _goal(result, "frames sent")["reached"] is True
+
+
+def test_conclude_blast_that_always_lost_is_told_and_in_no_ratio() -> None:
+    blast = reconfig._Blast(1472)
+    blast.failures.append("frames were lost at every pace")
+    result = _conclude(PARAMETERS, _ours(20, 2.0, 0.4, 1000), _Series(1), {}, blast)
+    assert result["peers"]["blast"] == {"seconds": [], "failures": ["frames were lost at every pace"]}
+    assert result["ratio_blast"] is None
 
 
 def test_run_unknown_peer_is_named() -> None:
