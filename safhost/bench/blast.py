@@ -177,7 +177,8 @@ def run_blast(sender: str, receivers: Sequence[str], file: Path, offset: int, bl
     # After a loss nobody knows when the last block would have come: such a run has no time.
     seconds = None if lost else (seen["end_ns"] - sent["start_ns"]) / 1e9
     return {"seconds": seconds, "lost": lost, "lost_share": lost / (blocks * len(receivers)),
-            "frames_sent": sent["frames"], "bytes": length, "send_seconds": (sent["end_ns"] - sent["start_ns"]) / 1e9, "drops": seen["drops"],
+            "frames_sent": sent["frames"], "bytes": length,
+            "send_seconds": (sent["end_ns"] - sent["start_ns"]) / 1e9, "drops": seen["drops"],
             "user_cpu_s": sent["user_cpu_s"], "system_cpu_s": sent["system_cpu_s"]}
 
 

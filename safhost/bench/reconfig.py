@@ -316,7 +316,8 @@ class _Blast:
             return {"seconds": [], "failures": self.failures}
         figures = summarize(self.seconds)
         return {"failures": self.failures, "seconds": figures["values"], "median_s": figures["median"],
-                "spread": figures["spread"], "lost": [r["lost"] for r in self.results], "frames_sent": [r["frames_sent"] for r in self.results],
+                "spread": figures["spread"], "lost": [r["lost"] for r in self.results],
+                "frames_sent": [r["frames_sent"] for r in self.results],
                 "pace_bytes_per_s": [round(p) or None for p in self.paces], "ring_bytes": self._ring_bytes,
                 "user_cpu_s": [round(r["user_cpu_s"], 3) for r in self.results],
                 "system_cpu_s": [round(r["system_cpu_s"], 3) for r in self.results]}
