@@ -20,15 +20,18 @@ from safhost.core.actions import Action, CardChanged, RequestEnded, SendFrames
 from safhost.core.card import Card
 from safhost.core.cluster import LinkInfo
 from safhost.core.config import CoreConfig
-from safhost.core.paper_requests import PaperProgram, PaperUnit, PaperWrite
+from safhost.core.paper_requests import MAX_KERNELS, RESET_REGISTER, PaperProgram, PaperRequest, PaperUnit, PaperWrite
+from safhost.core.paper_sending import Sending
 from safhost.core.timers import Timers
-from safhost.errors import CardError, SafError, SchedulingError
+from safhost.errors import CardError, CardLost, SafError, SchedulingError
 from safhost.wire.codec import BROADCAST_BYTES, MIN_FRAME_BYTES, Codec
 from safhost.wire.generated import (
     ETHERNET_HEADER_BYTES,
     ETHERTYPE_CONTROL,
     ETHERTYPE_DISCOVERY,
+    ETHERTYPE_IMAGE,
     ETHERTYPE_IMAGE_ANSWER,
+    ETHERTYPE_INPUT,
     ETHERTYPE_INPUT_ANSWER,
     ETHERTYPE_RESULT,
     PR_COMPAT_ID,
@@ -41,14 +44,19 @@ from safhost.wire.generated import (
 )
 
 DDR_BYTES = 8 << 30  # SAF V: a 385A's memory; the paper's discovery frame does not say
-REGISTER_RESET = 0x30
+
+
+LOST_HINT = "it is used again when it announces itself"
+_ANSWERS = {ETHERTYPE_IMAGE: ETHERTYPE_IMAGE_ANSWER, ETHERTYPE_INPUT: ETHERTYPE_INPUT_ANSWER}
 
 
 class PaperCard(Card):
-    """A card that announced itself in the paper's way. There is no session: it is used as it stands."""
+    """A card that announced itself in the paper's way. There is no session: it is used as it stands. It does one
+    thing at a time: a ``unit`` or a ``request``; ``sending`` is what answers of it are for."""
 
     unit: PaperUnit | None = None
-    request: PaperProgram | PaperWrite | None = None
+    request: PaperRequest | None = None
+    sending: Sending | None = None
 
     @property
     def usable(self) -> bool:
@@ -81,8 +89,9 @@ class PaperCluster:
         self.drops: dict[DropReason, int] = {}
         self.out: list[Action] = []
         self.unit_queue: deque[PaperUnit] = deque()
-        self.transfers: dict[int, PaperProgram | PaperWrite] = {}
+        self.transfers: dict[int, Sending] = {}
         self._next_id = 1
+        self._dispatching = False
         self._frames: dict[str, list[bytes]] = {}
         self._handlers: dict[type, Callable[[Any, int], None]] = {
             ev.BatchReceived: self._batch, ev.BlocksTaken: self._taken, ev.TimePassed: self._time,
@@ -118,6 +127,10 @@ class PaperCluster:
     def drop(self, reason: DropReason, n: int = 1) -> None:
         self.drops[reason] = self.drops.get(reason, 0) + n
 
+    def cards_on(self, link: str) -> list[PaperCard]:
+        """Cards that a broadcast on this link reaches, as far as we know."""
+        return [c for c in self.sessions.by_mac.values() if isinstance(c, PaperCard) and c.link == link and c.usable]
+
     def new_id(self) -> int:
         self._next_id += 1
         return self._next_id - 1
@@ -150,11 +163,9 @@ class PaperCluster:
             self.drop(DropReason.WRONG_SOURCE if card is None else DropReason.TRUNCATED)
             return
         card.last_heard_ns = now_ns
-        status = PaperConfirm.unpack(payload[:4]).status
-        if canonical == ETHERTYPE_IMAGE_ANSWER and isinstance(card.request, PaperProgram):
-            card.request.on_confirm(card, status, now_ns)
-        elif canonical == ETHERTYPE_INPUT_ANSWER and isinstance(card.request, PaperWrite):
-            card.request.on_ack(card, status, now_ns)
+        sending = card.sending
+        if sending is not None and canonical == _ANSWERS[sending.ethertype]:
+            sending.on_answer(card, PaperConfirm.unpack(payload[:4]).status, now_ns)
         else:
             self.drop(DropReason.NO_CONTEXT)
 
@@ -169,17 +180,22 @@ class PaperCluster:
                           pr_compat_id=PR_COMPAT_ID, ddr_bytes=DDR_BYTES, image_slot_bytes=1 << 28,
                           ddr_max_blocks=65536)
             card = PaperCard(self.sessions, link, source, facts)  # type: ignore[arg-type]  # has what a card asks of it
+            other = self.sessions.by_key.get(card.key)
+            if other is not None and other.usable:
+                self.drop(DropReason.WRONG_SOURCE)  # heard by another interface too: one way to it is enough
+                return
+            if other is not None:
+                del self.sessions.by_mac[other.link, other.mac]
             self.sessions.by_mac[link, source] = card
             self.sessions.by_key[card.key] = card
         elif card.state == st.AVAILABLE:
             self._lost(card, "it announced itself again: it was plugged in anew", now_ns)
         card.last_heard_ns = now_ns
-        card.state, card.why = st.AVAILABLE, ""
-        self.out.append(CardChanged(card.key, card.state, card.why))
+        self._set(card, st.AVAILABLE, "")
 
     def _result(self, link: str, frames: NDArray[np.uint8], length: int, now_ns: int) -> None:
         card = self.sessions.by_mac.get((link, frames[0, 6:12].tobytes()))
-        if not isinstance(card, PaperCard) or card.unit is None:
+        if not isinstance(card, PaperCard) or card.unit is None or not card.unit.running:
             self.drop(DropReason.NO_CONTEXT, len(frames))
         else:
             card.unit.on_result(frames[:, ETHERNET_HEADER_BYTES:length], now_ns)
@@ -193,7 +209,8 @@ class PaperCluster:
 
     def _writable(self, event: ev.LinkWritable, now_ns: int) -> None:
         for transfer in list(self.transfers.values()):
-            transfer.pump(now_ns)
+            if transfer.link == event.link:
+                transfer.pump(now_ns)
 
     def _time(self, event: ev.TimePassed, now_ns: int) -> None:
         self.timers.run(now_ns)
@@ -203,12 +220,16 @@ class PaperCluster:
 
     def _link_up(self, event: ev.LinkCameUp, now_ns: int) -> None:
         self.links[event.link] = LinkInfo(event.link, event.mac, event.mtu)
+        for card in self.sessions.by_mac.values():
+            if card.link == event.link and card.state == st.SUSPECT:
+                self._set(card, st.AVAILABLE, "")  # it would announce itself again only if it had noticed
         self._solicit(ev.StartSolicit(), now_ns)
 
     def _link_down(self, event: ev.LinkWentDown, now_ns: int) -> None:
         for card in self.sessions.by_mac.values():
             if card.link == event.link and card.usable:
-                self._lost(card, "interface is down", now_ns)
+                self._set(card, st.SUSPECT, "interface is down")
+                self._end_work(card, "interface is down", now_ns)
 
     def _solicit(self, event: ev.StartSolicit, now_ns: int) -> None:
         """Any frame will do: a card announces itself on the first one it sees (SAF IV-A1)."""
@@ -216,17 +237,23 @@ class PaperCluster:
             self.emit(link, BROADCAST_BYTES, ETHERTYPE_DISCOVERY, b"")
 
     def _lost(self, card: Card, why: str, now_ns: int) -> None:
-        card.state, card.why = st.LOST, why
+        """It is not what it was: it has no role and knows nothing."""
         card.image_digest = bytes(32)
         card.card_state = CardState.NO_ROLE
-        card.ddr.clear()
-        self.out.append(CardChanged(card.key, card.state, card.why))
+        self._set(card, st.LOST, why)
+        self._end_work(card, why, now_ns)
+
+    def _set(self, card: Card, state: str, why: str) -> None:
+        card.state, card.why = state, why
+        self.out.append(CardChanged(card.key, state, why))
+
+    def _end_work(self, card: Card, why: str, now_ns: int) -> None:
         assert isinstance(card, PaperCard)
-        error = CardError(why, "", card.key)
+        error = CardLost(why, LOST_HINT, card.key)
         if card.unit is not None:
             card.unit.fail(error, now_ns)
         if card.request is not None:
-            card.request.card_failed(card, error, now_ns)
+            card.request.card_lost(card, error, now_ns)
 
     # -- requests ------------------------------------------------------------------------------------------
 
@@ -235,8 +262,9 @@ class PaperCluster:
         self.out.append(RequestEnded(request, result, error))
 
     def _cards(self, request: int, keys: tuple[str, ...]) -> list[PaperCard]:
+        """The cards, all of them free; else the request is answered and there are none."""
         cards = [c for k in dict.fromkeys(keys) if isinstance(c := self.sessions.by_key.get(k), PaperCard)]
-        bad = [c for c in cards if not c.usable or c.request is not None]
+        bad = [c for c in cards if not c.usable or c.request is not None or c.unit is not None]
         if bad:
             why = "is busy with another request" if bad[0].usable else f"is {bad[0].state}: {bad[0].why}"
             self.end(request, {}, CardError(why, "wait, or plug it in again", bad[0].key))
@@ -246,6 +274,10 @@ class PaperCluster:
         return cards
 
     def _program(self, event: ev.StartProgram, now_ns: int) -> None:
+        if not event.commit:
+            self.end(event.request, {}, SchedulingError("the paper's protocol cannot stage an image without loading it",
+                                                        "leave that option out, or use the profile saf"))
+            return
         cards = self._cards(event.request, event.cards)
         if cards:
             self.requests[event.request] = request = PaperProgram(self, event, cards, now_ns)
@@ -254,37 +286,50 @@ class PaperCluster:
     def _write(self, event: ev.StartWrite, now_ns: int) -> None:
         cards = self._cards(event.request, event.cards)
         if cards:
-            request = PaperWrite(self, event.request, event.address, event.payload, cards, event.deadline_ns, now_ns)
-            self.requests[event.request] = request
+            self.requests[event.request] = request = PaperWrite(self, event, cards, now_ns)
             request.start(now_ns)
 
     def _unit(self, event: ev.StartUnit, now_ns: int) -> None:
-        if not any(c.image_digest == event.digest for c in self.sessions.by_mac.values()):
-            self.end(event.request, {}, SchedulingError(f"no card runs image {event.digest.hex()[:12]}",
-                                                        "program it first: safhost program IMAGE"))
+        unit = PaperUnit(self, event, now_ns)
+        problem = unit.problem() or ("" if event.kernel < MAX_KERNELS else f"there is no kernel {event.kernel}")
+        if not problem and not any(_fits(c, event) for c in self.sessions.by_mac.values()):
+            problem = f"no card runs image {event.digest.hex()[:12]}"
+        if problem:
+            self.end(event.request, {}, SchedulingError(problem, "program an image that fits: safhost program IMAGE"))
             return
-        self.requests[event.request] = unit = PaperUnit(self, event, now_ns)
+        self.requests[event.request] = unit
         self.unit_queue.append(unit)
         self.dispatch(now_ns)
 
     def dispatch(self, now_ns: int) -> None:
         """One unit a card at a time: results have no name by which two could be told apart."""
-        for _ in range(len(self.unit_queue)):
+        if self._dispatching:
+            return
+        self._dispatching = True
+        waiting: deque[PaperUnit] = deque()
+        while self.unit_queue:
             unit = self.unit_queue.popleft()
             free = [c for c in self.sessions.by_mac.values() if isinstance(c, PaperCard) and c.usable and c.unit is None
-                    and c.request is None and c.image_digest == unit.event.digest
-                    and (not unit.event.cards or c.key in unit.event.cards)]
+                    and c.request is None and _fits(c, unit.event)]
             if free:
                 unit.begin(free[0], now_ns)
             else:
-                self.unit_queue.append(unit)
+                waiting.append(unit)
+        self.unit_queue = waiting
+        self._dispatching = False
 
     def _kill(self, event: ev.StartKill, now_ns: int) -> None:
-        for card in self._cards(event.request, (event.card,)):
-            self.command(card, REGISTER_RESET, 1)
-            if card.unit is not None:
-                card.unit.fail(SchedulingError("the role was reset", ""), now_ns)
-            self.end(event.request, {}, None)
+        card = self.sessions.by_key.get(event.card)
+        if not isinstance(card, PaperCard) or not card.usable:
+            why = f"is {card.state}: {card.why}" if card is not None else "is not known"
+            self.end(event.request, {}, CardError(why, "see `safhost cards`", event.card))
+            return
+        unit = card.unit
+        if unit is None or not unit.running:
+            self.command(card, RESET_REGISTER, 1)
+        if unit is not None:
+            unit.fail(SchedulingError("the role was reset", "submit it again"), now_ns)  # resets what runs
+        self.end(event.request, {}, None)
 
     def _close(self, event: ev.StartClose, now_ns: int) -> None:
         self.end(event.request, {}, None)
@@ -298,3 +343,8 @@ class PaperCluster:
         what = "READ" if isinstance(event, ev.StartRead) else "a command that is answered"
         self.end(event.request, {}, SchedulingError(f"the paper's protocol has no {what}",
                                                     "results come as kernel outputs; or use the profile saf"))
+
+
+def _fits(card: Card, event: ev.StartUnit) -> bool:
+    """Whether the card runs the unit's image and may be used for it."""
+    return card.image_digest == event.digest and (not event.cards or card.key in event.cards)

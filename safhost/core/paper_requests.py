@@ -1,229 +1,167 @@
-"""Requests of the profile `paper`: raw image, addressed input, one kernel run; each with a deadline."""
+"""Requests of the profile `paper`: raw image and addressed input to cards, and one kernel run; each with a deadline."""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safhost.core.actions import RequestProgressed, SendBlocks
-from safhost.core.pacing import TokenBucket
-from safhost.errors import CardError, DeadlineExceeded, PartialError, PrFailed, SafError, SchedulingError
-from safhost.plan.blocks import block_bytes_for, block_count
-from safhost.wire.codec import BROADCAST_BYTES
+from safhost.core.actions import RequestProgressed
+from safhost.core.paper_sending import LOSS_HINT, Sending
+from safhost.errors import DeadlineExceeded, PartialError, PrFailed, SafError, SchedulingError
 from safhost.wire.generated import ETHERTYPE_IMAGE, ETHERTYPE_INPUT, CardState, Status
 
 if TYPE_CHECKING:
-    from safhost.core.events import StartProgram, StartUnit
+    from safhost.core.events import StartProgram, StartUnit, StartWrite
     from safhost.core.paper import PaperCard, PaperCluster
 
-PACE_BYTES_S = 100_000_000  # the paper's host reached 5.5 MB/s (SAF VI-A); there is no feedback to go by
-BATCH_FRAMES = 128
-INPUT_WINDOW = 256  # acknowledgements that may be outstanding; each input frame has one
-ANSWER_NS = 5_000_000_000
 RESULT_NS = 30_000_000_000
-SEGMENT_REGISTER, WINDOW, INVOCATION, GLOBAL, ARGUMENTS = 0x20, 0x1000, 0x28, 0x30, 0x60
+INPUT_NS = 120_000_000_000
+# The kernel interface of a 385A's board package (intel/fpga-runtime-for-opencl, CSR version 3)
+SEGMENT_REGISTER, RESET_REGISTER, WINDOW, INVOCATION, GLOBAL, ARGUMENTS = 0x20, 0x30, 0x1000, 0x28, 0x30, 0x60
 KERNEL_SEGMENT_BYTES = 0x1000
+MAX_ARGUMENT_BYTES = KERNEL_SEGMENT_BYTES - ARGUMENTS
+MAX_KERNELS = (1 << 32) // KERNEL_SEGMENT_BYTES
 
 
-class PlainEncoder:
-    """Headers of plain frames: Ethernet, then for inputs the 64-bit address of each block."""
+class PaperRequest:
+    """The same bytes to many cards: one broadcast a link when all cards there are meant, else one after the other,
+    because a broadcast would reach those that are not."""
 
-    def __init__(self, dst: bytes, src: bytes, ethertype: int, length: int, block_bytes: int,
-                 base: int | None = None) -> None:
-        self.blocks = block_count(length, block_bytes)
-        self.block_bytes = block_bytes
-        self.last_bytes = length - (self.blocks - 1) * block_bytes
-        self.base = base
-        head = dst + src + ethertype.to_bytes(2, "big") + (bytes(8) if base is not None else b"")
-        self._headers = np.tile(np.frombuffer(head, np.uint8), (BATCH_FRAMES, 1))
+    verb = "done"
+    state = "done"
 
-    def encode(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64], int, int]:
-        """As DataEncoder.encode."""
-        headers, offsets = self._headers[:len(indices)], indices * self.block_bytes
-        if self.base is not None:
-            headers[:, 14:22] = (offsets + self.base).astype(">u8").reshape(-1, 1).view(np.uint8)
-        last = self.last_bytes if len(indices) and int(indices[-1]) == self.blocks - 1 else self.block_bytes
-        return headers, offsets, self.block_bytes, last
-
-
-class _Sending:
-    """Paced sending of one payload to one or all cards of a link, once."""
-
-    def __init__(self, cluster: PaperCluster, cards: list[PaperCard], ethertype: int, payload: NDArray[np.uint8],
-                 base: int | None, now_ns: int) -> None:
+    def __init__(self, cluster: PaperCluster, request: int, cards: list[PaperCard], payload: NDArray[np.uint8],
+                 ethertype: int, base: int | None, broadcast: bool, deadline_ns: int, now_ns: int) -> None:
         self.cluster = cluster
+        self.request = request
         self.cards = cards
         self.payload = payload
-        link = cluster.links[cards[0].link]
-        self.link = link.name
-        self.id = cluster.new_id()
-        self.due_ns: int | None = None
-        dst = cards[0].mac if len(cards) == 1 else BROADCAST_BYTES
-        self.encoder = PlainEncoder(dst, link.mac, cluster.codec.outgoing(ethertype), len(payload),
-                                    block_bytes_for(link.mtu), base)
-        self.at = 0
         self.started_ns = now_ns
-        self._taking = False
-        self.bucket = TokenBucket(PACE_BYTES_S, 1 << 20, now_ns)
         self.results: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, SafError] = {}
+        self._queues: dict[str, deque[Sending]] = {}
+        self._sendings: list[Sending] = []
+        for link in dict.fromkeys(c.link for c in cards):
+            here = [c for c in cards if c.link == link]
+            everybody = {c.key for c in cluster.cards_on(link)} == {c.key for c in here}
+            groups = [here] if broadcast and everybody else [[card] for card in here]
+            self._queues[link] = deque(Sending(cluster, group, ethertype, payload, base, self, now_ns + deadline_ns)
+                                       for group in groups)
+            self._sendings += self._queues[link]
 
     def start(self, now_ns: int) -> None:
         for card in self.cards:
-            card.request = self  # type: ignore[assignment]  # always one of the two subclasses
-        self.cluster.transfers[self.id] = self  # type: ignore[assignment]  # as above
-        self.pump(now_ns)
+            card.request = self
+        for link in list(self._queues):
+            self._next(link, now_ns)
 
-    def room(self) -> int:
-        return BATCH_FRAMES
+    def _next(self, link: str, now_ns: int) -> None:
+        """The link's next sending whose cards are still there."""
+        queue = self._queues[link]
+        while queue:
+            sending = queue.popleft()
+            if not any(card.key in self.results for card in sending.cards):
+                sending.start(now_ns)
+                return
 
-    def pump(self, now_ns: int) -> None:
-        left = self.encoder.blocks - self.at
-        n = min(BATCH_FRAMES, left, self.room())
-        if self._taking or n <= 0:
-            return
-        need = n * self.encoder.block_bytes
-        if self.bucket.available(now_ns) < need:
-            self.cluster.timers.set(self, self.bucket.ready_ns(need, now_ns))
-            return
-        self._taking = True
-        self.cluster.out.append(SendBlocks(self.link, self.id, self.encoder, self.payload,
-                                           np.arange(self.at, self.at + n)))
+    def judge(self, card: PaperCard, status: int) -> SafError | None:
+        """Inputs are acknowledged frame by frame; there is no verdict."""
+        return None
 
-    def on_taken(self, frames: int, full: bool, now_ns: int) -> None:
-        self._taking = False
-        self.at += frames
-        self.bucket.take(frames * self.encoder.block_bytes)
-        if self.at < self.encoder.blocks and not full:
-            self.cluster.timers.set(self, now_ns + ANSWER_NS)
-            self.pump(now_ns)
-        else:
-            self.cluster.timers.set(self, now_ns + ANSWER_NS)
+    def on_sent(self, sending: Sending, now_ns: int) -> None:
+        state = "receiving"
+        self.cluster.out.append(RequestProgressed(self.request, {
+            "phase": "send", "sent_bytes": sum(s.sent_bytes for s in self._sendings),
+            "total_bytes": len(self.payload) * len(self._sendings),
+            "cards": {c.key: {"state": self.results[c.key]["state"] if c.key in self.results else state}
+                      for c in self.cards}}))
 
-    def on_timer(self, now_ns: int) -> None:
-        if self.at < self.encoder.blocks and self.room() > 0:
-            self.pump(now_ns)
-        else:
-            for card in list(self.cards):
-                if card.key not in self.results:
-                    error = DeadlineExceeded(f"card {card.key}: {self.missing(card)}", self.hint)
-                    self.card_failed(card, error, now_ns)
+    def on_card_ended(self, sending: Sending, card: PaperCard, error: SafError | None, now_ns: int) -> None:
+        self._card_ended(card, error, now_ns)
 
-    hint = "a frame was lost and the paper's protocol repeats none; try again, or use the profile saf"
+    def on_sending_ended(self, sending: Sending, now_ns: int) -> None:
+        self._next(sending.link, now_ns)
 
-    def missing(self, card: PaperCard) -> str:
-        return "no answer"
+    def card_lost(self, card: PaperCard, error: SafError, now_ns: int) -> None:
+        """The card went away."""
+        if card.sending is not None:
+            card.sending.drop(card, error, now_ns)
+        self._card_ended(card, error, now_ns)
 
-    def card_failed(self, card: PaperCard, error: SafError, now_ns: int) -> None:
-        self.failed[card.key] = error
-        self.card_ended(card, {"state": "failed", "error": error.to_dict()}, now_ns)
-
-    def card_ended(self, card: PaperCard, info: dict[str, Any], now_ns: int) -> None:
+    def _card_ended(self, card: PaperCard, error: SafError | None, now_ns: int) -> None:
         if card.key in self.results:
             return
-        info["seconds"] = round((now_ns - self.started_ns) / 1e9, 6)
+        info: dict[str, Any] = {"state": self.state, "seconds": round((now_ns - self.started_ns) / 1e9, 6)}
+        if error is not None:
+            self.failed[card.key] = error
+            info |= {"state": "failed", "error": error.to_dict()}
         self.results[card.key] = info
         card.request = None
         if len(self.results) == len(self.cards):
-            self.due_ns = None
-            self.cluster.transfers.pop(self.id, None)
-            self.finish(now_ns)
+            self.cluster.end(self.request, self.summary(now_ns), self._error())
             self.cluster.dispatch(now_ns)
+
+    def cancel(self, error: SafError, now_ns: int) -> None:
+        for queue in self._queues.values():
+            queue.clear()
+        for sending in self._sendings:
+            sending.cancel(error, now_ns)
+        for card in self.cards:
+            self._card_ended(card, error, now_ns)
 
     def summary(self, now_ns: int) -> dict[str, Any]:
         return {"seconds": round((now_ns - self.started_ns) / 1e9, 6), "bytes": len(self.payload),
-                "frames_sent": self.at, "blocks_resent": 0, "cards": self.results,
+                "frames_sent": sum(s.at for s in self._sendings), "blocks_resent": 0, "cards": self.results,
                 "done": [k for k in self.results if k not in self.failed],
                 "failed": {k: str(e) for k, e in self.failed.items()}}
 
-    def finish(self, now_ns: int) -> None:
-        """All cards ended."""
-
-    def cancel(self, error: SafError, now_ns: int) -> None:
-        for card in list(self.cards):
-            self.card_failed(card, error, now_ns)
-
-    def error(self) -> SafError | None:
+    def _error(self) -> SafError | None:
         if not self.failed:
             return None
         key, first = next(iter(self.failed.items()))
         if len(self.cards) == 1:
             return first
         done = [k for k in self.results if k not in self.failed]
-        return PartialError(f"{len(done)} of {len(self.cards)} cards; {key}: {first.message}", first.hint, done,
-                            {k: str(e) for k, e in self.failed.items()})
+        return PartialError(f"{len(done)} of {len(self.cards)} cards {self.verb}; {key}: {first.message}", first.hint,
+                            done, {k: str(e) for k, e in self.failed.items()})
 
 
-class PaperProgram(_Sending):
+class PaperProgram(PaperRequest):
     """Raw image bytes, then one confirmation a card."""
 
+    verb = "programmed"
+    state = "programmed"
+
     def __init__(self, cluster: PaperCluster, event: StartProgram, cards: list[PaperCard], now_ns: int) -> None:
-        super().__init__(cluster, cards, ETHERTYPE_IMAGE, event.payload, None, now_ns)
+        super().__init__(cluster, event.request, cards, event.payload, ETHERTYPE_IMAGE, None, event.broadcast,
+                         event.deadline_ns, now_ns)
         self.event = event
 
-    def missing(self, card: PaperCard) -> str:
-        return f"no PR confirmation within {ANSWER_NS / 1e9:g} s of the last of {self.encoder.blocks} image frames"
-
-    def on_taken(self, frames: int, full: bool, now_ns: int) -> None:
-        super().on_taken(frames, full, now_ns)
-        self.cluster.out.append(RequestProgressed(self.event.request, {
-            "phase": "send", "sent_bytes": min(len(self.payload), self.at * self.encoder.block_bytes),
-            "total_bytes": len(self.payload), "cards": {c.key: {"state": "receiving"} for c in self.cards}}))
-
-    def on_confirm(self, card: PaperCard, status: int, now_ns: int) -> None:
+    def judge(self, card: PaperCard, status: int) -> SafError | None:
         if status == Status.OK:
             card.image_digest, card.card_state = self.event.digest, CardState.READY
-            self.card_ended(card, {"state": "programmed"}, now_ns)
-        else:
-            card.image_digest, card.card_state = bytes(32), CardState.NO_ROLE
-            name = Status(status).name.lower() if status in Status._value2member_map_ else f"status {status}"
-            self.card_failed(card, PrFailed(f"partial reconfiguration failed: {name}", "what arrived was not the image",
-                                            card.key, status), now_ns)
+            return None
+        card.image_digest, card.card_state = bytes(32), CardState.NO_ROLE
+        name = Status(status).name.lower() if status in Status._value2member_map_ else f"status {status}"
+        return PrFailed(f"partial reconfiguration failed: {name}", "what arrived was not the image", card.key, status)
 
-    def finish(self, now_ns: int) -> None:
-        self.cluster.end(self.event.request, self.summary(now_ns) | {
-            "digest": self.event.digest.hex(), "staged_seconds": round((now_ns - self.started_ns) / 1e9, 6)},
-            self.error())
+    def summary(self, now_ns: int) -> dict[str, Any]:
+        out = super().summary(now_ns)
+        return out | {"digest": self.event.digest.hex(), "staged_seconds": out["seconds"]}
 
 
-class PaperWrite(_Sending):
+class PaperWrite(PaperRequest):
     """Input frames (address, data), each acknowledged."""
 
-    def __init__(self, cluster: PaperCluster, request: int, address: int, payload: NDArray[np.uint8],
-                 cards: list[PaperCard], deadline_ns: int, now_ns: int, unit: PaperUnit | None = None) -> None:
-        super().__init__(cluster, cards, ETHERTYPE_INPUT, payload, address, now_ns)
-        # the address takes 8 bytes of what a block could use
-        self.encoder = PlainEncoder(cards[0].mac if len(cards) == 1 else BROADCAST_BYTES, cluster.links[self.link].mac,
-                                    cluster.codec.outgoing(ETHERTYPE_INPUT), len(payload),
-                                    block_bytes_for(cluster.links[self.link].mtu), address)
-        self.request = request
-        self.unit = unit
-        self._acks: dict[str, int] = {c.key: 0 for c in cards}
+    verb = "written"
+    state = "written"
 
-    def room(self) -> int:
-        return INPUT_WINDOW - (self.at - min(self._acks.values()))
-
-    def missing(self, card: PaperCard) -> str:
-        return f"{self._acks[card.key]} of {self.encoder.blocks} input frames acknowledged"
-
-    def on_ack(self, card: PaperCard, status: int, now_ns: int) -> None:
-        if status != Status.OK:
-            error = CardError("refused input data: the address lies outside its DDR", "", card.key)
-            self.card_failed(card, error, now_ns)
-            return
-        self._acks[card.key] += 1
-        if self._acks[card.key] == self.encoder.blocks:
-            self.card_ended(card, {"state": "written"}, now_ns)
-        elif self.at < self.encoder.blocks:
-            self.pump(now_ns)
-
-    def finish(self, now_ns: int) -> None:
-        if self.unit is not None:
-            self.unit.written(self.error(), now_ns)
-        else:
-            self.cluster.end(self.request, self.summary(now_ns), self.error())
+    def __init__(self, cluster: PaperCluster, event: StartWrite, cards: list[PaperCard], now_ns: int) -> None:
+        super().__init__(cluster, event.request, cards, event.payload, ETHERTYPE_INPUT, event.address, True,
+                         event.deadline_ns, now_ns)
 
 
 class PaperUnit:
@@ -235,10 +173,19 @@ class PaperUnit:
         self.due_ns: int | None = None
         self.card: PaperCard | None = None
         self.started_ns = self.run_ns = now_ns
+        self.running = False
         self._base = 0
         self._inputs = list(event.inputs)
         self._got = 0
         self._ended = False
+
+    def problem(self) -> str:
+        """Why the paper's protocol cannot run it; empty when it can."""
+        if not self.event.outputs:
+            return "the kernel has no output, and the paper's protocol tells the end of a kernel by nothing else"
+        if len(self.event.arguments) > MAX_ARGUMENT_BYTES:
+            return f"{len(self.event.arguments)} bytes of arguments do not fit the kernel's {MAX_ARGUMENT_BYTES}"
+        return ""
 
     def begin(self, card: PaperCard, now_ns: int) -> None:
         try:
@@ -246,26 +193,42 @@ class PaperUnit:
         except SchedulingError as err:
             self.fail(err, now_ns)
             return
-        self.card, card.unit, self._base = card, self, base or 0
-        self.written(None, now_ns)
+        if base is None:
+            self.fail(SchedulingError(f"card {card.key}: no room in its DDR", "use smaller units"), now_ns)
+            return
+        self.card, card.unit, self._base = card, self, base
+        self._next_input(now_ns)
 
-    def written(self, error: SafError | None, now_ns: int) -> None:
-        """One input is there (or the first is due)."""
+    def _next_input(self, now_ns: int) -> None:
         card = self.card
         if self._ended or card is None:
             return
-        if error is not None:
-            self.fail(error, now_ns)
-        elif self._inputs:
+        if self._inputs:
             offset, length, _, _ = self._inputs.pop(0)
-            data = self.event.memory[offset:offset + length]
-            PaperWrite(self.cluster, 0, self._base + offset, data, [card], 0, now_ns, self).start(now_ns)
+            Sending(self.cluster, [card], ETHERTYPE_INPUT, self.event.memory[offset:offset + length],
+                    self._base + offset, self, now_ns + INPUT_NS).start(now_ns)
         else:
             self._run(card, now_ns)
+
+    # sending owner
+    def judge(self, card: PaperCard, status: int) -> SafError | None:
+        """Inputs are acknowledged frame by frame; there is no verdict."""
+        return None
+
+    def on_sent(self, sending: Sending, now_ns: int) -> None:
+        """Units are many and short; their progress is that of the job."""
+
+    def on_card_ended(self, sending: Sending, card: PaperCard, error: SafError | None, now_ns: int) -> None:
+        if error is not None:
+            self.fail(error, now_ns)
+
+    def on_sending_ended(self, sending: Sending, now_ns: int) -> None:
+        self._next_input(now_ns)
 
     def _run(self, card: PaperCard, now_ns: int) -> None:
         e, c = self.event, self.cluster
         self.run_ns = now_ns
+        self.running = True
         block = bytearray(e.arguments)
         for at in e.relocations:
             block[at:at + 8] = (int.from_bytes(block[at:at + 8], "little") + self._base).to_bytes(8, "little")
@@ -293,9 +256,10 @@ class PaperUnit:
                     break
                 start += length
         if self._got >= sum(length for _, length in self.event.outputs):
+            self.running = False
             self._finish({"card": self.card.key if self.card else "", "attempts": 1, "kernel_ns": 0,
-                          "run_ns": now_ns - self.run_ns, "write_ns": self.run_ns - self.started_ns, "read_ns": 0},
-                         None, now_ns)
+                          "run_ns": now_ns - self.run_ns, "write_ns": self.run_ns - self.started_ns, "read_ns": 0,
+                          "queued_ns": 0}, None, now_ns)
 
     def _tail(self, data: NDArray[np.uint8]) -> bool:
         """Whether an output ends within these rows, so that they must be taken one by one."""
@@ -309,7 +273,7 @@ class PaperUnit:
     def on_timer(self, now_ns: int) -> None:
         total = sum(length for _, length in self.event.outputs)
         name = self.card.key if self.card else "?"
-        self.fail(DeadlineExceeded(f"card {name}: {self._got} of {total} result bytes came", _Sending.hint), now_ns)
+        self.fail(DeadlineExceeded(f"card {name}: {self._got} of {total} result bytes came", LOSS_HINT), now_ns)
 
     def fail(self, error: SafError, now_ns: int) -> None:
         self._finish({}, error, now_ns)
@@ -328,5 +292,9 @@ class PaperUnit:
         if card is not None:
             card.unit = None
             card.ddr.release(self._base)
+            if card.sending is not None and error is not None:
+                card.sending.cancel(error, now_ns)
+            if self.running and card.usable:
+                self.cluster.command(card, RESET_REGISTER, 1)  # its late results must not be taken for another unit's
         self.cluster.end(self.event.request, result, error)
         self.cluster.dispatch(now_ns)

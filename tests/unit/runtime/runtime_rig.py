@@ -42,6 +42,7 @@ from safhost.wire.generated import Opcode
 SUITE = 0
 SMALL_DDR = dict(ddr_bytes=64 << 20, image_slot_bytes=8 << 20)
 MAX_STEPS = 400_000
+IDLE_NS = 50_000_000  # when nobody waits for any time
 
 
 def make_image(folder: Path, name: str = "vadd", pad: int | None = None) -> Image:
@@ -206,8 +207,7 @@ class Rig:
             return
         times = [t for t in (self.core.next_wakeup_ns(), *(p.card.next_wakeup_ns() for p in self.ports if not p.closed))
                  if t is not None]
-        if times and min(times) > self.now_ns:
-            self.now_ns = min(times)
+        self.now_ns = max(self.now_ns, min(times, default=self.now_ns + IDLE_NS))
 
     def run(self, until: Any, seconds: float = 120.0) -> None:
         """Pump until ``until()`` holds; a bound in the rig's own time and in rounds."""
