@@ -19,7 +19,7 @@ from safhost.core.exchange import Exchange
 from safhost.core.member import Member
 from safhost.core.pacing import TokenBucket
 from safhost.core.repair import Repair
-from safhost.core.transfers import PollExchange, TransferOwner, abort
+from safhost.core.transfers import PollExchange, TransferOwner, Unwanted, abort
 from safhost.errors import CardError, DeadlineExceeded, RemoteProtocolError, SafError
 from safhost.plan.blocks import block_bytes_for, block_count
 from safhost.wire.codec import BROADCAST_BYTES, DataEncoder, Frame
@@ -124,7 +124,6 @@ class Transfer:
         order, so a card has one OPEN in flight."""
         fixed = XferOpen(self.kind, member.slot, self.block_bytes, self.group, member.base, self.length, self.blocks,
                          0, self.digest)
-        member.asked_to_open = True
         tag = TAG_BYTES if member.card.hello.suite else 0
         payload = fixed.pack()
         payload += bytes(max(0, self.block_bytes - tag - len(payload)))
@@ -220,6 +219,8 @@ class Transfer:
         member: Member = exchange.tag  # type: ignore[assignment]  # as in on_answer
         if member.flow is exchange:
             member.flow = None
+        if exchange.opcode == Opcode.XFER_OPEN and member.card.channel is not None:
+            abort(self.cluster, member.card, self.id, self.kind, now_ns)  # only its answers may have got lost
         self._fail(member, error, now_ns)
 
     # -- sending -------------------------------------------------------------------------------------------
@@ -443,10 +444,11 @@ class Transfer:
     def _fail(self, member: Member, error: SafError, now_ns: int) -> None:
         if member.ended:
             return
+        opened = member.state != m_.OPENING
         member.state = m_.FAILED
         member.error = error
         self._drop_polls(member)
-        if member.asked_to_open and member.card.channel is not None:
+        if opened and member.card.channel is not None:
             abort(self.cluster, member.card, self.id, self.kind, now_ns)  # its context is free for others
         self._member_ended(member, now_ns)
 
@@ -472,7 +474,10 @@ class Transfer:
 
     def _drop_polls(self, member: Member) -> None:
         for exchange in [e for e in member.card.pending.values() if e.asker is self and e.tag is member]:
-            exchange.cancel()
+            if exchange.opcode == Opcode.XFER_OPEN:
+                exchange.asker = Unwanted(self.kind)
+            else:
+                exchange.cancel()
         member.flow = None
 
     # -- time and ends -------------------------------------------------------------------------------------

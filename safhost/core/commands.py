@@ -168,8 +168,10 @@ class KillCommand:
 
     def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
         status = Answer.unpack(frame.payload).status
+        if status == Status.STALE and exchange.number < self.card.last_kill:
+            status = Status.OK  # a later KILL of ours overtook it, and reset the role after this one was asked for
         self.owner.on_command_ended(self, None if status == Status.OK else CommandFailed(
-            f"KILL ended with {status_name(status)}", "", self.card.key, status), now_ns)
+            f"KILL ended with {status_name(status)}", _HINTS.get(status, ""), self.card.key, status), now_ns)
         return True
 
     def on_failure(self, exchange: Exchange, error: SafError, now_ns: int) -> None:

@@ -45,7 +45,6 @@ class Member:
         self.flow: Exchange | None = None
         self.lagging = False
         self.behind = False
-        self.asked_to_open = False
         self.sent = 0
         self.since_poll = 0
         self._sent_at: dict[int, int] = {}

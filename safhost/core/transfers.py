@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from safhost.core.exchange import Exchange, Nobody
-from safhost.wire.generated import ETHERTYPE_IMAGE, ETHERTYPE_INPUT, Abort, Opcode, TransferKind
+from safhost.wire.generated import ETHERTYPE_IMAGE, ETHERTYPE_INPUT, Abort, Opcode, Ready, Status, TransferKind
 
 if TYPE_CHECKING:
     from safhost.core.bulk import Transfer
     from safhost.core.card import Card
     from safhost.core.cluster import Cluster
     from safhost.core.member import Member
+    from safhost.errors import SafError
+    from safhost.wire.codec import Frame
 
 
 class TransferOwner(Protocol):
@@ -54,7 +56,23 @@ class Transfers:
 
 
 def abort(cluster: Cluster, card: Card, transfer: int, kind: TransferKind, now_ns: int) -> None:
-    """Have a card forget a transfer, so that its context is free again."""
+    """Have a card forget a transfer, so that its context is free again. Asked until it did, or is lost."""
     ethertype = ETHERTYPE_IMAGE if kind == TransferKind.IMAGE else ETHERTYPE_INPUT
     Exchange(cluster, card, Nobody(), Opcode.ABORT, ethertype, Abort().pack(), transfer, 0,
-             now_ns + cluster.config.request_deadline_ns).start(now_ns)
+             now_ns + 2 * cluster.config.lease_ns).start(now_ns)
+
+
+class Unwanted:
+    """Takes over an XFER_OPEN whose member was given up. An ABORT sent now could arrive before it and leave a
+    context open that nobody fills; so the card answers first, and is told then."""
+
+    def __init__(self, kind: TransferKind) -> None:
+        self._kind = kind
+
+    def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
+        if Ready.unpack(frame.payload).status == Status.OK:
+            abort(exchange.cluster, exchange.card, exchange.object, self._kind, now_ns)
+        return True
+
+    def on_failure(self, exchange: Exchange, error: SafError, now_ns: int) -> None:
+        """The card is gone, or has been silent for so long that the next session will clear this up."""
