@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PACE_BYTES_S = 100_000_000  # the paper's host reached 5.5 MB/s (SAF VI-A); there is no feedback to go by
 BATCH_FRAMES = 128
+BURST_BYTES = 1 << 20
 INPUT_WINDOW = 256  # acknowledgements that may be outstanding; each input frame has one
 ANSWER_NS = 5_000_000_000
 LOSS_HINT = "a frame was lost and the paper's protocol repeats none; try again, or use the profile saf"
@@ -86,7 +87,7 @@ class Sending:
         self._live: dict[str, PaperCard] = {}
         self._taking = False
         self._heard_ns = 0
-        self._bucket = TokenBucket(PACE_BYTES_S, 1 << 20, 0)
+        self._bucket = TokenBucket(PACE_BYTES_S, BURST_BYTES, 0)
 
     @property
     def sent_bytes(self) -> int:
@@ -97,7 +98,7 @@ class Sending:
         self._live = {c.key: c for c in self.cards}
         self._acks = dict.fromkeys(self._live, 0)
         self._heard_ns = now_ns
-        self._bucket = TokenBucket(PACE_BYTES_S, 1 << 20, now_ns)
+        self._bucket = TokenBucket(PACE_BYTES_S, BURST_BYTES, now_ns)
         for card in self.cards:
             card.sending = self
         self.cluster.transfers[self.id] = self
@@ -114,7 +115,7 @@ class Sending:
         """Send on as far as pace and acknowledgements allow."""
         if self._taking or not self._live:
             return
-        n = min(BATCH_FRAMES, self.encoder.blocks - self.at, self._room())
+        n = min(BATCH_FRAMES, BURST_BYTES // self.encoder.block_bytes, self.encoder.blocks - self.at, self._room())
         if n <= 0:
             return
         need = n * self.encoder.block_bytes

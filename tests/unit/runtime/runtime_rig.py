@@ -152,16 +152,16 @@ class Rig:
     def __init__(self, folder: Path, cards: int = 2, *, profile: str = "saf", local: bool = False, start: bool = True,
                  send_limit: int | None = None, config: dict[str, Any] | None = None,
                  cluster: ClusterConfig | None = None, links: int = 1, suites: dict[int, bytes] | None = None,
-                 interfaces: tuple[str, ...] = ("h0", "h1"), **options: Any) -> None:
+                 interfaces: tuple[str, ...] = ("h0", "h1"), mtu: int = 1500, **options: Any) -> None:
         self.folder = folder
         self.now_ns = 1_000_000_000
         self.profile = profile
         self.codec = Codec()
         self.hubs = [MemoryHub() for _ in range(links)]
-        self.hosts = [hub.attach(Mac(0x025AF00000FE), 1500, name=interfaces[i], send_limit_frames=send_limit)
+        self.hosts = [hub.attach(Mac(0x025AF00000FE), mtu, name=interfaces[i], send_limit_frames=send_limit)
                       for i, hub in enumerate(self.hubs)]
         self.ports: list[CardPort] = []
-        self.card_options = SMALL_DDR | options
+        self.card_options = SMALL_DDR | {"mtu": mtu} | options
         for number in range(cards):
             self.add_card(number, (suites or {}).get(number))
         self.identity = Identity(folder, None)
@@ -185,7 +185,7 @@ class Rig:
     def add_card(self, number: int, key: bytes | None = None, hub: int | None = None) -> CardPort:
         mac = Mac(0x025AF0000001 + number)
         where = number % len(self.hubs) if hub is None else hub
-        link = self.hubs[where].attach(mac, 1500, name=f"card{number}")
+        link = self.hubs[where].attach(mac, self.card_options["mtu"], name=f"card{number}")
         card = VirtualCard(CardConfig(serial=f"VC{number:04d}", mac=mac, card_key=key, profile=self.profile,
                                       **self.card_options), self.codec, os.urandom)
         card.link_up(self.clock())

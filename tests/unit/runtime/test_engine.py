@@ -353,6 +353,16 @@ def test_long_transfer_leaves_short_commands_their_turn(make_rig):
     memory.close()
 
 
+def test_jumbo_frames_and_a_smaller_mtu_of_the_configuration(make_rig):
+    rig = make_rig(2, mtu=9000)
+    data = np.random.default_rng(2).integers(0, 256, 1_000_000, np.uint8)
+    memory = shared(data)
+    assert rig.ask("write", memory, address=0)["frames_sent"] == -(-1_000_000 // 8960)
+    rig.engine.link_up("h0", 1500)
+    assert rig.ask("write", memory, address=0)["frames_sent"] == -(-1_000_000 // 1472)
+    memory.close()
+
+
 def test_two_links_with_cards_on_each(make_rig):
     rig = make_rig(4, links=2)
     data = np.random.default_rng(2).integers(0, 256, 100_000, np.uint8)

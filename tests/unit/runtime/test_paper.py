@@ -114,6 +114,18 @@ def test_program_without_broadcast_goes_one_by_one(paper, vadd):
     assert result["frames_sent"] == 3 * -(-vadd.payload_bytes // 1472)
 
 
+def test_program_and_write_in_jumbo_frames(paper, tmp_path):
+    rig = paper(2, mtu=9000)
+    image = make_image(tmp_path, pad=3_000_000)
+    assert rig.program(image)["frames_sent"] == -(-3_000_000 // 8960)
+    data = np.random.default_rng(9).integers(0, 256, 3_000_000, np.uint8)
+    memory = shared(data)
+    rig.ask("write", memory, address=0)
+    memory.close()
+    assert all((p.card.memory.role.view(0, len(data)) == data).all() for p in rig.ports)
+    run_unit(rig, image, 100_000)
+
+
 def test_program_over_two_links(paper, vadd):
     rig = paper(4, links=2)
     assert sorted(rig.program(vadd)["done"]) == ["c1", "c2", "c3", "c4"]
