@@ -36,6 +36,7 @@ from safhost.wire.generated import ETHERNET_HEADER_BYTES, HEADER_BYTES, DropReas
 
 __all__ = ["FAULTS", "CardConfig", "ControlOut", "DataOut", "LeafCache", "Output", "RoleJob", "VirtualCard"]
 
+_DATA = int(Opcode.DATA)
 _STRANGERS = (DropReason.WRONG_SESSION, DropReason.WRONG_SOURCE)
 _MS = 1_000_000
 
@@ -119,6 +120,11 @@ class VirtualCard:
     def handle_batch(self, frames: NDArray[np.uint8], lengths: NDArray[Any], now_ns: int) -> None:
         """Received frames, (n, stride) uint8 with (n,) lengths; nothing of them is kept after the call."""
         n = len(lengths)
+        if n == 1 and self._paper is None and frames.shape[1] >= HEADER_BYTES and frames[0, 15] != _DATA:
+            # A lone control frame is what a command's latency is made of. Its size is checked when it is parsed, and
+            # a frame longer than the row it lies in is cut there: it is then longer than it says.
+            self.handle_control(frames[0, :lengths.item(0)].tobytes(), now_ns)
+            return
         if not n or not self._awake(now_ns):
             return
         longest = int(lengths.max())
@@ -146,7 +152,7 @@ class VirtualCard:
 
     def handle_control(self, raw: bytes, now_ns: int) -> None:
         """One whole frame, a control frame as a rule; a single DATA frame is taken as a batch of one."""
-        if self._paper is not None or (len(raw) >= HEADER_BYTES and raw[15] == Opcode.DATA):
+        if self._paper is not None or (len(raw) >= HEADER_BYTES and raw[15] == _DATA):
             self.handle_batch(np.frombuffer(raw, np.uint8)[None], np.array([len(raw)]), now_ns)
             return
         if not self._awake(now_ns):
