@@ -264,8 +264,8 @@ class Calls:
         if self._parked:
             if not self._leading:
                 self._parked.popleft().ring()
-        elif not self._callers and self._keeper is not None:
-            self._state.notify_all()
+        elif self._background and not self._callers and self._keeper is not None:
+            self._state.notify_all()  # without futures it comes by itself: waking it would cost every call
 
     # -- answers -------------------------------------------------------------------------------------------
 

@@ -4,7 +4,12 @@ The empty kernel is built into every card and does nothing, so that the time is 
 client, (daemon,) core, wire, virtual card. The ping-pong sends a frame of 64 bytes and returns it with nothing
 in between, over a veth pair in the same namespace. Both take turns, several times.
 
-    python -m safhost.bench.latency CLUSTER SERIAL ROUNDS INTERFACE PINGPONG   (inside a lab; INTERFACE "": daemon)
+Both are pinned alike, because a wake-up on another CPU costs several times one on the same: ``apart``, host on one
+CPU and card (or echo) on another, as a card is another machine; and ``same``, everything on one CPU. The goals are
+those of ``apart``; the figures of both are in the result.
+
+    python -m safhost.bench.latency CLUSTER SERIAL ROUNDS INTERFACE PINGPONG HOST_CPU CARD_CPU
+                                                                    (inside a lab; INTERFACE "": daemon)
 """
 
 from __future__ import annotations
@@ -50,19 +55,24 @@ def run(rounds: int = 20_000, turns: int = TURNS, say: Say = lambda _text: None)
         raise ConfigError(f"{turns} turns of {rounds} rounds tell no percentiles", "use 1 turn of 100 or more")
     pingpong = str(build_program("pingpong"))
     results: dict[str, dict[str, Any]] = {}
-    for way, daemon in (("in_process", False), ("daemon", True)):
-        ours, theirs = [], []
-        for turn in range(1, turns + 1):
-            answer = _measure(daemon, rounds, pingpong)
-            ours.append(answer["safhost"])
-            theirs.append(answer["pingpong"])
-            say(f"turn {turn}, {way.replace('_', '-')}: p50 {answer['safhost']['p50_ns'] / 1e3:.1f} µs, "
-                f"ping-pong {answer['pingpong']['p50_ns'] / 1e3:.1f} µs")
-        results[way] = _compare(ours, theirs)
+    cpus = sorted(os.sched_getaffinity(0))
+    pins = {"apart": (cpus[0], cpus[1])} if len(cpus) > 1 else {}
+    pins["same"] = (cpus[0], cpus[0])
+    for pin, (host_cpu, card_cpu) in pins.items():
+        for way, daemon in (("in_process", False), ("daemon", True)):
+            ours, theirs = [], []
+            for turn in range(1, turns + 1):
+                answer = _measure(daemon, rounds, pingpong, host_cpu, card_cpu)
+                ours.append(answer["safhost"])
+                theirs.append(answer["pingpong"])
+                say(f"turn {turn}, {way.replace('_', '-')}, CPUs {pin}: p50 {answer['safhost']['p50_ns'] / 1e3:.1f} µs, "
+                    f"ping-pong {answer['pingpong']['p50_ns'] / 1e3:.1f} µs")
+            results[way if pin == next(iter(pins)) else f"{way}_{pin}"] = _compare(ours, theirs)
     goals = [Goal(f"p50 {words} beside a C ping-pong", results[way]["ratio_p50"], limit, "at most", "times")
              for way, words, limit in (("in_process", "in-process", GOAL_IN_PROCESS),
                                        ("daemon", "through the daemon", GOAL_DAEMON))]
-    parameters = {"rounds": rounds, "turns": turns, "topology": "chassis", "cards": 1, "frame_bytes": FRAME_BYTES}
+    parameters = {"rounds": rounds, "turns": turns, "topology": "chassis", "cards": 1, "frame_bytes": FRAME_BYTES,
+                  "cpus": {pin: {"host": host, "card": card} for pin, (host, card) in pins.items()}}
     return document("latency", parameters, goals, **results)
 
 
@@ -76,14 +86,17 @@ def _compare(ours: list[dict[str, int]], theirs: list[dict[str, int]]) -> dict[s
     return out
 
 
-def _measure(daemon: bool, rounds: int, pingpong: str) -> dict[str, Any]:
+def _measure(daemon: bool, rounds: int, pingpong: str, host_cpu: int, card_cpu: int) -> dict[str, Any]:
     """One turn in a lab made for it: the measuring process runs inside the lab's namespaces."""
     name = f"bench-{os.getpid()}"
-    manager.up(LabSpec(name=name, cards=1, topology="chassis", daemon=daemon))
+    status = manager.up(LabSpec(name=name, cards=1, topology="chassis", daemon=daemon))
     try:
+        pin_process(int(status["pid"]), card_cpu)
+        if daemon:
+            pin_process(int(status["daemon"]["pid"]), host_cpu)
         command = manager.exec_command(name, [
             sys.executable, "-m", "safhost.bench.latency", name, card_serial(1), str(rounds),
-            "" if daemon else HOST_INTERFACE, pingpong])
+            "" if daemon else HOST_INTERFACE, pingpong, str(host_cpu), str(card_cpu)])
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_RUN_TIMEOUT_S)
         if done.returncode != 0:
             raise LinkError(f"the measurement failed: {done.stderr.strip()[-300:]}", f"see {paths.lab_log(name)}")
@@ -95,11 +108,17 @@ def _measure(daemon: bool, rounds: int, pingpong: str) -> dict[str, Any]:
         shutil.rmtree(paths.cluster_state_dir(name), ignore_errors=True)
 
 
-def _pingpong(program: str, rounds: int) -> dict[str, int]:
+def pin_process(pid: int, cpu: int) -> None:
+    """Bind all threads of a process to one CPU; threads it starts later inherit that."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(thread), {cpu})
+
+
+def _pingpong(program: str, rounds: int, host_cpu: str, card_cpu: str) -> dict[str, int]:
     # A veth pair of its own beside the lab's: the card must not be woken by the frames of the ping-pong.
     netns.create_veth(_PING, _PONG)
     try:
-        done = subprocess.run([program, _PING, _PONG, str(rounds), str(FRAME_BYTES)], capture_output=True,
+        done = subprocess.run([program, _PING, _PONG, str(rounds), str(FRAME_BYTES), host_cpu, card_cpu], capture_output=True,
                               text=True, check=False, timeout=_RUN_TIMEOUT_S)
         if done.returncode != 0:
             raise LinkError(f"the ping-pong failed: {done.stderr.strip()}", "see its message")
@@ -137,12 +156,13 @@ def _commands(cluster_name: str, serial: str, rounds: int, interface: str) -> di
 
 
 def _main(argv: list[str]) -> int:
-    if len(argv) != 5:
+    if len(argv) != 7:
         sys.stderr.write((__doc__ or "") + "\n")
         return 2
-    name, serial, rounds, interface, program = argv
+    name, serial, rounds, interface, program, host_cpu, card_cpu = argv
     try:
-        before = _pingpong(program, int(rounds))
+        before = _pingpong(program, int(rounds), host_cpu, card_cpu)
+        os.sched_setaffinity(0, {int(host_cpu)})
         ours = _commands(name, serial, int(rounds), interface)
         json.dump({"pingpong": before, "safhost": ours}, sys.stdout)
     except SafError as err:

@@ -147,7 +147,7 @@ def _link_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[object]]
 
 def _latency_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
     rows: list[list[object]] = []
-    for way in ("in_process", "daemon"):
+    for way in (way for way in ("in_process", "daemon", "in_process_same", "daemon_same") if way in result):
         for who in ("safhost", "pingpong"):
             figures = result[way][who]
             rows.append([f"{who}, {way.replace('_', '-')}", *(f"{figures[key]['median'] / 1e3:.1f} µs"

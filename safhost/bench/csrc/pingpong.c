@@ -1,6 +1,6 @@
 /* Reference round trip: a small raw frame there and back over a veth pair.
  *
- *   pingpong IFACE_A IFACE_B ROUNDS [FRAME_BYTES]
+ *   pingpong IFACE_A IFACE_B ROUNDS [FRAME_BYTES [CPU_A CPU_B]]
  *
  * A child process on IFACE_B sends every frame back; the parent on IFACE_A measures each round with blocking
  * calls, as a program does that waits for an answer. A tenth of ROUNDS more runs first, unmeasured. Prints one
@@ -10,6 +10,7 @@
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -37,6 +38,17 @@ static int open_raw(const char *name, int type) {
   return fd;
 }
 
+/* A wake-up on another CPU costs several times one on the same: measurements say where both ends run. */
+static void pin(const char *cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET((size_t)atol(cpu), &set);
+  if (sched_setaffinity(0, sizeof set, &set)) {
+    perror("pingpong: cpu");
+    exit(1);
+  }
+}
+
 static int compare(const void *a, const void *b) {
   int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
   return (x > y) - (x < y);
@@ -50,8 +62,8 @@ static int64_t now_ns(void) {
 
 int main(int argc, char **argv) {
   long rounds = argc > 3 ? atol(argv[3]) : 0, size = argc > 4 ? atol(argv[4]) : 64;
-  if (argc < 4 || argc > 5 || rounds < 1 || size < 14 || size > FRAME_MAX) {
-    fprintf(stderr, "usage: pingpong IFACE_A IFACE_B ROUNDS [FRAME_BYTES 14..1514]\n");
+  if (argc < 4 || argc == 6 || argc > 7 || rounds < 1 || size < 14 || size > FRAME_MAX) {
+    fprintf(stderr, "usage: pingpong IFACE_A IFACE_B ROUNDS [FRAME_BYTES 14..1514 [CPU_A CPU_B]]\n");
     return 2;
   }
   long warm = rounds / 10 + 1;
@@ -69,6 +81,7 @@ int main(int argc, char **argv) {
     close(near);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) return 1;
+    if (argc == 7) pin(argv[6]);
     for (long i = 0; i < warm + rounds; i++) {
       if (recv(far, frame, sizeof frame, 0) < 14) return 1;
       frame[12] = PONG_TYPE >> 8;
@@ -78,6 +91,7 @@ int main(int argc, char **argv) {
     return 0;
   }
   close(far);
+  if (argc == 7) pin(argv[5]);
   int64_t *took = malloc((size_t)rounds * sizeof *took);
   if (!took) {
     perror("pingpong: memory");
