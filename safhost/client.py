@@ -156,11 +156,17 @@ class Cluster:
         return int(self.call("keys_changed")["keys"])
 
     def kernel(self, name: str | int, card: CardSelector = None) -> Kernel:
-        """A kernel that programmed cards run, by name or index. Raises SchedulingError when none does."""
+        """A kernel that programmed cards (those of ``card``, if given) run, by name or index. Raises SchedulingError
+        when none does."""
         images = self.call("kernels")["images"]
+        wanted: set[str] | None = None
+        if card is not None:
+            from safhost.selectors import select
+
+            wanted = {c.name for c in select(card, self.cards(), self.groups())}
         for image in images:
             manifest = image["manifest"]
-            if manifest is None:
+            if manifest is None or (wanted is not None and wanted.isdisjoint(image["cards"])):
                 continue
             package = KernelPackage.from_dict(manifest)
             specs = list(package.kernels.values())
@@ -171,6 +177,11 @@ class Cluster:
         there = f" (there are: {', '.join(known)})" if known else ""
         raise SchedulingError(f"no card runs a kernel {name!r}{there}",
                               "program an image that has it: safhost program IMAGE")
+
+    def recommit(self, digest: str, cards: CardSelector = None, deadline_s: float = DEFAULT_DEADLINE_S) -> dict[str, Any]:
+        """Load an image that the cards still hold staged (``digest`` in hex): a COMMIT and no transfer."""
+        return self.call("recommit", {"cards": cards if cards is None or isinstance(cards, str) else list(cards),
+                                      "digest": digest, "deadline_s": deadline_s}, timeout_s=deadline_s + GRACE_S)
 
     def validate(self, card: str, on_step: Progress | None = None) -> list[dict[str, Any]]:
         """Self-test of one card; steps of ``name``, ``ok``, ``value``, ``unit``, ``detail``."""

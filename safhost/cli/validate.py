@@ -33,7 +33,7 @@ def format_value(value: object, unit: object) -> str:
 
 def step_row(card: str, step: Mapping[str, Any]) -> list[object]:
     """One line of the table from a step."""
-    return [card, step.get("name"), "ok" if step.get("ok") else "failed",
+    return [card, step.get("name"), {True: "ok", None: "not run"}.get(step.get("ok"), "failed"),
             format_value(step.get("value"), step.get("unit")), step.get("detail")]
 
 
@@ -52,8 +52,8 @@ def validate(settings: Settings, cards: tuple[str, ...]) -> None:
         steps: dict[str, list[dict[str, Any]]] = {}
         for name in names:
             steps[name] = _test(cluster, name)
-        bad = {n: next(str(s["name"]) for s in found if not s.get("ok")) for n, found in steps.items()
-               if not all(s.get("ok") for s in found)}
+        bad = {n: next(str(s["name"]) for s in found if s.get("ok") is False) for n, found in steps.items()
+               if any(s.get("ok") is False for s in found)}
         if settings.json:
             documents = {name: {"ok": name not in bad, "steps": found} for name, found in steps.items()}
             emit_json({"cluster": cluster.name, "ok": not bad, "cards": documents})

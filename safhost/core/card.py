@@ -143,17 +143,18 @@ class Card:
         self.ddr.clear()
         self.committing = False
 
-    def image_slot_for(self, digest: bytes) -> tuple[int, bool]:
+    def image_slot_for(self, digest: bytes, anew: bool = False) -> tuple[int, bool]:
         """(slot, staged already) for an image: the slot that holds it, else an empty one, else the one longest
-        unused; never one another transfer fills. (-1, False) when all are being filled."""
+        unused; never one another transfer fills. (-1, False) when all are being filled. ``anew``: not the slot that
+        holds it, if there is another: a card answers for that one without taking the bytes."""
         for info in self.images:
-            if info.digest == digest and info.state == TransferState.VERIFIED and info.slot not in self.staging:
+            if not anew and info.digest == digest and info.state == TransferState.VERIFIED and info.slot not in self.staging:
                 return info.slot, True
         free = [i for i in self.images if i.slot not in self.staging]
         if not free:
             return -1, False
         spare = [i for i in free if i.state != TransferState.VERIFIED or i.digest != self.image_digest] or free
-        spare.sort(key=lambda i: (i.state == TransferState.VERIFIED, i.last_used))
+        spare.sort(key=lambda i: (i.digest == digest, i.state == TransferState.VERIFIED, i.last_used))
         return spare[0].slot, False
 
     def note_image(self, slot: int, digest: bytes, length: int, state: TransferState) -> None:

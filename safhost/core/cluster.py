@@ -204,6 +204,7 @@ class Cluster:
     def _keys_changed(self, event: ev.KeysChanged, now_ns: int) -> None:
         self.config.keys.clear()
         self.config.keys.update(event.keys)
+        self.sessions.keys_changed(now_ns)
 
     def _solicit(self, event: ev.StartSolicit, now_ns: int) -> None:
         self.sessions.solicit(event.spread_ms)

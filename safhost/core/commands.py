@@ -239,7 +239,7 @@ _HINTS: dict[int, str] = {
     Status.BAD_ARGUMENTS: "the arguments do not fit kernel.yaml of the running image",
     Status.BAD_RANGE: "a buffer lies outside the role's DDR",
     Status.DEADLINE: "raise the deadline, or look for a kernel that hangs: safhost kill CARD",
-    Status.ROLE_FAULT: "look at the card's log: safhost lab status",
+    Status.ROLE_FAULT: "the reason is `role_error` in `safhost lab status --json`",
     Status.PR_INCOMPATIBLE: "the image is for another base shell; rebuild it",
     Status.PR_CRC_ERROR: "the image is damaged: safhost image verify IMAGE",
     Status.DRAIN_TIMEOUT: "a kernel still runs: safhost kill CARD, or program --force",

@@ -92,7 +92,8 @@ class SessionsWanted:
 class StartProgram:
     """Stage an image on ``cards`` (keys), then commit it when ``commit``.
 
-    ``payload`` (n,) uint8, ``leaves`` its concatenated leaf digests, ``digest`` their root.
+    ``payload`` (n,) uint8, ``leaves`` its concatenated leaf digests, ``digest`` their root. ``force`` sends it even
+    to cards that hold it. With ``staged_only`` there is no payload: cards that do not hold it fail.
     """
 
     request: int
@@ -105,6 +106,7 @@ class StartProgram:
     broadcast: bool = True
     force: bool = False
     deadline_ns: int = 120_000_000_000
+    staged_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

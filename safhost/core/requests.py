@@ -127,11 +127,14 @@ class ProgramRequest(CardsRequest):
         by_link: dict[str, list[tuple[Card, int, int]]] = {}
         for card in list(self.cards):
             problem = self._problem(card)
-            slot, staged = card.image_slot_for(event.digest) if problem is None else (-1, False)
+            slot, staged = card.image_slot_for(event.digest, event.force) if problem is None else (-1, False)
             if problem is not None:
                 self.card_ended(card, problem, {}, now_ns)
-            elif staged and not event.force:
+            elif staged:
                 self._early.append(card)
+            elif event.staged_only:
+                self.card_ended(card, CardError(f"does not hold image {event.digest.hex()[:12]} any more",
+                                                "send it: safhost program IMAGE", card.key), {}, now_ns)
             elif slot < 0:
                 self.card_ended(card, SchedulingError(f"card {card.key}: every image slot is being filled",
                                                       "wait for the other transfer"), {}, now_ns)
@@ -154,6 +157,8 @@ class ProgramRequest(CardsRequest):
     def _problem(self, card: Card) -> SafError | None:
         if not card.usable:
             return unusable(card)
+        if self.event.staged_only:
+            return None
         if self.event.pr_compat_id != card.hello.pr_compat_id:
             return ImageError(f"card {card.key}: the image is for shell {self.event.pr_compat_id:08x}, the card has "
                               f"{card.hello.pr_compat_id:08x}", "build it for this card's base shell")

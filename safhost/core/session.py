@@ -103,6 +103,16 @@ class Sessions:
             if card.channel is None and card.opening is None:
                 self._consider(card, now_ns)
 
+    def keys_changed(self, now_ns: int) -> None:
+        """Cards whose key is gone are let go; cards that got one are used."""
+        for card in list(self.by_mac.values()):
+            why = self.refusal(card)
+            if why and (card.channel is not None or card.opening is not None):
+                self.end(card, now_ns, why)
+                card.retry_open_ns = 0
+            elif not why and card.state == st.LISTED:
+                self._consider(card, now_ns)
+
     def _forget(self, card: Card, now_ns: int) -> None:
         self._void(card, "another place claims its serial", now_ns)
         self.by_mac.pop((card.link, card.mac), None)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from safhost.config import ClusterConfig
 from safhost.core import card as st
 from safhost.core import events as ev
@@ -264,6 +266,16 @@ class Service(Desk):
             self.engine.submit(ev.StartProgram(job.number, keys, memory.array, leaves, root, compat, commit, broadcast,
                                                force, deadline_ns))
         self._when_settled(job, begin)
+
+    def op_recommit(self, job: Job, p: Message) -> None:
+        """Load an image that the cards still hold staged: a COMMIT and no transfer."""
+        wanted = params.selector(p)
+        digest = params.hex_bytes(p, "digest", length=DIGEST_BYTES)
+        deadline_ns = params.nanoseconds(p, "deadline_s", DEADLINE_S)
+        nothing = np.zeros(0, np.uint8)
+        self._when_settled(job, lambda: self.engine.submit(ev.StartProgram(
+            job.number, self._keys(self.resolve(wanted)), nothing, b"", digest, 0, deadline_ns=deadline_ns,
+            staged_only=True)))
 
     def op_write(self, job: Job, p: Message) -> None:
         memory = self._memory(job)
