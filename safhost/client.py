@@ -178,7 +178,8 @@ class Cluster:
         raise SchedulingError(f"no card runs a kernel {name!r}{there}",
                               "program an image that has it: safhost program IMAGE")
 
-    def recommit(self, digest: str, cards: CardSelector = None, deadline_s: float = DEFAULT_DEADLINE_S) -> dict[str, Any]:
+    def recommit(self, digest: str, cards: CardSelector = None,
+                 deadline_s: float = DEFAULT_DEADLINE_S) -> dict[str, Any]:
         """Load an image that the cards still hold staged (``digest`` in hex): a COMMIT and no transfer."""
         return self.call("recommit", {"cards": cards if cards is None or isinstance(cards, str) else list(cards),
                                       "digest": digest, "deadline_s": deadline_s}, timeout_s=deadline_s + GRACE_S)

@@ -26,7 +26,8 @@ DDR_TEST_END_BYTES = 64 << 20  # the pattern lies just below the end of role DDR
 def validate_card(cluster: Cluster, card: str, on_step: Callable[[Step], None] | None = None) -> list[Step]:
     """Run all steps on one card; the end of its role DDR is overwritten, and at last the image it runs replaced.
 
-    Returns steps with ``name``, ``ok`` (None: not run), ``value``, ``unit`` and ``detail``. Raises ConfigError for an unknown card.
+    Returns steps with ``name``, ``ok`` (None: not run), ``value``, ``unit`` and ``detail``. Raises ConfigError for an
+    unknown card.
     """
     chosen = cluster.card(card)
     name = chosen.serial or chosen.mac
@@ -119,7 +120,8 @@ def _reprogram(cluster: Cluster, name: str) -> tuple[float, str]:
     kernel = cluster.kernel("vadd", [name])
     a = np.arange(4096, dtype=np.float32)
     if not np.array_equal(kernel(a, a), a + a):
-        raise SafError("the kernel that was loaded computes wrong results", "see role_error in `safhost lab status --json`")
+        raise SafError("the kernel that was loaded computes wrong results",
+                       "see role_error in `safhost lab status --json`")
     back = ""
     if before and before != image.digest_root.hex():
         cluster.recommit(before, [name])

@@ -2,7 +2,7 @@
 
 import sys
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036 - this file exists to be run by an older one
     sys.exit(f"error: Python 3.11 or newer is needed, this is {sys.version.split()[0]} — make PYTHON=python3.11 …")
 try:
     import ensurepip

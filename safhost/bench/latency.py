@@ -65,7 +65,8 @@ def run(rounds: int = 20_000, turns: int = TURNS, say: Say = lambda _text: None)
                 answer = _measure(daemon, rounds, pingpong, host_cpu, card_cpu)
                 ours.append(answer["safhost"])
                 theirs.append(answer["pingpong"])
-                say(f"turn {turn}, {way.replace('_', '-')}, CPUs {pin}: p50 {answer['safhost']['p50_ns'] / 1e3:.1f} µs, "
+                say(f"turn {turn}, {way.replace('_', '-')}, CPUs {pin}: "
+                    f"p50 {answer['safhost']['p50_ns'] / 1e3:.1f} µs, "
                     f"ping-pong {answer['pingpong']['p50_ns'] / 1e3:.1f} µs")
             results[way if pin == next(iter(pins)) else f"{way}_{pin}"] = _compare(ours, theirs)
     goals = [Goal(f"p50 {words} beside a C ping-pong", results[way]["ratio_p50"], limit, "at most", "times")
@@ -118,7 +119,8 @@ def _pingpong(program: str, rounds: int, host_cpu: str, card_cpu: str) -> dict[s
     # A veth pair of its own beside the lab's: the card must not be woken by the frames of the ping-pong.
     netns.create_veth(_PING, _PONG)
     try:
-        done = subprocess.run([program, _PING, _PONG, str(rounds), str(FRAME_BYTES), host_cpu, card_cpu], capture_output=True,
+        command = [program, _PING, _PONG, str(rounds), str(FRAME_BYTES), host_cpu, card_cpu]
+        done = subprocess.run(command, capture_output=True,
                               text=True, check=False, timeout=_RUN_TIMEOUT_S)
         if done.returncode != 0:
             raise LinkError(f"the ping-pong failed: {done.stderr.strip()}", "see its message")

@@ -148,7 +148,8 @@ class Card:
         unused; never one another transfer fills. (-1, False) when all are being filled. ``anew``: not the slot that
         holds it, if there is another: a card answers for that one without taking the bytes."""
         for info in self.images:
-            if not anew and info.digest == digest and info.state == TransferState.VERIFIED and info.slot not in self.staging:
+            if not anew and info.digest == digest and info.state == TransferState.VERIFIED \
+                    and info.slot not in self.staging:
                 return info.slot, True
         free = [i for i in self.images if i.slot not in self.staging]
         if not free:

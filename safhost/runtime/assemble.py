@@ -58,7 +58,8 @@ class Host:
                                    keys=read_keys(config.keys_path) if config.suite else {}, auto_open=not local,
                                    takeover=takeover), os.urandom, codec)
             self.engine = Engine(core, time.monotonic_ns)
-            self.service = Service(self.engine, config, identity, names, Manifests(state / "manifests"), __version__, local)
+            self.service = Service(self.engine, config, identity, names, Manifests(state / "manifests"), __version__,
+                                   local)
             stack.callback(self.service.close)
             for link in links:
                 self.engine.add_link(link, config.mtu)
