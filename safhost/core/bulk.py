@@ -97,12 +97,15 @@ class Transfer:
         self._started = False
         self.passes = 0
         self.frames_sent = 0
-        self.blocks_resent = 0
-        self._last_pass = 0
         self._progress_ns = 0
         self.ended = False
         rate = min([cluster.config.link_rate_bytes_s, *(c.hello.receive_rate for c, _, _ in targets)])
         self.bucket = TokenBucket(rate, max(2 << 20, 2 * BATCH_FRAMES * self.block_bytes), now_ns)
+
+    @property
+    def blocks_resent(self) -> int:
+        """Frames beyond one for each block."""
+        return max(0, self.frames_sent - self.blocks)
 
     # -- opening -------------------------------------------------------------------------------------------
 
@@ -324,7 +327,7 @@ class Transfer:
         known = [m for m in self.members if m.active and (m.map_complete or not self.passes)]
         waited_for = self._waited_for(known)
         if self.passes:
-            self.bucket.adapt(min(1.0, max(m.missing_count for m in waited_for) / max(1, self._last_pass)))
+            self.bucket.adapt(max((m.loss_of_pass() for m in waited_for), default=0.0))
         count = np.zeros(self.blocks, np.uint16)
         for m in known:
             np.add(count, m.missing, out=count, casting="unsafe")
@@ -342,10 +345,6 @@ class Transfer:
                 Repair(self, m).resend(np.flatnonzero(m.missing).tolist(), now_ns)
             elif len(alone):
                 self.lanes.append(Lane(self._encoder(m.card), alone, [m]))
-        total = sum(len(lane.indices) for lane in self.lanes)
-        if self.passes:
-            self.blocks_resent += total
-        self._last_pass = total
         self.passes += 1
         self._passing = True
         self.cluster.pump(self, now_ns)
@@ -427,7 +426,6 @@ class Transfer:
             self.cluster.emit_frame(member.card, encoder.encode_guarded(i, block.data, channel.send_key), now_ns)
         member.sent += len(blocks)
         self.frames_sent += len(blocks)
-        self.blocks_resent += len(blocks)
 
     def repaired(self, member: Member, now_ns: int) -> None:
         """GUARDED blocks are out: ask what is missing, as after any pass."""

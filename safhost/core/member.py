@@ -51,6 +51,8 @@ class Member:
         self.acked_sent = 0
         self.window = 0
         self.received = 0
+        self._pass_sent = 0
+        self._pass_received = 0
         self.progress = 0.0
         self.repairs = 0
         self.repair_id = 0
@@ -91,6 +93,13 @@ class Member:
         self.progress = nack.lowest / self.blocks
         if self.map_round and round_ >= self.map_round:
             self._learn(nack)
+
+    def loss_of_pass(self) -> float:
+        """Share of the frames sent to it since this was asked last that it did not take; 0.0 to 1.0."""
+        sent = self.sent - self._pass_sent
+        taken = (self.received - self._pass_received) & _U32
+        self._pass_sent, self._pass_received = self.sent, self.received
+        return max(0.0, 1.0 - taken / sent) if sent > 0 else 0.0
 
     # -- map -----------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from safhost.wire.generated import (
     Ready,
     Status,
     TransferState,
+    Verdict,
 )
 
 IMAGE = make_image(60_000)
@@ -153,6 +154,16 @@ def test_nack_about_another_object_ends_the_member_only(simulate, nonsense):
     assert list(ended.error.failed) == ["c01"]
     assert "not about this object" in ended.error.failed["c01"]
     assert drops(sim)[DropReason.BAD_PARAMETER] == 1
+
+
+def test_card_that_verifies_something_else_is_not_believed(simulate):
+    sim = simulate(suite=1, cards=2)
+    card = sim.cards["c01"].card
+    card._handlers[Opcode.CLOSE] = lambda f, now: card._shell.answer(
+        f, Verdict(status=Status.OK, state=TransferState.VERIFIED, digest=b"x" * 32).pack())
+    ended = sim.run_until(sim.program(IMAGE), timeout_s=20)
+    assert ended.error.done == ["c02"]
+    assert "another digest" in ended.error.failed["c01"]
 
 
 def test_answers_with_unknown_numbers_are_shown_as_numbers(simulate):

@@ -154,11 +154,12 @@ def test_repair_survives_loss_and_further_corruption(simulate):
 @pytest.mark.parametrize("suite", SUITES)
 def test_card_at_half_loss_holds_up_nobody(simulate, suite):
     img = image(8_000_000)
-    plain = simulate(seed=2, cards=8, suite=suite)
+    window = {"window_blocks": 256}  # many questions whose answers the pace depends on
+    plain = simulate(seed=2, cards=8, suite=suite, card=window)
     alone = plain.run_until(plain.program(img, commit=False))
     clean_s = max(c["seconds"] for c in alone.result["cards"].values())
     for seed in range(51, 55):
-        sim = simulate(seed=seed, cards=8, suite=suite)
+        sim = simulate(seed=seed, cards=8, suite=suite, card=window)
         sim.impair("c05", Impairment(loss=0.5))
         ended = sim.run_until(sim.program(img, commit=False))
         assert ended.error is None
@@ -218,6 +219,7 @@ def test_second_program_of_a_staged_image_sends_no_data(simulate):
     assert ended.result["frames_sent"] == 0
     forced = sim.run_until(sim.program(a, force=True))
     assert forced.error is None
+    assert forced.result["frames_sent"] == 0  # asked, and the card said that it holds it verified
 
 
 def test_fifth_image_takes_the_slot_longest_unused(simulate):
@@ -312,7 +314,8 @@ def test_cancelled_program_commits_nothing_and_frees_the_cards(simulate):
 
 
 def test_two_programs_at_once_follow_each_other(simulate):
-    sim = simulate(cards=2)
+    """The card has one context for images: the second one is answered BUSY for longer than silence is borne."""
+    sim = simulate(cards=2, rate_bytes_s=250_000)
     first = sim.program(image(2_000_000))
     second = sim.program(image(1_000_000, "2"))
     ends = [sim.run_until(first, timeout_s=60), sim.run_until(second, timeout_s=60)]
@@ -411,6 +414,27 @@ def test_session_lost_by_the_lease_alone_keeps_the_transfer_going(simulate):
     ended = sim.run_until(request, timeout_s=30)
     assert_programmed(sim, ended, img)
     assert sim.cards["c02"].card.snapshot()["session_count"] == 2
+
+
+def test_unicast_that_changes_session_goes_on_where_it_was(simulate):
+    img = image(12_000_000)
+    sim = simulate(card={"window_blocks": 512})
+    request = sim.program(img)
+    sim.run_for(0.001)
+    sim.cards["c01"].card._sessions.lease_until_ns = sim.now_ns
+    ended = sim.run_until(request, timeout_s=30)
+    assert_programmed(sim, ended, img)
+    assert sim.cards["c01"].card.snapshot()["session_count"] == 2
+    assert ended.result["blocks_resent"] <= 2 * 512  # what was under way, not the rest of the pass
+
+
+def test_clean_network_takes_one_question_a_card(simulate):
+    sim = simulate(cards=4)
+    seen = []
+    sim.network.taps.append(lambda port, raw: seen.append(Opcode(raw[15])) if port.name == "host0" else None)
+    assert sim.run_until(sim.program(image())).error is None
+    assert {op: seen.count(op) for op in set(seen)} == {
+        Opcode.XFER_OPEN: 4, Opcode.POLL: 4, Opcode.CLOSE: 4, Opcode.GROUP: 1}
 
 
 def test_progress_counts_up_to_everything(simulate):

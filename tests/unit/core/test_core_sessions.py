@@ -16,6 +16,7 @@ from safhost.wire.generated import (
     HEADER_BYTES,
     REGISTER_SESSION_COUNT,
     CardState,
+    DropReason,
     Hello,
     Opcode,
     ReadSpace,
@@ -137,9 +138,13 @@ def test_takeover_ends_what_the_first_owner_had_in_flight(simulate, suite):
     sim = simulate(suite=suite, kernel_ns=20_000_000_000)
     sim.run_until(sim.program(IMAGE))
     unit, _ = sim.unit(IMAGE, "vadd", np.ones(8, np.float32), np.ones(8, np.float32))
+    run = sim.run(IMAGE, "vadd", _vadd_block(8))
     sim.run_for(0.1)
     rival = sim.add_host(owner=7, takeover=True)
     sim.settle(timeout_s=2, host=rival)
+    ended = sim.run_until(run, timeout_s=3)
+    assert isinstance(ended.error, CardLost)
+    assert "another owner took it" in str(ended.error)
     sim.run_for(4)
     assert sim.view("c01").state == st.BUSY
     assert sim.view("c01", rival).state == st.AVAILABLE
@@ -233,8 +238,10 @@ def test_reboot_voids_what_is_in_flight_and_opens_again(simulate, suite):
     sim.run_for(0.01)
     assert sim.host.cluster.transfers.active
     sim.reboot("c01")
+    rebooted_ns = sim.now_ns
     for request in (write, read):
         ended = sim.run_until(request, timeout_s=3)
+        assert sim.now_ns - rebooted_ns < 300_000_000  # told by its HELLO, not by its silence
         assert isinstance(ended.error, CardLost), ended.error
         assert "it rebooted" in str(ended.error)
         assert ended.error.card == "c01"
@@ -348,6 +355,29 @@ def test_interface_that_comes_back_with_another_address_takes_its_sessions_along
     assert sim.run_until(write, timeout_s=10).error is None
     assert (sim.cards["c01"].ddr[4096:4096 + data.size] == data).all()
     assert sim.cards["c01"].card.snapshot()["session_count"] == 2
+
+
+def test_address_that_changes_under_a_live_interface_takes_its_sessions_along(simulate):
+    sim = simulate(cards=2)
+    sim.host.mac = sim.host.port.mac = b"\x02\x5a\x00\xfe\x00\x78"
+    sim.host.feed(ev.LinkCameUp(LINK, sim.host.mac, 1500))
+    sim.run_for(0.01)
+    assert sim.run_until(sim.start(ev.StartRun(0, tuple(sim.cards), 0xFFFF)), timeout_s=0.5).error is None
+    assert {n.card.snapshot()["session_count"] for n in sim.cards.values()} == {2}
+
+
+def test_opened_of_an_earlier_attempt_is_not_believed(simulate):
+    sim = simulate(settled=False, suite=0, cards=1)
+    opened = []
+    sim.network.taps.append(lambda port, raw: opened.append(raw) if raw[15] == Opcode.OPENED else None)
+    sim.settle()
+    sim.reboot("c01")
+    sim.run_while(lambda: sim.view("c01").opening is None, 2, "SESSION_OPEN of the second boot")
+    sim.host.feed(ev.FrameReceived(LINK, opened[0]))
+    assert sim.host.cluster.drops == {DropReason.REPLAYED: 1}
+    assert sim.view("c01").opening is not None
+    sim.run_for(0.5)
+    assert sim.view("c01").channel.session == sim.cards["c01"].card.snapshot()["session"]
 
 
 def test_opened_that_claims_used_up_ids_refuses_the_card(simulate):
