@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,6 +40,7 @@ class Cluster:
     def __init__(self, name: str, make_transport: Callable[[Handler], Transport]) -> None:
         self.name = name
         self.calls = Calls(make_transport)
+        self._outgoing = _Outgoing()
 
     @property
     def is_local(self) -> bool:
@@ -105,28 +106,19 @@ class Cluster:
         Raises ImageError before a frame is sent, PartialError naming the cards that failed.
         """
         opened = image if isinstance(image, Image) else Image.open(image)
-        memory = SharedMemory.create(opened.payload_bytes, "saf-image")
-        try:
-            memory.array[:] = opened.payload
+        with self._outgoing.holding(opened.payload) as memory:
             return self.call("program", {
                 "cards": _listed(cards), "broadcast": broadcast, "commit": commit, "force": force,
                 "deadline_s": deadline_s, "pr_compat_id": opened.pr_compat_id,
                 "digest": opened.digest_root.hex(), "manifest": opened.package.to_dict(),
             }, memory, on_progress, deadline_s + GRACE_S)
-        finally:
-            memory.close()
 
     def write(self, cards: CardSelector, address: int, data: Any, on_progress: Progress | None = None,
               deadline_s: float = DEFAULT_DEADLINE_S) -> dict[str, Any]:
         """The same bytes (array or bytes-like) to DDR ``address`` of every card, verified."""
-        raw = _as_bytes(data)
-        memory = SharedMemory.create(len(raw), "saf-write")
-        try:
-            memory.array[:] = raw
+        with self._outgoing.holding(_as_bytes(data)) as memory:
             return self.call("write", {"cards": _listed(cards), "address": address, "deadline_s": deadline_s}, memory,
                              on_progress, deadline_s + GRACE_S)
-        finally:
-            memory.close()
 
     def read(self, card: str, address: int, length: int, on_progress: Progress | None = None, space: int = 1,
              deadline_s: float = DEFAULT_DEADLINE_S) -> NDArray[np.uint8]:
@@ -195,6 +187,7 @@ class Cluster:
     def close(self) -> None:
         """Let go of the cluster; outstanding futures are cancelled. A local cluster releases its cards."""
         self.calls.close()
+        self._outgoing.close()
 
     def __enter__(self) -> Cluster:
         return self
@@ -202,6 +195,47 @@ class Cluster:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.close()
+
+
+class _Outgoing:
+    """Memory for what goes to cards. The latest is kept for the next: making pages costs more than filling them."""
+
+    KEEP_BYTES = 256 << 20
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._spare: SharedMemory | None = None
+
+    @contextmanager
+    def holding(self, data: NDArray[np.uint8]) -> Iterator[SharedMemory]:
+        """A copy of ``data`` in shared memory, for one request. After a request that failed the memory is not used
+        again: somebody may still be reading it."""
+        with self._lock:
+            whole, self._spare = self._spare, None
+        if whole is not None and not len(data) <= whole.length <= max(4 * len(data), 1 << 20):
+            whole.close()
+            whole = None
+        if whole is None:
+            whole = SharedMemory.create(len(data), "saf-outgoing")
+        part = whole.part(len(data))
+        keep = False
+        try:
+            part.array[:] = data
+            yield part
+            keep = whole.length <= self.KEEP_BYTES
+        finally:
+            part.close()
+            with self._lock:
+                if keep and self._spare is None:
+                    self._spare = whole
+                else:
+                    whole.close()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._spare is not None:
+                self._spare.close()
+                self._spare = None
 
 
 class Card:

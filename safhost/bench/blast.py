@@ -102,13 +102,13 @@ def _frames(encoder: DataEncoder, payload: NDArray[np.uint8],
     return headers, payload, offsets, block_bytes, last_bytes
 
 
-def receive(links: Sequence[PacketLink], block_bytes: int, length_bytes: int) -> tuple[list[int], int]:
+def receive(links: Sequence[PacketLink], memories: Sequence[NDArray[np.void]], block_bytes: int,
+            length_bytes: int) -> tuple[list[int], int]:
     """Copy blocks of every link to a memory of its own until each has all; returns (frames a link, end in ns).
 
-    Memory is fresh, as the staging memory of a card is. Ends early when nothing comes any more.
+    ``memories``: one `touched_rows` a link. Ends early when nothing comes any more.
     """
     blocks = -(-length_bytes // block_bytes)
-    memories = [_fresh_rows(blocks, block_bytes) for _ in links]
     got = [0] * len(links)
     epoll = select.epoll()
     for link in links:
@@ -135,9 +135,12 @@ def receive(links: Sequence[PacketLink], block_bytes: int, length_bytes: int) ->
     return got, last_ns
 
 
-def _fresh_rows(blocks: int, block_bytes: int) -> NDArray[np.void]:
+def touched_rows(blocks: int, block_bytes: int) -> NDArray[np.void]:
+    """Memory for one receiver, (blocks,) rows, every page there already: as that of a card is after its first image.
+    Where pages come from is the machine's affair, and on a virtual machine a dear one."""
     memory = mmap.mmap(-1, blocks * block_bytes)
     memory.madvise(mmap.MADV_HUGEPAGE)
+    np.frombuffer(memory, np.uint8)[:] = 0
     return np.frombuffer(memory, f"V{block_bytes}")
 
 
@@ -230,8 +233,10 @@ def _main(argv: list[str]) -> int:
     if argv[:1] == ["receive"] and len(argv) == 5:
         links = [PacketLink(name, ethertypes=[ETHERTYPE_IMAGE], ring_bytes=int(argv[4]))
                  for name in argv[1].split(",")]
+        blocks = -(-int(argv[3]) // int(argv[2]))
+        memories = [touched_rows(blocks, int(argv[2])) for _ in links]
         print("ready", flush=True)
-        got, end_ns = receive(links, int(argv[2]), int(argv[3]))
+        got, end_ns = receive(links, memories, int(argv[2]), int(argv[3]))
         drops = sum(link.counters()["rx_drops"] for link in links)
         print(json.dumps({"got": got, "end_ns": end_ns, "drops": drops}), flush=True)
         return 0

@@ -1,9 +1,12 @@
 """`safhost bench reconfig`: one image to many cards, beside uftp, udpcast and the raw yardstick, in one run.
 
-Every round sends the same new file with each program in turn. Ours goes through a lab made for the round (so
-that no card has anything cached), a daemon and its client, and its clock runs from the call of
-``Cluster.program`` to its return, when the last card has reported a verified image. The same lab with a single
-card tells what more cards cost the host: CPU seconds and frames sent.
+Every round sends the same new file with each program in turn. Ours goes through a lab of cards with a single image
+slot (so that nothing is ever cached), a daemon and its client, and its clock runs from the call of
+``Cluster.program`` to its return, when the last card has reported a verified image. A lab with a single card tells
+what more cards cost the host: CPU seconds and frames sent.
+
+One round before the first is not counted, for anybody: memory is touched for the first time in it, which on a
+virtual machine takes longer than all the rest (the peers have theirs while their settings are tried).
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,22 +122,27 @@ def run(cards: int = 20, size_bytes: int = 97_400_000, mtu: int = 1500, topology
             image = _build(scratch, 0, size_bytes)
             for name, series in theirs.items():
                 _tune(server, name, series, image.path, cards, tune, say)
-        for number in range(1, rounds + 1):
-            image = _build(scratch, number, size_bytes)
-            _measure_ours(ours, image, mtu, topology)
-            say(f"round {number}: safhost {ours.seconds[-1]:.2f} s")
-            for name, series in theirs.items():
-                assert server is not None
-                result = server.run_peer(name, series.setting, image.path)
-                series.seconds.append(result["seconds"])
-                series.verified.append(0 if "failure" in result else result["verified"])
-                say(f"round {number}: {name} {result['seconds']:.2f} s, {result['verified']} receivers right")
-            if BLAST in peers:
-                assert server is not None
-                say(f"round {number}: blast {blast.measure(server, image, ours.ring_bytes)}")
-            if one_card and cards > 1:
-                _measure_ours(single, image, mtu, topology)
-                say(f"round {number}: safhost with one card {single.seconds[-1]:.2f} s")
+        with ExitStack() as labs:
+            many = labs.enter_context(_lab(ours, mtu, topology, "many"))
+            one = labs.enter_context(_lab(single, mtu, topology, "one")) if one_card and cards > 1 else None
+            for number in range(rounds + 1):
+                image = _build(scratch, number, size_bytes)
+                seconds = many(image, number > 0)
+                say(f"round {number}: safhost {seconds:.2f} s{'' if number else ' (not counted)'}")
+                if one is not None:
+                    seconds = one(image, number > 0)
+                    say(f"round {number}: safhost with one card {seconds:.2f} s{'' if number else ' (not counted)'}")
+                if not number:
+                    continue
+                for name, series in theirs.items():
+                    assert server is not None
+                    result = server.run_peer(name, series.setting, image.path)
+                    series.seconds.append(result["seconds"])
+                    series.verified.append(0 if "failure" in result else result["verified"])
+                    say(f"round {number}: {name} {result['seconds']:.2f} s, {result['verified']} receivers right")
+                if BLAST in peers:
+                    assert server is not None
+                    say(f"round {number}: blast {blast.measure(server, image, ours.ring_bytes)}")
     parameters = {"cards": cards, "size_bytes": size_bytes, "mtu": mtu, "topology": topology, "rounds": rounds,
                   "block_bytes": block_bytes, "rmem_max_bytes": _rmem_max()}
     return _conclude(parameters, ours, single, theirs, blast)
@@ -199,36 +207,44 @@ def _build(scratch: Path, number: int, size_bytes: int) -> Image:
     return build_image(source, scratch / f"image-{number}.saf", size_bytes)
 
 
-def _measure_ours(series: _Series, image: Image, mtu: int, topology: str) -> None:
-    """One broadcast into a lab made for it."""
-    name = f"bench-{os.getpid()}"
-    spec = LabSpec(name=name, cards=series.cards, topology=topology, mtu=mtu)
-    state = manager.up(spec)
+@contextmanager
+def _lab(series: _Series, mtu: int, topology: str, label: str) -> Iterator[Callable[[Image, bool], float]]:
+    """A lab for all rounds; gives a function that broadcasts an image once, counts it if asked to, and returns the
+    seconds it took."""
+    name = f"bench-{os.getpid()}-{label}"
+    state = manager.up(LabSpec(name=name, cards=series.cards, topology=topology, mtu=mtu, image_slots=1))
     try:
-        ring = state["ring"]
-        series.ring_bytes = ring["total_bytes"] // (series.cards if topology == "bridge" else 1)
+        series.ring_bytes = state["ring"]["total_bytes"] // (series.cards if topology == "bridge" else 1)
         pid = state["daemon"]["pid"]
         with connect(name) as cluster:
             _wait_available(cluster, series.cards)
-            frames, host, client = _frames_sent(cluster), process_cpu(pid), os.times()
-            start_s = time.perf_counter()
-            try:
-                result = cluster.program(image.path, commit=False)
-            except PartialError as err:
-                raise LinkError(f"a card did not get the image: {err.message}",
-                                "nothing is measured from a failed transfer: see the lab's log") from err
-            series.seconds.append(time.perf_counter() - start_s)
-            client_after, host_after = os.times(), process_cpu(pid)
-            series.frames_sent.append(_frames_sent(cluster) - frames)
+            yield lambda image, counted: _measure_ours(series, cluster, pid, image, counted)
+    finally:
+        manager.down(name)
+        shutil.rmtree(paths.cluster_state_dir(name), ignore_errors=True)
+
+
+def _measure_ours(series: _Series, cluster: Cluster, pid: int, image: Image, counted: bool) -> float:
+    """One broadcast."""
+    frames, host, client = _frames_sent(cluster), process_cpu(pid), os.times()
+    start_s = time.perf_counter()
+    try:
+        result = cluster.program(image.path, commit=False)
+    except PartialError as err:
+        raise LinkError(f"a card did not get the image: {err.message}",
+                        "nothing is measured from a failed transfer: see the lab's log") from err
+    seconds = time.perf_counter() - start_s
+    client_after, host_after = os.times(), process_cpu(pid)
+    if counted:
+        series.seconds.append(seconds)
+        series.frames_sent.append(_frames_sent(cluster) - frames)
         series.user_cpu_s.append(host_after[0] - host[0])
         series.system_cpu_s.append(host_after[1] - host[1])
         series.client_user_cpu_s.append(client_after.user - client.user)
         series.data_frames.append(result["frames_sent"])
         series.blocks_resent.append(result["blocks_resent"])
         series.verified.append(sum(c["state"] == "staged" for c in result["cards"].values()))
-    finally:
-        manager.down(name)
-        shutil.rmtree(paths.cluster_state_dir(name), ignore_errors=True)
+    return seconds
 
 
 def _wait_available(cluster: Cluster, cards: int) -> None:

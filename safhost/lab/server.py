@@ -170,7 +170,8 @@ class LabServer:
             name, ethertypes=CARD_ETHERTYPES, promiscuous=spec.topology == "chassis", ring_bytes=self.ring_bytes())
         config = CardConfig(serial=serial, mac=card_mac(number), mac1=card_mac(number, 1), mtu=spec.mtu,
                             card_key=self._keys.get(serial), timing=timing_named(spec.timing),
-                            profile=spec.profile, window_blocks=link.ring_slots // WINDOW_SHARE[spec.topology])
+                            profile=spec.profile, image_slots=spec.image_slots,
+                            window_blocks=link.ring_slots // WINDOW_SHARE[spec.topology])
         card = VirtualCard(config, self._codec, os.urandom, self._leaf_cache)
         slot = CardSlot(number, card, self.loop, self.broker, Wire(self.impairments, spec.seed, number))
         if spec.topology == "bridge":

@@ -76,6 +76,7 @@ class LabSpec:
     seed: int = 1
     daemon: bool = True
     ring_slots: int = 0
+    image_slots: int = 4
     impairments: Impairments = field(default_factory=Impairments)
 
     def __post_init__(self) -> None:
@@ -94,6 +95,8 @@ class LabSpec:
             raise ConfigError(f"MTU {self.mtu} is not possible", f"use {MTU_RANGE[0]} to {MTU_RANGE[1]}")
         if self.profile == "paper" and self.suite:
             raise ConfigError("the profile paper has no tags", "use --suite 0 with it")
+        if not 1 <= self.image_slots <= 4:
+            raise ConfigError(f"{self.image_slots} image slots are not possible", "use 1 to 4")
         if self.ring_slots and not 64 <= self.ring_slots <= 65536:
             raise ConfigError(f"a ring of {self.ring_slots} frames is not possible", "use 64 to 65536")
 

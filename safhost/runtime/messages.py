@@ -25,6 +25,7 @@ from safhost.errors import DaemonError, LocalProtocolError, SchedulingError
 
 MAX_MESSAGE_BYTES = 16 << 20
 MAX_FDS = 8
+HUGE_FROM_BYTES = 8 << 20
 _LENGTH = struct.Struct(">I")
 _RECEIVE_BYTES = 1 << 16
 # linux/fcntl.h; the module names them only from Python 3.13 on
@@ -138,6 +139,7 @@ class MessageSocket:
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.mmap.restype = ctypes.c_void_p
 _LIBC.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+_LIBC.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _LIBC.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
@@ -155,6 +157,9 @@ class _Mapping:
         if self._address is None:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
+        if self._bytes >= HUGE_FROM_BYTES:
+            # a wish, not a need: an image has 24,000 small pages, each of which would fault in both processes
+            _LIBC.madvise(address, self._bytes, mmap.MADV_HUGEPAGE)
         self.__array_interface__ = {"data": (address, False), "shape": (length,), "typestr": "|u1", "version": 3}
 
     def __del__(self) -> None:
@@ -170,6 +175,12 @@ class SharedMemory:
         self.fd = fd
         self.length = length
         self.array: NDArray[np.uint8] = np.asarray(_Mapping(fd, length))
+
+    def part(self, length: int) -> SharedMemory:
+        """The first ``length`` bytes as memory of its own standing, with a descriptor of its own."""
+        out = SharedMemory.__new__(SharedMemory)
+        out.fd, out.length, out.array = os.dup(self.fd), length, self.array[:length]
+        return out
 
     @classmethod
     def create(cls, length: int, name: str = "safhost") -> SharedMemory:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safhost.bench.blast import PACE_STEP, PACE_STRIDE, AlwaysLossy, _copy, _fresh_rows, find_pace
+from safhost.bench.blast import PACE_STEP, PACE_STRIDE, AlwaysLossy, _copy, find_pace, touched_rows
 from safhost.wire.codec import DataEncoder
 
 BLOCK = 128
@@ -25,7 +25,7 @@ def _frames(indices: list[int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 @pytest.mark.parametrize("indices", [[3, 4, 5], [9, 2, 30]])
 def test_copy_puts_each_block_in_its_place(indices: list[int]) -> None:
-    rows = _fresh_rows(64, BLOCK)
+    rows = touched_rows(64, BLOCK)
     _copy(_frames(indices), rows, BLOCK)
     flat = rows.view(np.uint8).reshape(64, BLOCK)
     for i in range(64):
