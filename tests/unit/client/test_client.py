@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from runtime_rig import LiveRig, fails
 
+from safhost import calls as calls_module
 from safhost import client as client_module
 from safhost.calls import Calls, Turns
 from safhost.client import Cluster
@@ -353,13 +354,19 @@ def test_results_that_are_kept_hold_no_descriptors(kernel):
 # -- threads -----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def endless_steps(monkeypatch):
+    """Nobody looks again after a while: a thread that is not woken stays where it is."""
+    monkeypatch.setattr(calls_module, "MAX_STEP_S", 3600.0)
+
+
 def in_threads(count, work):
     """``work(i)`` in as many threads; whatever one raises is raised here."""
     with cf.ThreadPoolExecutor(count) as pool:
         return [f.result(TIMEOUT_S) for f in [pool.submit(work, i) for i in range(count)]]
 
 
-def test_many_threads_on_one_cluster_get_their_own_answers(cluster, kernel):
+def test_many_threads_on_one_cluster_get_their_own_answers(endless_steps, cluster, kernel):
     def work(i):
         for k in range(10):
             a, b = arrays(50 + i, 100 * i + k)
@@ -375,7 +382,7 @@ def test_many_threads_on_one_cluster_get_their_own_answers(cluster, kernel):
     assert not cluster.calls._parked
 
 
-def test_threads_and_futures_mixed(cluster, kernel):
+def test_threads_and_futures_mixed(endless_steps, cluster, kernel):
     def work(i):
         futures = [kernel.submit(*arrays(20, i)) for _ in range(20)]
         for _ in range(20):
@@ -384,8 +391,7 @@ def test_threads_and_futures_mixed(cluster, kernel):
     assert in_threads(4, work) == [[20] * 20] * 4
 
 
-def test_short_calls_do_not_wait_behind_a_long_one(cluster, live):
-    """A thread that waits long does not keep others from the transport: that would cost a second a call."""
+def test_short_calls_do_not_wait_behind_a_long_one(endless_steps, cluster, live):
     ended = []
 
     def wait():
@@ -439,7 +445,7 @@ def test_turns_go_round_in_order_and_wake_the_holder():
 # -- ends --------------------------------------------------------------------------------------------------
 
 
-def test_daemon_that_dies_ends_calls_and_futures(cluster, live, kernel):
+def test_daemon_that_dies_ends_calls_and_futures(endless_steps, cluster, live, kernel):
     hold(live)
     futures = [kernel.submit(*arrays(10)) for _ in range(4)]
     errors = []
@@ -476,7 +482,7 @@ def test_daemon_that_dies_ends_futures_while_nobody_calls(live, kernel):
     hold(live, False)
 
 
-def test_close_cancels_futures_and_ends_calls_elsewhere(live, kernel):
+def test_close_cancels_futures_and_ends_calls_elsewhere(endless_steps, live, kernel):
     cluster = kernel._cluster
     hold(live)
     futures = [kernel.submit(*arrays(10)) for _ in range(3)]

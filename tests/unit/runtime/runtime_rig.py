@@ -197,10 +197,7 @@ class Rig:
 
     def pump(self) -> None:
         """One round; when nothing happened, on to the next deadline."""
-        self.engine.step(0)
-        busy = [port.pump() for port in self.ports]
-        waiting = any(h._queue for h in self.hosts)  # frames in flight count as something to do
-        if any(busy) or waiting or self.engine._taken:
+        if self.round():
             return
         if self.service.hasher.busy:
             self.engine.step(0.002)
@@ -208,6 +205,12 @@ class Rig:
         times = [t for t in (self.core.next_wakeup_ns(), *(p.card.next_wakeup_ns() for p in self.ports if not p.closed))
                  if t is not None]
         self.now_ns = max(self.now_ns, min(times, default=self.now_ns + IDLE_NS))
+
+    def round(self) -> bool:
+        """Let everybody do what can be done now; whether there was, or still is, something."""
+        self.engine.step(0)
+        busy = [port.pump() for port in self.ports]
+        return any(busy) or bool(self.engine._taken) or any(h._queue for h in self.hosts)
 
     def run(self, until: Any, seconds: float = 120.0) -> None:
         """Pump until ``until()`` holds; a bound in the rig's own time and in rounds."""

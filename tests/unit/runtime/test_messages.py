@@ -133,6 +133,25 @@ def test_large_queue_goes_out_as_the_peer_reads(pair):
     memory.close()
 
 
+def test_message_larger_than_the_sockets_buffer_is_whole(pair):
+    a, b = pair
+    memory = SharedMemory.create(10)
+    memory.array[:] = 6
+    a.send({"id": 1, "pad": "x" * 3_000_000}, (memory.fd,))
+    a.send({"id": 2})
+    memory.close()
+    assert a.wants_write
+    got = []
+    for _ in range(10_000):
+        if len(got) == 2:
+            break
+        got += received(b)
+        a.flush()
+    assert [m["id"] for m, _ in got] == [1, 2]
+    assert len(got[0][0]["pad"]) == 3_000_000
+    assert [[int(SharedMemory.attach(fd, 10).array[0]) for fd in fds] for _, fds in got] == [[6], []]
+
+
 def test_closing_with_a_queue_gives_descriptors_back(pair):
     a, _ = pair
     memory = SharedMemory.create(10)
@@ -173,8 +192,10 @@ def test_descriptors_that_nobody_announces_are_refused(pair):
     null = os.open(os.devnull, os.O_RDONLY)
 
 
+    a.sock.sendall(struct.pack(">I", 1000))
+
     def feed(_turn):
-        socket.send_fds(a.sock, [b"\0"], [null] * 8)
+        socket.send_fds(a.sock, [b" "], [null] * 8)
         b.receive()
     with pytest.raises(LocalProtocolError):
         again(feed, range(10))

@@ -307,9 +307,21 @@ def test_late_result_of_a_unit_given_up_is_not_taken_for_another(paper, vadd):
     with fails(DeadlineExceeded, "0 of"):
         run_unit(rig, vadd, 300, deadline_ms=100)
     (late,) = port.held
-    port.held = None
+    port.held = []
+    a = np.random.default_rng(3).random(300, np.float32)
+    memory, plan, params = unit_of(vadd, a, a)
+    connection, number = rig.begin("unit", memory, **params)
+    rig.run(lambda: port.held)
     port.card.role_finished(late.ticket, "ok", 1, "", rig.clock())
-    run_unit(rig, vadd, 300)
+    for _ in range(10):
+        rig.round()
+    assert connection.answer(number) is None
+    port.finish(port.held[0])
+    port.held = None
+    rig.run(lambda: connection.answer(number))
+    (read,) = plan.reads
+    assert (memory.array[read.address:read.address + read.length_bytes].view(np.float32) == a + a).all()
+    memory.close()
     port.link.send_frames([bytes(rig.hosts[0].mac) + bytes(port.link.mac) + RESULT + bytes(100)])
     rig.pump()
     assert rig.core.drops[DropReason.NO_CONTEXT] >= 1
@@ -323,6 +335,43 @@ def test_lost_input_of_a_unit_is_a_deadline(paper, vadd):
         run_unit(rig, vadd, 10)
     rig.ports[0].lose = None
     run_unit(rig, vadd, 10)
+
+
+def test_result_that_comes_while_inputs_travel_is_not_taken(paper, vadd):
+    rig = paper(1)
+    rig.program(vadd)
+    port = rig.ports[0]
+    port.lose = lose(INPUT)
+    memory, _, params = unit_of(vadd, np.ones(10, np.float32), np.ones(10, np.float32))
+    connection, number = rig.begin("unit", memory, **params)
+    memory.close()
+    rig.pump()
+    port.link.send_frames([bytes(rig.hosts[0].mac) + bytes(port.link.mac) + RESULT + bytes(100)])
+    for _ in range(5):
+        rig.round()
+    assert connection.answer(number) is None
+    assert rig.core.drops == {DropReason.NO_CONTEXT: 1}
+    rig.run(lambda: connection.answer(number))
+    assert connection.answer(number)["error"]["type"] == "DeadlineExceeded"
+
+
+def test_thousands_of_impossible_units_are_each_answered(paper, vadd):
+    rig = paper(1)
+    rig.program(vadd)
+    rig.core.sessions.by_key["02:5a:f0:00:00:01"].ddr.size_bytes = 1 << 20
+    small, _, params = unit_of(vadd, np.ones(64, np.float32), np.ones(64, np.float32))
+    large = SharedMemory.create(2 << 20)
+    connection = Connection()
+    rig.ports[0].held = []
+    rig.begin("unit", small, connection, **params)
+    for _ in range(1500):
+        rig.begin("unit", large, connection, **params)
+    rig.run(lambda: rig.ports[0].held)
+    held, rig.ports[0].held = rig.ports[0].held, None
+    rig.ports[0].finish(held[0])
+    rig.run(lambda: len(connection.messages) == 1501)
+    small.close()
+    large.close()
 
 
 def test_unit_that_cannot_be_is_refused(paper, vadd):

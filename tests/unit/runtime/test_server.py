@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from runtime_rig import Rig, open_fds
 
+from safhost.core.events import StartSolicit
 from safhost.errors import DaemonError
 from safhost.runtime import server as server_module
 from safhost.runtime.messages import MessageSocket, SharedMemory
@@ -262,6 +263,23 @@ def test_request_behind_the_one_that_ends_the_connection_starts_nothing(served, 
     served.turn()
     assert begun == [1]
     assert not served.rig.service._jobs
+
+
+def test_connection_that_ends_inside_its_own_request_leaves_nothing(served, monkeypatch):
+    client = served.connect()
+    (ours,) = served.server.clients
+    submit = served.rig.engine.submit
+
+    def end(event, now_ns=None):
+        submit(event, now_ns)
+        if isinstance(event, StartSolicit):
+            ours.close()
+    monkeypatch.setattr(served.rig.engine, "submit", end)
+    client.send({"id": 1, "op": "discover", "seconds": 60})
+    served.turn()
+    assert ours.closed
+    assert not served.rig.service._waiting
+    assert not served.rig.service._subscribers
 
 
 def test_client_that_does_not_read_is_let_go(served, monkeypatch, caplog):

@@ -709,6 +709,8 @@ def test_cancel_takes_a_waiting_unit_back(rig, vadd):
         rig.begin("cancel", connection=connection, target=number)
     rig.run(lambda: all(connection.answer(n) for n in numbers))
     assert {connection.answer(n)["error"]["message"] for n in numbers} == {"cancelled"}
+    assert not rig.core.requests
+    assert not rig.core.unit_queue
     for port in rig.ports:
         for job in port.held:
             port.finish(job)
