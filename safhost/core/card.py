@@ -90,6 +90,7 @@ class Card:
         self.run_waiting: deque[Any] = deque()
         self.reads: dict[int, Chunk] = {}
         self.next_read = 1
+        self.read_heard_ns = 0
         self.ddr = DdrAllocator(hello.ddr_bytes)
         self.units: set[Any] = set()
         self.counters = {"commands": 0, "transfers": 0, "read_bytes": 0, "written_bytes": 0, "retries": 0}

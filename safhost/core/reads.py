@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_MISMATCHES = 8  # of the same bytes; more is not noise on the path
 SPLIT_PARTS = 4  # a chunk that does not verify is read again in parts: the fewer blocks, the likelier all are right
 SMALLEST_SPLIT_BLOCKS = 8
+QUEUE_NS = 2_000_000_000  # a READ may wait so long behind others of its card before its silence means that it got lost
 
 
 class ReadOwner(Protocol):
@@ -120,7 +121,7 @@ class Chunk:
         self.have_count = 0
         self.mismatches = mismatches
         self.asks = 0
-        self.heard_ns = 0
+        self.asked_ns = self.heard_ns = 0
         self.id = self.card.next_read
         self.card.next_read += 1
         self.card.reads[self.id] = self
@@ -137,7 +138,7 @@ class Chunk:
 
     def on_blocks(self, group: DataGroup, now_ns: int) -> None:
         """Copy a batch of blocks to where they belong; the last one may be short."""
-        self.heard_ns = now_ns
+        self.heard_ns = self.card.read_heard_ns = now_ns
         index, length = group.index, group.length
         last_bytes = len(self.out) - (self.blocks - 1) * self.block_bytes
         ok = index < self.blocks
@@ -208,13 +209,22 @@ class Chunk:
 
 
 class _ReadExchange(Exchange):
-    """A READ is not asked again while its blocks still arrive."""
+    """A READ is not asked again while its blocks still arrive, nor, for a while, behind others of its card."""
 
     __slots__ = ()
 
-    def on_timer(self, now_ns: int) -> None:
+    def start(self, now_ns: int, send: bool = True) -> Exchange:
         chunk: Chunk = self.asker  # type: ignore[assignment]  # only chunks ask for reads
-        if now_ns < self.deadline_ns and now_ns - chunk.heard_ns < self.cluster.config.poll_retry_ns:
-            self.cluster.timers.set(self, min(self.deadline_ns, chunk.heard_ns + self.cluster.config.poll_retry_ns))
+        chunk.asked_ns = now_ns
+        return super().start(now_ns, send)
+
+    def on_timer(self, now_ns: int) -> None:
+        chunk: Chunk = self.asker  # type: ignore[assignment]  # as above
+        patience_ns = self.cluster.config.poll_retry_ns
+        heard_ns = chunk.heard_ns
+        if now_ns - chunk.asked_ns < QUEUE_NS:
+            heard_ns = max(heard_ns, chunk.card.read_heard_ns)
+        if now_ns < self.deadline_ns and now_ns - heard_ns < patience_ns:
+            self.cluster.timers.set(self, min(self.deadline_ns, heard_ns + patience_ns))
             return
         super().on_timer(now_ns)

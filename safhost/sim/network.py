@@ -19,6 +19,7 @@ Frames = NDArray[np.uint8]
 Lengths = NDArray[np.int64]
 
 GAP_BYTES = 24  # IEEE 802.3-2018 4.4.2: preamble, FCS and inter-frame gap
+BATCH_NS = 5_000_000  # frames that leave within so much of each other arrive together; saves time, costs precision
 SPOILED_FROM = 14  # the first byte a fault may change: addresses and EtherType decide where a frame goes
 
 
@@ -110,6 +111,11 @@ class Network:
         """DATA frames with one destination, (n, stride) uint8, not to be changed afterwards."""
         if not source.plugged or not len(frames):
             return
+        step = max(1, BATCH_NS * source.rate_bytes_s // (frames.shape[1] * 1_000_000_000))
+        for at in range(0, len(frames), step):
+            self._send_step(source, frames[at:at + step], lengths[at:at + step])
+
+    def _send_step(self, source: Port, frames: Frames, lengths: Lengths) -> None:
         source.frames_sent += len(frames)
         sent_ns = source.occupy(int(lengths.sum()) + GAP_BYTES * len(frames), self._clock.now_ns)
         dst = frames[0, :6].tobytes()

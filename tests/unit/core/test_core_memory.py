@@ -218,6 +218,52 @@ def test_reads_of_many_cards_stay_within_the_window(simulate):
     assert sim.host.cluster.read_outstanding == 0
 
 
+def reads_sent(sim):
+    """A list that fills with the READs the host sends."""
+    seen = []
+    sim.network.taps.append(lambda port, raw: seen.append(raw) if raw[15] == Opcode.READ else None)
+    return seen
+
+
+def test_read_over_a_slow_path_is_asked_for_once(simulate):
+    """What is asked for takes longer than an answer may usually take: that is no reason to ask again."""
+    sim = simulate(rate_bytes_s=4_000_000)
+    sim.cards["c01"].ddr[:2 << 20] = noise(2 << 20)
+    seen = reads_sent(sim)
+    request, out = read(sim, "c01", 0, 2 << 20)
+    ended = sim.run_until(request)
+    assert ended.error is None
+    assert ended.result["seconds"] > 0.5
+    assert len(seen) == 4
+    assert (out == noise(2 << 20)).all()
+
+
+def test_lost_read_behind_another_is_asked_for_again_in_time(simulate):
+    sim = simulate(rate_bytes_s=2_000_000, core={"read_chunk_bytes": 1 << 20, "read_window_bytes": 64 << 20})
+    first, _ = read(sim, "c01", 0, 8 << 20)
+    sim.run_for(0.05)
+    sim.host.port.impairment = Impairment(loss=1.0)
+    second, _ = read(sim, "c01", 0, 1000)
+    sim.run_for(0.001)
+    sim.host.port.impairment = Impairment()
+    seen = reads_sent(sim)
+    sim.run_for(2.5)
+    assert first not in sim.host.ended
+    assert 9 in [int.from_bytes(raw[24:28], "big") for raw in seen]
+    assert sim.run_until(second, timeout_s=10).error is None
+
+
+def test_repeated_read_done_does_not_make_more_reads(simulate):
+    sim = simulate(seed=12, suite=0)
+    sim.cards["c01"].ddr[:500_000] = noise(500_000)
+    sim.impair("c01", Impairment(loss=0.1, duplicate=0.9))
+    seen = reads_sent(sim)
+    request, out = read(sim, "c01", 0, 500_000)
+    assert sim.run_until(request).error is None
+    assert (out == noise(500_000)).all()
+    assert len(seen) <= 6
+
+
 def test_read_of_nothing_ends_at_once(simulate):
     sim = simulate()
     request, _ = read(sim, "c01", 0, 0)

@@ -217,9 +217,35 @@ def test_second_program_of_a_staged_image_sends_no_data(simulate):
     assert_programmed(sim, ended, a)
     assert sim.host.bulk_frames == before
     assert ended.result["frames_sent"] == 0
-    forced = sim.run_until(sim.program(a, force=True))
-    assert forced.error is None
-    assert forced.result["frames_sent"] == 0  # asked, and the card said that it holds it verified
+
+
+def test_forced_program_sends_a_staged_image_anew(simulate):
+    sim = simulate(cards=2)
+    assert sim.run_until(sim.program(image())).error is None
+    forced = sim.run_until(sim.program(image(), force=True))
+    assert_programmed(sim, forced, image())
+    assert forced.result["frames_sent"] == forced.result["blocks"]
+
+
+def test_card_that_says_it_holds_the_image_gets_no_data(simulate):
+    """The host thought otherwise; the answer to XFER_OPEN is enough."""
+    sim = simulate(cards=2, card={"image_slots": 1})
+    assert sim.run_until(sim.program(image())).error is None
+    for key in sim.cards:
+        sim.view(key).drop_image(image().digest)
+    ended = sim.run_until(sim.program(image()))
+    assert_programmed(sim, ended, image())
+    assert ended.result["frames_sent"] == 0
+
+
+def test_staged_only_program_loads_what_cards_hold_and_names_those_that_do_not(simulate):
+    sim = simulate(cards=2)
+    assert sim.run_until(sim.program(image(), ("c01",), commit=False)).error is None
+    event = ev.StartProgram(0, ("c01", "c02"), np.empty(0, np.uint8), b"", image().digest, 0, staged_only=True)
+    ended = sim.run_until(sim.start(event))
+    assert ended.error.done == ["c01"]
+    assert "does not hold image" in ended.error.failed["c02"]
+    assert sim.view("c01").image_digest == image().digest
 
 
 def test_fifth_image_takes_the_slot_longest_unused(simulate):

@@ -89,6 +89,17 @@ def test_card_whose_key_comes_later_is_used_from_then_on(simulate):
     sim.settle(timeout_s=2)
 
 
+def test_card_whose_key_is_taken_away_is_let_go(simulate):
+    sim = simulate(cards=2)
+    sim.host.feed(ev.KeysChanged({"c02": sim.keys["c02"]}))
+    assert sim.view("c01").state == st.LISTED
+    assert "key" in sim.view("c01").why
+    sim.run_for(2)
+    assert sim.view("c01").channel is None
+    assert sim.view("c02").state == st.AVAILABLE
+    assert isinstance(sim.run_until(sim.start(ev.StartRun(0, ("c01",), 0xFFFF))).error, CardError)
+
+
 @pytest.mark.parametrize(("cluster", "card_key"), [(1, None), (0, bytes(32))])
 def test_card_of_another_suite_is_listed(simulate, cluster, card_key):
     sim = simulate(settled=False, cards=0, suite=cluster)
