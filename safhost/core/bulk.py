@@ -287,10 +287,10 @@ class Transfer:
         self.cluster.pump(self, now_ns)
 
     def _flow_polls(self, members: list[Member], now_ns: int, everybody: bool = False) -> None:
-        """Keep each member's credit fresh: ask once a quarter of its window is out (or ``everybody`` now), one
+        """Keep each member's credit fresh: ask once half of its window is out (or ``everybody`` now), one
         question at a time."""
         for member in members:
-            if member.flow is None and (everybody or member.since_poll >= max(16, member.window // 4)):
+            if member.flow is None and (everybody or member.since_poll >= max(16, member.window // 2)):
                 member.flow = self._poll(member, 0, now_ns)
 
     def _poll(self, member: Member, section: int, now_ns: int) -> Exchange:

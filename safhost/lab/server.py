@@ -59,10 +59,10 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 RUNNING_TIMEOUT_NS = 20_000_000_000
-RING_BUDGET_BYTES = 256 << 20
-RING_SLOTS = (512, 4096)
-WINDOW_SHARE = {"bridge": 2, "chassis": 4}
-"""A card says it takes this part of its ring at once: the rest is for commands, other transfers and other cards."""
+RING_BUDGET_BYTES = 320 << 20
+RING_SLOTS = (512, 8192)
+WINDOW_SHARE = {"bridge": 5 / 8, "chassis": 1 / 4}
+"""A card says it takes this share of its ring at once: the rest is for commands, other transfers and other cards."""
 CHASSIS_RING_SLOTS = 16384
 SPARE_KEYS = 64
 """Keys for cards that are plugged in later: the daemon reads its key file when it starts."""
@@ -171,7 +171,7 @@ class LabServer:
         config = CardConfig(serial=serial, mac=card_mac(number), mac1=card_mac(number, 1), mtu=spec.mtu,
                             card_key=self._keys.get(serial), timing=timing_named(spec.timing),
                             profile=spec.profile, image_slots=spec.image_slots,
-                            window_blocks=link.ring_slots // WINDOW_SHARE[spec.topology])
+                            window_blocks=int(link.ring_slots * WINDOW_SHARE[spec.topology]))
         card = VirtualCard(config, self._codec, os.urandom, self._leaf_cache)
         slot = CardSlot(number, card, self.loop, self.broker, Wire(self.impairments, spec.seed, number))
         if spec.topology == "bridge":
