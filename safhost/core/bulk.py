@@ -224,6 +224,9 @@ class Transfer:
             member.flow = None
         if exchange.opcode == Opcode.XFER_OPEN and member.card.channel is not None:
             abort(self.cluster, member.card, self.id, self.kind, now_ns)  # only its answers may have got lost
+            if isinstance(error, DeadlineExceeded) and not exchange.still:
+                error.hint = (f"it answers short frames: does every port on the way carry frames of "
+                              f"{self.block_bytes + HEADER_BYTES} bytes? see `safhost doctor`")
         self._fail(member, error, now_ns)
 
     # -- sending -------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safhost.wire.codec import BROADCAST_BYTES
+from safhost.wire.generated import ETHERNET_HEADER_BYTES
 
 Frames = NDArray[np.uint8]
 Lengths = NDArray[np.int64]
@@ -49,7 +50,11 @@ class Clock(Protocol):
 
 
 class Port:
-    """One plug. ``receive_control(raw)`` and ``receive_batch(frames, lengths)`` take what arrives."""
+    """One plug. ``receive_control(raw)`` and ``receive_batch(frames, lengths)`` take what arrives.
+
+    ``mtu``: longer frames to it are dropped without a word, as by a switch whose ports differ (bulk batches are
+    not looked at: their transfer never opens).
+    """
 
     def __init__(self, name: str, mac: bytes, rate_bytes_s: int, impairment: Impairment,
                  receive_control: Callable[[bytes], None],
@@ -61,6 +66,7 @@ class Port:
         self.receive_control = receive_control
         self.receive_batch = receive_batch
         self.plugged = True
+        self.mtu = 65535
         self.free_ns = 0
         self.cut_ns = 0
         self.lives = 0
@@ -200,7 +206,8 @@ class _Delivery:
         self.lengths = lengths
 
     def __call__(self) -> None:
-        if not self.port.plugged or (self.life != self.source.lives and self.sent_ns > self.source.cut_ns):
+        never_left = self.life != self.source.lives and self.sent_ns > self.source.cut_ns
+        if never_left or not self.port.plugged or len(self.raw) > self.port.mtu + ETHERNET_HEADER_BYTES:
             return
         if self.frames is None or self.lengths is None:
             self.port.receive_control(self.raw)

@@ -386,6 +386,28 @@ def test_card_that_never_answers_xfer_open_fails_alone(simulate):
     assert_programmed(sim, sim.run_until(sim.program(image())), image())
 
 
+@pytest.mark.parametrize(("opcode", "says"), [
+    (Opcode.XFER_OPEN, "XFER_OPEN had no answer"), (Opcode.POLL, "blocks missing, state receiving"),
+    (Opcode.CLOSE, "state verifying"), (Opcode.READ, "state repairing"),
+    (Opcode.INVALIDATE, "INVALIDATE had no answer"), (Opcode.COMMIT, "COMMIT had no answer")])
+def test_every_question_that_is_never_answered_ends_and_is_named(simulate, opcode, says):
+    sim = simulate(cards=2)
+    sim.inject("c02", "corrupt_ddr", offset=10)
+    sim.cards["c02"].card._handlers[opcode] = lambda frame, now_ns: None
+    ended = sim.run_until(sim.program(image(), deadline_ns=8_000_000_000), timeout_s=60)
+    assert ended.error.done == ["c01"]
+    assert ended.result["cards"]["c02"]["error"]["type"] == DeadlineExceeded.__name__
+    assert says in ended.error.failed["c02"]
+
+
+def test_path_that_drops_long_frames_is_named(simulate):
+    sim = simulate(cards=2, mtu=9000)
+    sim.cards["c02"].port.mtu = 1500  # the card says 9000, a port on the way says otherwise
+    ended = sim.run_until(sim.program(image()), timeout_s=20)
+    assert ended.error.done == ["c01"]
+    assert "frames of 9000 bytes" in ended.result["cards"]["c02"]["error"]["hint"]
+
+
 def test_card_whose_role_will_not_drain_says_so_and_force_kills_it(simulate):
     sim = simulate(kernel_ns=60_000_000_000)
     assert sim.run_until(sim.program(image())).error is None
@@ -452,6 +474,19 @@ def test_unicast_that_changes_session_goes_on_where_it_was(simulate):
     assert_programmed(sim, ended, img)
     assert sim.cards["c01"].card.snapshot()["session_count"] == 2
     assert ended.result["blocks_resent"] <= 2 * 512  # what was under way, not the rest of the pass
+
+
+@pytest.mark.parametrize("cards", [1, 2])
+def test_address_that_changes_in_a_transfer_does_not_start_it_anew(simulate, cards):
+    img = image(12_000_000)
+    sim = simulate(cards=cards, card={"window_blocks": 512})
+    request = sim.program(img)
+    sim.run_for(0.002)
+    sim.host.mac = sim.host.port.mac = b"\x02\x5a\x00\xfe\x00\x79"
+    sim.host.feed(ev.LinkCameUp(LINK, sim.host.mac, 1500))
+    ended = sim.run_until(request, timeout_s=30)
+    assert_programmed(sim, ended, img)
+    assert ended.result["blocks_resent"] <= 2 * 512
 
 
 def test_clean_network_takes_one_question_a_card(simulate):

@@ -408,6 +408,19 @@ def test_opened_that_claims_the_last_generation_stops_nothing(simulate):
     assert sim.host.generations == []
 
 
+def test_card_that_never_answers_session_open_is_lost_and_says_why(simulate):
+    sim = simulate(settled=False)
+    sim.cards["c01"].card._sessions.on_open = lambda frame, now_ns: None
+    sim.cards["c01"].card._sessions.link_down()  # it announced itself once, and never again
+    sim.run_for(0.001)
+    sim.host.feed(ev.FrameReceived(LINK, hello_of(sim, "c01")))
+    assert sim.view("c01").state == st.OPENING
+    sim.cards["c01"].card.link_down(sim.now_ns)
+    sim.run_for(20)
+    assert sim.view("c01").state == st.LOST
+    assert "SESSION_OPEN" in sim.view("c01").why
+
+
 def test_registers_are_read_from_the_shell(simulate):
     sim = simulate()
     out = np.zeros(0x100, np.uint8)
