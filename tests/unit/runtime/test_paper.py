@@ -355,7 +355,7 @@ def test_result_that_comes_while_inputs_travel_is_not_taken(paper, vadd):
     assert connection.answer(number)["error"]["type"] == "DeadlineExceeded"
 
 
-def test_thousands_of_impossible_units_are_each_answered(paper, vadd):
+def test_many_impossible_units_are_each_answered(paper, vadd):
     rig = paper(1)
     rig.program(vadd)
     rig.core.sessions.by_key["02:5a:f0:00:00:01"].ddr.size_bytes = 1 << 20
