@@ -274,9 +274,10 @@ class PaperCluster:
         return cards
 
     def _program(self, event: ev.StartProgram, now_ns: int) -> None:
-        if not event.commit:
-            self.end(event.request, {}, SchedulingError("the paper's protocol cannot stage an image without loading it",
-                                                        "leave that option out, or use the profile saf"))
+        if not event.commit or event.staged_only:
+            why = "cannot stage an image without loading it" if not event.commit else "keeps no image for later"
+            self.end(event.request, {}, SchedulingError(f"the paper's protocol {why}",
+                                                        "program the image as a whole, or use the profile saf"))
             return
         cards = self._cards(event.request, event.cards)
         if cards:

@@ -180,6 +180,8 @@ def test_what_the_paper_cannot_do_is_said(paper, vadd):
     rig = paper(1)
     with fails(SchedulingError, "cannot stage"):
         rig.program(vadd, commit=False)
+    with fails(SchedulingError, "keeps no image"):
+        rig.ask("recommit", digest=vadd.digest_root.hex())
     with fails(SchedulingError, "has no READ"):
         rig.ask("counters", card="c1")
     with fails(SchedulingError, "has no a command that is answered"):

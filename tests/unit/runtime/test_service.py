@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from runtime_rig import Connection, Rig, fails, make_image, shared
@@ -213,6 +215,23 @@ def test_program_stage_only_does_not_load(rig, vadd):
     result = rig.program(vadd, commit=False)
     assert {c["state"] for c in result["cards"].values()} == {"staged"}
     assert [c["kernels"] for c in rig.ask("cards")["cards"]] == [[], []]
+
+
+def test_recommit_loads_what_is_staged_and_sends_no_data(rig, vadd, tmp_path):
+    rig.program(vadd)
+    other = make_image(tmp_path, "ptrans")
+    rig.program(other)
+    before = [p.data_frames for p in rig.ports]
+    assert sorted(rig.ask("recommit", digest=vadd.digest_root.hex())["done"]) == ["c1", "c2"]
+    assert [p.data_frames for p in rig.ports] == before
+    assert [c["kernels"] for c in rig.ask("cards")["cards"]] == [["vadd"], ["vadd"]]
+
+
+def test_recommit_of_what_no_card_holds_is_refused(rig, vadd):
+    with pytest.raises((PartialError, CardError, SchedulingError)) as caught:
+        rig.ask("recommit", digest=vadd.digest_root.hex())
+    assert "VC000" not in str(caught.value.to_dict())
+    assert [p.data_frames for p in rig.ports] == [0, 0]
 
 
 def test_program_with_a_wrong_digest_is_refused_before_a_frame(rig, vadd):
@@ -572,6 +591,9 @@ _BAD = [
     ("program", {"digest": "00" * 32, "pr_compat_id": 1, "cards": [5]}, True),
     ("program", {"digest": "00" * 32, "pr_compat_id": 1, "deadline_s": float("inf")}, True),
     ("program", {"digest": "00" * 32, "pr_compat_id": 1, "commit": "yes"}, True),
+    ("recommit", {}, False), ("recommit", {"digest": "00"}, False),
+    ("recommit", {"digest": "00" * 32, "cards": 3}, False),
+    ("recommit", {"digest": "00" * 32, "deadline_s": -1}, False),
     ("write", {}, False), ("write", {}, True), ("write", {"address": -1}, True), ("write", {"address": 1 << 64}, True),
     ("write", {"address": "x"}, True), ("write", {"address": 0, "cards": 7}, True),
     ("write", {"address": 0, "deadline_s": "x"}, True), ("write", {"address": 1 << 63}, True),
@@ -624,6 +646,12 @@ def test_lengths_that_do_not_match_the_descriptor_are_refused(rig, lengths):
     with pytest.raises(LocalProtocolError):
         rig.ask("write", memory, address=0, lengths=lengths)
     memory.close()
+
+
+def test_every_operation_is_asked_for_here(rig):
+    text = Path(__file__).read_text(encoding="utf-8")
+    missing = [op for op in rig.service._ops if f'"{op}"' not in text]
+    assert missing in ([], ["program"])  # which the rig asks for
 
 
 def test_internal_mistake_is_an_answer_and_a_log_line(rig, monkeypatch, caplog):
