@@ -83,8 +83,10 @@ def test_more_commands_than_slots_wait_for_one(programmed):
     assert len(sim.cards["c01"].card.snapshot()["slots"]) == COMMAND_SLOTS
     assert all(s["state"] == "running" for s in sim.cards["c01"].card.snapshot()["slots"])
     assert len(sim.view("c01").run_waiting) == COMMAND_SLOTS + 3
+    started_ns = sim.now_ns
     for request in requests:
         assert sim.run_until(request, timeout_s=10).error is None
+    assert sim.now_ns - started_ns < 50_000_000  # each starts when a slot comes free
     assert sim.cards["c01"].executed["vadd"] == len(requests)
 
 
@@ -191,6 +193,17 @@ def test_kill_ends_what_runs_and_the_card_works_on(programmed, loss):
         assert ended.error.status == Status.KILLED
     assert sim.run_until(sim.run(IMAGE, "vadd", VADD), timeout_s=10).error is None
     assert sim.cards["c01"].executed == {"vadd": 1}
+
+
+def test_kill_that_a_later_one_overtook_has_done_its_work(programmed):
+    sim = programmed()
+    sim.host.port.impairment = Impairment(loss=1.0)
+    first = sim.start(ev.StartKill(0, "c01"))
+    sim.host.port.impairment = Impairment()
+    second = sim.start(ev.StartKill(0, "c01"))
+    assert sim.run_until(second, timeout_s=2).error is None
+    assert first not in sim.host.ended
+    assert sim.run_until(first, timeout_s=2).error is None
 
 
 def test_kill_without_an_answer_ends_by_its_deadline(programmed):

@@ -110,6 +110,21 @@ def test_many_writes_at_once_use_no_more_contexts_than_there_are(simulate, suite
             assert (sim.cards[key].ddr[i * 65536:i * 65536 + part.size] == part).all(), (i, key)
 
 
+def test_write_that_comes_to_the_head_of_a_queue_starts_at_once(simulate):
+    """One card's contexts are taken; a write to both cards waits for it, and one to the other card behind that."""
+    sim = simulate(cards=2, rate_bytes_s=20_000_000)
+    requests = [sim.write(noise(100_000, i), i << 18, ("c01",)) for i in range(3)]
+    requests += [sim.write(noise(400_000, 5), 5 << 18), sim.write(noise(10_000, 6), 8 << 18, ("c02",))]
+
+    def running():
+        sim.validate()  # nothing waits for nothing, at any time
+        return any(r not in sim.host.ended for r in requests)
+
+    sim.run_while(running, 30, "five writes")
+    assert all(sim.host.ended[r].error is None for r in requests)
+    assert list(sim.host.ended)[-1] == requests[3]
+
+
 def test_image_and_writes_share_a_card_without_stale_ids(simulate):
     """A write that had to wait for a context starts after an image that was asked for later."""
     sim = simulate(rate_bytes_s=40_000_000)

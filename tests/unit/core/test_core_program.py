@@ -253,7 +253,8 @@ def test_fifth_image_takes_the_slot_longest_unused(simulate):
     images = [image(50_000, str(i)) for i in range(5)]
     for img in images[:4]:
         assert sim.run_until(sim.program(img)).error is None
-    assert sim.run_until(sim.program(images[0])).error is None  # used again: image 1 is the oldest now
+    for again in (0, 2):  # used again, so image 1 is the one longest unused
+        assert sim.run_until(sim.program(images[again])).error is None
     assert sim.run_until(sim.program(images[4])).error is None
     staged = sim.view("c01").describe(sim.now_ns)["staged"]
     assert images[1].digest.hex() not in staged
@@ -347,6 +348,18 @@ def test_two_programs_at_once_follow_each_other(simulate):
     ends = [sim.run_until(first, timeout_s=60), sim.run_until(second, timeout_s=60)]
     assert [e.error for e in ends] == [None, None]
     assert {node.card.counters["pr_count"] for node in sim.cards.values()} == {2}
+
+
+def test_commit_waits_while_another_one_is_under_way(simulate):
+    sim = simulate()
+    first, second = image(50_000, "1"), image(50_000, "2")
+    for img in (first, second):
+        assert sim.run_until(sim.program(img, commit=False)).error is None
+    sim.inject("c01", "freeze_timeout")  # takes its time, then fails
+    requests = [sim.program(first), sim.program(second)]
+    ended = sim.run_until(requests[0])
+    assert ended.error.status == Status.FREEZE_TIMEOUT
+    assert_programmed(sim, sim.run_until(requests[1], timeout_s=5), second)
 
 
 def test_program_of_an_image_for_another_shell_sends_nothing(simulate):

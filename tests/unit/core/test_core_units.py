@@ -281,12 +281,14 @@ def test_unit_that_is_killed_again_and_again_ends(programmed):
 def test_unit_after_a_new_role_is_not_run_on_it(programmed):
     """Units in flight while the card is programmed anew: none computes on the wrong role."""
     sim = programmed(cards=2, kernel_ns=5_000_000)
+    sim.cards["c02"].kernel_ns = 40_000_000  # so that the drain takes a while
     units = submit(sim, 20)
     sim.run_for(0.012)
     program = sim.program(OTHER, ("c02",))
     finish(sim, units)
     assert sim.run_until(program).error is None
     assert sim.view("c02").image_digest == OTHER.digest
+    assert {sim.host.ended[r].result["attempts"] for r, _, _ in units} == {1}  # none was placed there meanwhile
 
 
 @pytest.mark.parametrize("when_s", [0.0, 0.00005, 0.002, 0.02])
