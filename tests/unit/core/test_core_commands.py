@@ -166,6 +166,7 @@ def test_deadline_that_the_card_does_not_keep_is_kept_here_and_the_slot_stays_ta
     assert sim.view("c01").slots[0].busy
     sim.run_for(5)
     assert not sim.view("c01").slots[0].busy
+    assert ended.result["cards"]["c01"]["state"] == "failed"  # what came later changes nothing
 
 
 def test_command_that_waits_for_a_slot_has_its_deadline(programmed):

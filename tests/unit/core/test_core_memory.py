@@ -146,6 +146,24 @@ def test_one_dead_card_ends_its_writes_and_not_the_others(simulate):
         assert list(ended.error.failed) == ["c02"]
 
 
+def test_write_that_fails_in_one_piece_gives_the_others_up(simulate):
+    sim = simulate(rate_bytes_s=20_000_000)
+    node = sim.cards["c01"].card
+    real = node._transfers._corrupt
+
+    def spoil(transfer):
+        node.inject("corrupt_ddr", transfer=transfer.id)
+        real(transfer)
+
+    node._transfers._corrupt = spoil
+    ended = sim.run_until(sim.write(noise(900_000), 0, prefer_bytes=30_000))
+    assert "does not verify" in str(ended.error)
+    assert not sim.host.cluster.transfers.active
+    assert not sim.view("c01").ddr_waiting
+    sim.run_for(1)
+    assert not [t for t in node.snapshot()["transfers"] if t["state"] == "receiving"]
+
+
 def test_write_outside_ddr_is_refused_here(simulate):
     sim = simulate()
     before = sim.host.port.frames_sent

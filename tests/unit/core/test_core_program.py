@@ -137,12 +137,21 @@ def test_memory_that_keeps_spoiling_data_ends_in_an_error(simulate):
     assert "does not verify" in ended.error.failed["c02"]
 
 
-def test_spoiled_memory_is_repaired_once(simulate):
+@pytest.mark.parametrize("offsets", [[0], [65_535], [65_536], [131_071], [199_999], [70_000, 70_001], [10, 140_000]])
+def test_spoiled_memory_is_repaired_in_one_round(simulate, offsets):
     sim = simulate(cards=2)
-    sim.inject("c02", "corrupt_ddr", offset=70_000, count=10)
+    for offset in offsets:
+        sim.inject("c02", "corrupt_ddr", offset=offset)
+    seen = []
+    sim.network.taps.append(lambda port, raw: seen.append(Opcode(raw[15])) if raw[:6] == bytes(
+        sim.cards["c02"].card.config.mac) else None)
     ended = sim.run_until(sim.program(image()))
     assert_programmed(sim, ended, image())
-    assert 0 < ended.result["blocks_resent"] <= 2 * 65536 // 1472 + 2  # the one bad leaf, not the object
+    leaves = len({offset // 65_536 for offset in offsets})
+    assert 0 < ended.result["blocks_resent"] <= leaves * (65_536 // 1472 + 2)  # the bad leaves, not the object
+    assert seen.count(Opcode.INVALIDATE) == leaves
+    assert seen.count(Opcode.CLOSE) == 2
+    assert seen.count(Opcode.DATA) == ended.result["blocks_resent"]
 
 
 def test_repair_survives_loss_and_further_corruption(simulate):
