@@ -8,10 +8,14 @@ import pytest
 from safhost.core import events as ev
 from safhost.errors import CardError, CardLost, DeadlineExceeded, PartialError, RemoteProtocolError, SafError
 from safhost.sim import Impairment, make_image
+from safhost.sim.nodes import LINK
+from safhost.wire.codec import Codec
 from safhost.wire.generated import (
     DDR_CONTEXTS,
+    ETHERTYPE_RESULT,
     REGISTER_PR_COMPAT_ID,
     Opcode,
+    ReadDone,
     ReadSpace,
     TransferState,
     XferOpen,
@@ -295,6 +299,19 @@ def test_repeated_read_done_does_not_make_more_reads(simulate):
     assert sim.run_until(request).error is None
     assert (out == noise(500_000)).all()
     assert len(seen) <= 6
+
+
+def test_read_done_of_an_earlier_question_asks_nothing_anew(simulate):
+    sim = simulate(suite=0)
+    sim.inject("c01", "mute")
+    seen = reads_sent(sim)
+    read(sim, "c01", 0, 10_000)
+    card = sim.view("c01")
+    done = Codec().encode(Opcode.READ_DONE, ReadDone(status=0, length=10_000, sent=7).pack(), dst=sim.host.mac,
+                          src=card.mac, ethertype=ETHERTYPE_RESULT, session=card.channel.session, object=1, index=1)
+    for _ in range(3):
+        sim.host.feed(ev.FrameReceived(LINK, done))
+    assert len(seen) == 2  # the question, and once again for what did not come
 
 
 def test_read_of_nothing_ends_at_once(simulate):

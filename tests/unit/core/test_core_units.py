@@ -282,7 +282,7 @@ def test_unit_after_a_new_role_is_not_run_on_it(programmed):
     """Units in flight while the card is programmed anew: none computes on the wrong role."""
     sim = programmed(cards=2, kernel_ns=5_000_000)
     sim.cards["c02"].kernel_ns = 40_000_000  # so that the drain takes a while
-    units = submit(sim, 20)
+    units = submit(sim, 3) + submit(sim, 1, n=400) + submit(sim, 60)  # the large one ends after its neighbour
     sim.run_for(0.012)
     program = sim.program(OTHER, ("c02",))
     finish(sim, units)
