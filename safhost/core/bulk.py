@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from safhost.core import member as m_
 from safhost.core.actions import SendBlocks
+from safhost.core.commands import status_name
 from safhost.core.exchange import Exchange
 from safhost.core.member import Member
 from safhost.core.pacing import TokenBucket
@@ -182,7 +183,7 @@ class Transfer:
 
     def _on_ready(self, member: Member, ready: Ready, now_ns: int) -> None:
         if ready.status != Status.OK:
-            self._fail(member, CardError(f"refused the transfer: {_status(ready.status)}",
+            self._fail(member, CardError(f"refused the transfer: {status_name(ready.status)}",
                                          "see `safhost cards --counters`", member.card.key), now_ns)
         elif ready.state == TransferState.VERIFIED:
             self._verified(member, now_ns)
@@ -201,7 +202,7 @@ class Transfer:
         if not member.active:
             return
         if nack.status != Status.OK:
-            self._fail(member, CardError(f"lost the transfer: {_status(nack.status)}", "", member.card.key), now_ns)
+            self._fail(member, CardError(f"lost the transfer: {status_name(nack.status)}", "", member.card.key), now_ns)
             return
         if not member.plausible(nack):
             self.cluster.drop(DropReason.BAD_PARAMETER)
@@ -410,7 +411,7 @@ class Transfer:
             member.state = m_.REPAIRING
             Repair(self, member).start(now_ns)
         else:
-            self._fail(member, CardError(f"does not verify: {_status(verdict.status)}",
+            self._fail(member, CardError(f"does not verify: {status_name(verdict.status)}",
                                          "its memory or its path corrupts data", member.card.key), now_ns)
         self._next(now_ns)
         return True
@@ -528,7 +529,3 @@ class Transfer:
             "cards": {m.card.key: {"state": m.state, "missing": m.missing_count, "progress": round(m.progress, 4)}
                       for m in self.members},
         }
-
-
-def _status(code: int) -> str:
-    return Status(code).name.lower() if code in Status._value2member_map_ else f"status {code}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from safhost.core.commands import status_name
 from safhost.core.exchange import Exchange
 from safhost.errors import CardError, RemoteProtocolError, SafError
 from safhost.plan.blocks import block_bytes_for, block_count
@@ -168,9 +169,8 @@ class Chunk:
     def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
         done = ReadDone.unpack(frame.payload)
         if done.status != Status.OK:
-            name = Status(done.status).name.lower() if done.status in Status._value2member_map_ else str(done.status)
-            self._end(CardError(f"refused a read at {self.address:#x}: {name}", "check address and length",
-                                self.card.key), now_ns)
+            self._end(CardError(f"refused a read at {self.address:#x}: {status_name(done.status)}",
+                                "check address and length", self.card.key), now_ns)
             return True
         if self.have_count < self.blocks:
             gaps = np.flatnonzero(~self.have)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from safhost.core import card as st
 from safhost.core.card import Card
+from safhost.core.commands import status_name
 from safhost.wire import auth
 from safhost.wire.channel import Channel
 from safhost.wire.codec import BROADCAST_BYTES, Frame
@@ -234,9 +235,8 @@ class Sessions:
             self._set(card, st.BUSY, f"owner {opened.owner:016x} holds it, lease left {opened.lease_left_ms} ms")
             c.timers.set(card, card.retry_open_ns)
         else:
-            name = Status(status).name.lower() if status in Status._value2member_map_ else str(status)
             card.retry_open_ns = now_ns + 1000 * MS
-            self._set(card, st.REFUSED, f"answered {name} to SESSION_OPEN")
+            self._set(card, st.REFUSED, f"answered {status_name(status)} to SESSION_OPEN")
 
     def _open_again(self, card: Card, now_ns: int) -> None:
         """The answer said what was wrong: at once with that put right, but not for ever."""
