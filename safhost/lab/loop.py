@@ -42,6 +42,12 @@ class Loop:
         self._heap: list[tuple[int, int, Alarm]] = []
         self._entries = 0
         self._stopping = False
+        self._rest_s = 0.0
+
+    def rest(self, seconds: float) -> None:
+        """Look at descriptors only after ``seconds``, once this round is done: bulk data is then handled in fewer and
+        larger batches, as a network card does by moderating its interrupts. Alarms that are due wait as long."""
+        self._rest_s = seconds
 
     def add(self, fd: int, mask: int, handler: Handler) -> None:
         """Call ``handler`` whenever ``fd`` has an event of ``mask`` (level triggered)."""
@@ -79,6 +85,9 @@ class Loop:
                     handler(mask, clock())
             if self._heap and self._heap[0][0] <= clock():
                 self._ring(clock())
+            if self._rest_s:
+                time.sleep(self._rest_s)
+                self._rest_s = 0.0
 
     def _wait_s(self) -> float:
         if not self._heap:

@@ -22,7 +22,7 @@ from safhost.lab.topology import card_mac, card_number, card_serial
 from safhost.link.base import LinkDown
 from safhost.units import BROADCAST, Mac
 from safhost.wire.codec import DataGroup, split_batch
-from safhost.wire.generated import DropReason
+from safhost.wire.generated import DropReason, Opcode
 
 if TYPE_CHECKING:
     from safhost.lab.roles import RoleBroker
@@ -36,9 +36,15 @@ SplitBatch = tuple[list[bytes], list[DataGroup], list[DropReason]]
 BATCH_FRAMES = 512
 """Frames handled at once: enough to make the cost per batch small, few enough to answer others meanwhile."""
 
+FEW_FRAMES = 400
+REST_S = 0.006
+"""After a batch of so few blocks the loop rests: the cost of a batch hardly depends on its size. A command is not
+delayed by it, and at 10 GbE a ring of 4,096 slots takes 5 ms of full frames."""
+
 BACKLOG_MAX = 4096
 """Outputs (a control frame or a batch of blocks each) that wait for a full link before some are dropped."""
 
+_DATA = int(Opcode.DATA)
 _MAC_MASK = np.uint64(int.from_bytes(b"\xff" * 6 + b"\0\0", "little"))
 _BROADCAST_KEY = int.from_bytes(bytes(BROADCAST), "little")
 
@@ -214,6 +220,8 @@ class _Port:
         if mask & ~select.EPOLLOUT:
             batch = self.link.receive(BATCH_FRAMES)
             if batch is not None:
+                if len(batch) < FEW_FRAMES and batch.frames[0, 15] == _DATA:
+                    self._loop.rest(REST_S)
                 try:
                     self._deliver(batch.frames, batch.lengths, now_ns)
                 finally:
