@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from safhost.core.cluster import Cluster
 
 BATCH_FRAMES = 256
+POLL_SHARE = 3 / 4  # of a window out: then its receiver is asked, and a quarter is left for the way there and back
 PROGRESS_NS = 100_000_000
 OPEN_GRACE_NS = 450_000_000  # two tries of XFER_OPEN: then the others begin without who has not answered
 GIVE_UP_POLLS = 2  # unanswered polls until a member is left behind (DESIGN section 3)
@@ -291,10 +292,10 @@ class Transfer:
         self.cluster.pump(self, now_ns)
 
     def _flow_polls(self, members: list[Member], now_ns: int, everybody: bool = False) -> None:
-        """Keep each member's credit fresh: ask once half of its window is out (or ``everybody`` now), one
+        """Keep each member's credit fresh: ask once most of its window is out (or ``everybody`` now), one
         question at a time."""
         for member in members:
-            if member.flow is None and (everybody or member.since_poll >= max(16, member.window // 2)):
+            if member.flow is None and (everybody or member.since_poll >= max(16, int(member.window * POLL_SHARE))):
                 member.flow = self._poll(member, 0, now_ns)
 
     def _poll(self, member: Member, section: int, now_ns: int) -> Exchange:

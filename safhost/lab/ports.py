@@ -36,10 +36,11 @@ SplitBatch = tuple[list[bytes], list[DataGroup], list[DropReason]]
 BATCH_FRAMES = 512
 """Frames handled at once: enough to make the cost per batch small, few enough to answer others meanwhile."""
 
-FEW_FRAMES = 400
+FEW_BYTES = 600_000
 REST_S = 0.006
-"""After a batch of so few blocks the loop rests: the cost of a batch hardly depends on its size. A command is not
-delayed by it, and at 10 GbE a ring of 4,096 slots takes 5 ms of full frames."""
+"""After a batch of so few blocks the loop rests: the cost of a batch hardly depends on its size. Commands are not
+delayed unless blocks arrive at the same time; and a ring holds what comes meanwhile, as cards ask for no more than
+`WINDOW_SHARE` of it."""
 
 BACKLOG_MAX = 4096
 """Outputs (a control frame or a batch of blocks each) that wait for a full link before some are dropped."""
@@ -220,7 +221,7 @@ class _Port:
         if mask & ~select.EPOLLOUT:
             batch = self.link.receive(BATCH_FRAMES)
             if batch is not None:
-                if len(batch) < FEW_FRAMES and batch.frames[0, 15] == _DATA:
+                if batch.frames[0, 15] == _DATA and len(batch) * batch.lengths.item(0) < FEW_BYTES:
                     self._loop.rest(REST_S)
                 try:
                     self._deliver(batch.frames, batch.lengths, now_ns)
