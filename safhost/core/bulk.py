@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from safhost.core import card as st
 from safhost.core import member as m_
 from safhost.core.actions import SendBlocks
 from safhost.core.commands import status_name
@@ -226,7 +227,7 @@ class Transfer:
             member.flow = None
         if exchange.opcode == Opcode.XFER_OPEN and member.card.channel is not None:
             abort(self.cluster, member.card, self.id, self.kind, now_ns)  # only its answers may have got lost
-            if isinstance(error, DeadlineExceeded) and not exchange.still:
+            if isinstance(error, DeadlineExceeded) and not exchange.still and member.card.state == st.AVAILABLE:
                 error.hint = (f"it answers short frames: does every port on the way carry frames of "
                               f"{self.block_bytes + HEADER_BYTES} bytes? see `safhost doctor`")
         self._fail(member, error, now_ns)
