@@ -102,7 +102,7 @@ class JobView:
 @click.option("--mtu", default=1500, show_default=True, help="1500, or 9000 for jumbo frames.")
 @click.option("--topology", type=click.Choice(["bridge", "chassis"]), default="bridge", show_default=True,
               help="bridge: each card a port of a switch; chassis: all behind one.")
-@click.option("-n", "--side", default=8192, show_default=True, type=click.IntRange(64), help="Side of the matrices.")
+@click.option("-n", "--side", default=10240, show_default=True, type=click.IntRange(64), help="Side of the matrices.")
 @click.option("--tile", default=512, show_default=True, type=click.IntRange(16), help="Side of a work unit.")
 @click.option("--plug", "plug_count", default=2, show_default=True, help="Cards plugged in while it runs.")
 @click.option("--unplug", "unplug_count", default=1, show_default=True, help="Cards pulled while it runs.")

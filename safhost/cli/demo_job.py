@@ -136,8 +136,8 @@ class HotPlug:
         self.join_seconds: float | None = None
 
     def on_change(self, state: JobState, serials: Iterable[str]) -> None:
-        """Plug in at a fifth of the units, pull at two fifths: ``serials`` are cards to choose from."""
-        if self._plug_count and not self.new and 5 * state.done >= state.units:
+        """Plug in at a twentieth of the units, pull at two fifths: ``serials`` are cards to choose from."""
+        if self._plug_count and not self.new and 20 * state.done >= state.units:
             began = time.monotonic()
             self.new = self._plug(self._plug_count)
             state.say(f"plugged in {', '.join(self.new)}")
