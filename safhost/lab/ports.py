@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import select
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -206,7 +207,7 @@ def _earlier(a: int | None, b: int | None) -> int | None:
     return b if a is None else a if b is None else min(a, b)
 
 
-class _Port:
+class _Port(ABC):
     """A link in the loop."""
 
     def __init__(self, link: PacketLink, loop: Loop) -> None:
@@ -228,8 +229,9 @@ class _Port:
                 finally:
                     batch.release()
 
+    @abstractmethod
     def _deliver(self, frames: Frames, lengths: NDArray[Any], now_ns: int) -> None:
-        raise NotImplementedError
+        """Hand frames that lie in the ring to the card or cards they are for."""
 
     def rebind(self) -> None:
         """The interface is up again."""
