@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 BATCH_FRAMES = 256
 POLL_SHARE = 3 / 4  # of a window out: then its receiver is asked, and a quarter is left for the way there and back
 PROGRESS_NS = 100_000_000
-OPEN_GRACE_NS = 450_000_000  # two tries of XFER_OPEN: then the others begin without who has not answered
+OPEN_GRACE_NS = 450_000_000  # five tries of XFER_OPEN: then the others begin without who has not answered
 GIVE_UP_POLLS = 2  # unanswered polls until a member is left behind (DESIGN section 3)
 
 
@@ -134,8 +134,7 @@ class Transfer:
         payload = fixed.pack()
         payload += bytes(max(0, self.block_bytes - tag - len(payload)))
         Exchange(self.cluster, member.card, self, Opcode.XFER_OPEN, self.ethertype, payload, self.id, 1,
-                 min(self.deadline_ns, now_ns + self.cluster.config.request_deadline_ns),
-                 first_ns=self.cluster.config.poll_retry_ns, tag=member).start(now_ns)
+                 min(self.deadline_ns, now_ns + self.cluster.config.request_deadline_ns), tag=member).start(now_ns)
 
     def _opened_or_not(self, member: Member, now_ns: int) -> None:
         queue = member.card.open_queue
@@ -329,7 +328,11 @@ class Transfer:
         self.cluster.pump(self, now_ns)
 
     def _plan_pass(self, now_ns: int) -> None:
-        """What two or more miss goes to all, the rest to each that is waited for."""
+        """What two or more miss goes to all, the rest to each that is waited for.
+
+        A block that one misses for sure and another may miss, whose answer is not here yet, goes to all as well: sent
+        to one alone, it would go out again for the other.
+        """
         known = [m for m in self.members if m.active and (m.map_complete or not self.passes)]
         waited_for = self._waited_for(known)
         if self.passes:
@@ -338,6 +341,14 @@ class Transfer:
         for m in known:
             np.add(count, m.missing, out=count, casting="unsafe")
         shared = count >= 2 if self.group else np.zeros(self.blocks, np.bool_)
+        if self.group:
+            sure, maybe = np.zeros((2, self.blocks), np.bool_)
+            for m in waited_for:
+                sure |= m.missing
+            for m in self.members:
+                if m.state in (m_.OPENING, m_.RECEIVING) and m not in known and not m.repairs:
+                    maybe |= m.missing
+            shared |= sure & maybe
         if shared.any():
             self.lanes.append(Lane(self._encoder(None), np.flatnonzero(shared), list(known)))
         for m in known:
