@@ -78,6 +78,7 @@ class Shell:
         self.jobs: list[RoleJob] = []
         self.kills: list[int] = []
         self.last_ticket = 0
+        self.scrubs = 0  # how often all was forgotten: what lies here now came after the latest of them
         self.boot(0)
 
     def boot(self, now_ns: int) -> None:
@@ -167,6 +168,7 @@ class Shell:
 
     def scrub(self) -> None:
         """Forget everything of an owner: role, DDR, slots, cache, transfers."""
+        self.scrubs += 1
         self.commands.reset()
         self.commits.reset()
         self.transfers.reset()
