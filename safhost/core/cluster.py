@@ -247,6 +247,10 @@ class Cluster:
         self.dispatch_units(now_ns)
         units.mark_orphans(self, now_ns)
 
+    def works_on(self, card: Card) -> bool:
+        """Whether some request has to do with the card."""
+        return bool(card.units) or any(card in request.cards for request in self.requests.values())
+
     def on_card_suspect(self, card: Card, now_ns: int) -> None:
         """Units of a silent card go to others at once, if there are others."""
         for attempt in list(card.units):

@@ -182,7 +182,7 @@ class CommitCommand:
     """Load a staged image on one card, exactly once by its commit id."""
 
     def __init__(self, cluster: Cluster, card: Card, digest: bytes, drain_ms: int, feed_ms: int, kill: bool,
-                 owner: CommandOwner) -> None:
+                 owner: CommandOwner, outage_until_ns: int = 0) -> None:
         self.cluster = cluster
         self.card = card
         self.body = Commit(digest, 0, drain_ms, feed_ms, OPTION_KILL if kill else 0)
@@ -191,6 +191,7 @@ class CommitCommand:
         self.progress = 0.0
         self.elapsed_us = 0
         self.fed_bytes = 0
+        self._outage_until_ns = outage_until_ns
         self._timeout_ns = (drain_ms + feed_ms) * MS + 10_000 * MS
 
     def start(self, now_ns: int, send: bool = True) -> None:
@@ -199,7 +200,7 @@ class CommitCommand:
         card.committing = True
         payload = self.body._replace(role_epoch=card.role_epoch).pack()
         Exchange(self.cluster, card, self, Opcode.COMMIT, ETHERTYPE_IMAGE, payload, card.last_commit, 0,
-                 now_ns + self._timeout_ns).start(now_ns, send)
+                 now_ns + self._timeout_ns, outage_until_ns=self._outage_until_ns).start(now_ns, send)
 
     def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
         c = Committed.unpack(frame.payload)

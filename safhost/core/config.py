@@ -26,6 +26,7 @@ class CoreConfig:
     lease_ns: int = LEASE_MS * MS
     keepalive_ns: int = KEEPALIVE_MS * MS
     suspect_ns: int = SUSPECT_MS * MS
+    outage_ns: int = 120_000 * MS  # work waits so long for a network that is out for all cards; then they are lost
     abandon_ns: int = 2_500 * MS  # units of a silent card go to others: later than suspect, repeating work costs
     retry_first_ns: int = 20 * MS
     retry_max_ns: int = 500 * MS

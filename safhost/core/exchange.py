@@ -29,11 +29,12 @@ class Asker(Protocol):
 
 class Exchange:
     __slots__ = ("_wait_ns", "asker", "attempts", "card", "cluster", "deadline_ns", "due_ns", "ethertype",
-                 "first_ns", "key", "max_ns", "number", "object", "opcode", "payload", "still", "tag")
+                 "first_ns", "key", "max_ns", "number", "object", "opcode", "outage_until_ns", "payload", "still",
+                 "tag")
 
     def __init__(self, cluster: Cluster, card: Card, asker: Asker, opcode: Opcode, ethertype: int,
                  payload: bytes, object: int, number: int, deadline_ns: int, first_ns: int = 0, max_ns: int = 0,
-                 tag: object = None) -> None:
+                 tag: object = None, outage_until_ns: int = 0) -> None:
         self.cluster = cluster
         self.card = card
         self.asker = asker
@@ -46,6 +47,7 @@ class Exchange:
         self.first_ns = self._wait_ns = first_ns or cluster.config.retry_first_ns
         self.max_ns = max_ns or cluster.config.retry_max_ns
         self.tag = tag
+        self.outage_until_ns = outage_until_ns  # the deadline may be put off to here while the network is out
         self.attempts = 0
         self.still = ""  # what the latest answer said that was not the end
         self.due_ns: int | None = None
@@ -71,6 +73,8 @@ class Exchange:
         self._wait_ns = min(self.max_ns, self._wait_ns * 2)
 
     def on_timer(self, now_ns: int) -> None:
+        if self.deadline_ns <= now_ns < self.outage_until_ns and self.cluster.sessions.is_out(self.card, now_ns):
+            self.deadline_ns = min(self.outage_until_ns, now_ns + self.cluster.config.request_deadline_ns)
         if now_ns >= self.deadline_ns:
             self.cancel()
             waited = f"{self.opcode.name} is still {self.still}" if self.still else \

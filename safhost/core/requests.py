@@ -206,7 +206,7 @@ class ProgramRequest(CardsRequest):
                 self.card_ended(card, CardError("was lost before COMMIT", "", card.key), {}, now_ns)
                 continue
             command = CommitCommand(self.cluster, card, self.event.digest, COMMIT_DRAIN_MS, feed_ms,
-                                    self.event.force, self)
+                                    self.event.force, self, self.started_ns + self.event.deadline_ns)
             self.commits[card.key] = command
             commands.append(command)
         if len(commands) > 1 and self.event.broadcast:

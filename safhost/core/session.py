@@ -39,6 +39,7 @@ OPEN_BACKOFF_STEPS = 4  # doublings of the wait
 QUICK_OPENS = 3  # answers to SESSION_OPEN that may each be followed by the next one at once
 SOLICIT_GAPS_NS = (100 * MS, 400 * MS, 2_000 * MS)  # between the SOLICITs after a link came up
 OPTION_TAKEOVER = 1
+QUIET_SHARE = 1 / 2  # of a lease without a word from any card of a link: then the network is out, not the cards
 SUSPECT_KEEPALIVES = 3  # of the four in a second (DESIGN section 3), the last may be under way
 MAX_GENERATION = 1 << 63  # generations grow by one a start: a larger one is nonsense
 MASK_BLOCKS = 32 * SECTION_BLOCKS  # NACK's section mask has 32 bits
@@ -54,6 +55,9 @@ class Sessions:
         self.by_key: dict[str, Card] = {}
         self.generation = cluster.config.generation
         self.auto_open = cluster.config.auto_open
+        self._quiet_ns = int(cluster.config.lease_ns * QUIET_SHARE)
+        self._link_heard_ns: dict[str, int] = {}  # when some card of a link was heard
+        self._link_back_ns: dict[str, int] = {}  # when one was heard again after all had been silent
 
     # -- discovery -----------------------------------------------------------------------------------------
 
@@ -190,7 +194,7 @@ class Sessions:
         if opened.host_nonce != card.host_nonce or opened.boot_nonce != card.opening_nonce:
             c.drop(DropReason.REPLAYED)
             return
-        card.last_heard_ns = now_ns
+        self._note_heard(card, now_ns)
         card.session_count = opened.session_count
         if opened.status != Status.OK:
             self._refused(card, opened, now_ns)
@@ -262,8 +266,29 @@ class Sessions:
         card.note_running(alive.slots_running)
         self.cluster.on_card_idle(card, now_ns)
 
-    def heard(self, card: Card, now_ns: int) -> None:
+    def _note_heard(self, card: Card, now_ns: int) -> None:
         card.last_heard_ns = now_ns
+        if now_ns - self._link_heard_ns.get(card.link, now_ns) >= self._quiet_ns:
+            self._link_back_ns[card.link] = now_ns
+        self._link_heard_ns[card.link] = now_ns
+
+    def is_out(self, card: Card, now_ns: int) -> bool:
+        """Whether a card that is silent is so because its whole link is, or was until less than a lease ago.
+
+        One card that falls silent is lost after a lease and must hold up nobody. When several fall silent together,
+        there is nobody to hold up: it is a switch that restarts or a cable, and work goes on when it is back.
+        """
+        if now_ns - card.last_heard_ns >= self.cluster.config.outage_ns:
+            return False
+        if now_ns - self._link_back_ns.get(card.link, -self.cluster.config.lease_ns) < self.cluster.config.lease_ns:
+            return True
+        last_ns = self._link_heard_ns.get(card.link, 0)
+        return now_ns - last_ns >= self._quiet_ns and any(
+            other.link == card.link and other is not card and other.boot_nonce
+            and last_ns - other.last_heard_ns < self._quiet_ns for other in self.by_mac.values())
+
+    def heard(self, card: Card, now_ns: int) -> None:
+        self._note_heard(card, now_ns)
         card.unanswered = 0
         if card.state == st.SUSPECT:
             self._set(card, st.AVAILABLE, "")
@@ -282,7 +307,8 @@ class Sessions:
                     c.timers.set(card, card.retry_open_ns)
             return
         silent = now_ns - card.last_heard_ns
-        if silent >= c.config.lease_ns and card.unanswered >= SUSPECT_KEEPALIVES:
+        if silent >= c.config.lease_ns and card.unanswered >= SUSPECT_KEEPALIVES \
+                and not (c.works_on(card) and self.is_out(card, now_ns)):
             self._void(card, f"silent for {silent / 1e9:.1f} s", now_ns)
             self._set(card, st.LOST, f"silent for {silent / 1e9:.1f} s")
             return
