@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from tools.protogen import emit_c, emit_lua, emit_markdown, emit_python, emit_sv
+from tools.protogen import emit_c, emit_clauses, emit_lua, emit_markdown, emit_python, emit_sv
 from tools.protogen.model import ROOT, SpecError, load
 
 OUTPUTS = {
     "safhost/wire/generated.py": emit_python.emit,
+    "safhost/wire/clauses.py": emit_clauses.emit,
     "shell_rtl/rtl/saf_pkg.sv": emit_sv.emit,
     "kernels/include/saf.h": emit_c.emit,
     "tools/wireshark/saf.lua": emit_lua.emit,

@@ -42,8 +42,24 @@ def emit(spec: Spec) -> str:
     out += ["## Cryptography", "", _sentence(spec.raw["cryptography"]["doc"]), ""]
     out += _table(["Use", "Person", "Over"], [[f"`{n}`", f"`{c['person']}`", c["over"]]
                                               for n, c in spec.raw["cryptography"].items() if n != "doc"])
+    out += _clauses(spec)
     out += _paper(spec)
     return "\n".join(out).rstrip() + "\n"
+
+
+def _clauses(spec: Spec) -> list[str]:
+    out = ["## Clauses", "",
+           "What the protocol demands of a card, for [conformance](conformance.md) to check, and of a host where "
+           "it says so. `§` is the section of [protocol.md](protocol.md) that explains it. Some checks need more "
+           "than a card: one with a *key*, an *image* that it can load, or a way to *reboot* or *replug* it.", ""]
+    for family in spec.raw["clauses"]:
+        name = family["family"]
+        own = [c for c in spec.clauses if c.family == name]
+        out += [f"### {name} clauses", "", _sentence(family["about"]), ""]
+        out += _table(["Clause", "Text", "§", "Needs"],
+                      [[f"`{c.id}`" + (" (host)" if c.way == "host" else ""), c.text, str(c.section),
+                        "" if c.needs == "nothing" else c.needs] for c in own])
+    return out
 
 
 def _sentence(doc: str) -> str:

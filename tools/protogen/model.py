@@ -8,7 +8,7 @@ from typing import Any
 
 from tools.protogen.source import SpecError, check_schema, read_yaml
 
-__all__ = ["ROOT", "SCHEMA_PATH", "SPEC_PATH", "Field", "Spec", "SpecError", "Struct", "camel",
+__all__ = ["ROOT", "SCHEMA_PATH", "SPEC_PATH", "Clause", "Field", "Spec", "SpecError", "Struct", "camel",
            "constant_text", "load"]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +83,18 @@ class Struct:
 
 
 @dataclass(frozen=True)
+class Clause:
+    """One numbered demand; ``way`` is who it binds, ``needs`` what a check of it needs."""
+
+    id: str
+    family: str
+    text: str
+    section: int
+    way: str
+    needs: str
+
+
+@dataclass(frozen=True)
 class Spec:
     """The definition with layouts worked out; ``raw`` is the YAML as read."""
 
@@ -91,6 +103,7 @@ class Spec:
     paper_structs: dict[str, Struct]
     header: Struct
     opcodes: list[dict[str, Any]] = field(default_factory=list)
+    clauses: tuple[Clause, ...] = ()
 
     def enum_bits(self, name: str) -> int:
         """Width of an enum: that of the fields it is used in, 8 when no field uses it."""
@@ -153,7 +166,28 @@ def load(path: Path = SPEC_PATH) -> Spec:
     if header.size != next(c["value"] for c in raw["constants"] if c["name"] == "header_bytes"):
         raise SpecError(f"header.control: {header.size} bytes is not header_bytes")
     _check_opcodes(raw, structs)
-    return Spec(raw, structs, paper_structs, header, raw["opcodes"])
+    return Spec(raw, structs, paper_structs, header, raw["opcodes"], _clauses(raw))
+
+
+def _clauses(raw: dict[str, Any]) -> tuple[Clause, ...]:
+    """All clauses in order; numbers of a family rise and none is there twice."""
+    out: list[Clause] = []
+    families: set[str] = set()
+    for family in raw["clauses"]:
+        name = family["family"]
+        if name in families:
+            raise SpecError(f"clauses.{name}: the family is there twice")
+        families.add(name)
+        last = 0
+        for c in family["clauses"]:
+            if c["n"] <= last:
+                raise SpecError(f"clauses.{name}: number {c['n']} behind {last}")
+            if '"' in c["text"] or "\\" in c["text"]:
+                raise SpecError(f"clauses.{name}-{c['n']}: quotes and backslashes cannot be in a clause")
+            last = c["n"]
+            out.append(Clause(f"{name}-{c['n']}", name, c["text"], family["section"], c.get("way", "card"),
+                              c.get("needs", "nothing")))
+    return tuple(out)
 
 
 def _check_values(raw: dict[str, Any]) -> None:
