@@ -30,6 +30,7 @@ from safhost.lab.card_shell import Shell
 from safhost.lab.card_transfer import TransferUnit
 from safhost.lab.card_types import CardConfig, CardCrashed, ControlOut, DataOut, Entropy, Output, RoleJob
 from safhost.lab.card_verify import LeafCache
+from safhost.lab.card_watch import CardWatch
 from safhost.lab.ddr import CardMemory
 from safhost.wire.codec import BROADCAST_BYTES, Codec, DataGroup, Frame, split_batch
 from safhost.wire.generated import ETHERNET_HEADER_BYTES, HEADER_BYTES, DropReason, Opcode, Status
@@ -253,6 +254,15 @@ class VirtualCard:
         return self._shell.faults
 
     @property
+    def watch(self) -> CardWatch:
+        """Who looks into the card."""
+        return self._shell.watch
+
+    @watch.setter
+    def watch(self, watch: CardWatch) -> None:
+        self._shell.watch = watch
+
+    @property
     def counters(self) -> dict[str, int]:
         """Counters since boot, drop reasons under their names in saf.yaml."""
         return self._shell.counters()
@@ -379,6 +389,7 @@ class VirtualCard:
         shell.outputs.clear()
         shell.session = None
         self._is_dead = self._urgent = True
+        shell.watch.died()
         restart_ms = shell.faults.restart_ms
         self._restart_ns = None if restart_ms is None else now_ns + restart_ms * _MS
 

@@ -133,7 +133,10 @@ class CommandUnit:
         if payload[4:8] == _EMPTY_NO_FLAGS and int.from_bytes(payload[:4], "big") == shell.role_epoch \
                 and shell.config.timing is None and not shell.faults.pending and not shell.faults.crash_state:
             # the latency path: the empty kernel without push; nothing to check, nothing to wait for
+            shell.watch.command_started(shell.boot_nonce, shell.sessions.owner or 0, shell.role_epoch, number, command,
+                                        EMPTY_KERNEL, b"")
             slot.state, slot.status = SlotState.DONE, Status.OK
+            shell.watch.command_ended(shell.boot_nonce, number, command, Status.OK)
             slot.reply = _DONE.pack(Status.OK, SlotState.DONE, 0, shell.role_epoch, 0, 0, 0, _NO_DIGEST)
             shell.answer(frame, slot.reply)
             return
@@ -237,6 +240,8 @@ class CommandUnit:
         slot.state, slot.start_ns = SlotState.RUNNING, now_ns
         slot.deadline_ns = now_ns + ask.deadline_ms * _MS if ask.deadline_ms else 0
         self._running.add(number)
+        shell.watch.command_started(shell.boot_nonce, shell.sessions.owner or 0, shell.role_epoch, number, slot.command,
+                                    ask.kernel, ask.arguments)
         if job is not None:
             self._remember(ask)
         shell.reach("running")
@@ -316,6 +321,7 @@ class CommandUnit:
         slot, shell = self.slots[number], self._shell
         self._running.discard(number)
         slot.state, slot.status, slot.ticket, slot.due_ns = SlotState.DONE, status, 0, None
+        shell.watch.command_ended(shell.boot_nonce, number, slot.command, status)
         slot.reply = Done(status=status, state=SlotState.DONE, role_epoch=shell.role_epoch,
                           kernel_ns=slot.kernel_ns if status is Status.OK else 0, push_length=push_length,
                           push_blocks=push_blocks, digest=digest).pack()

@@ -121,6 +121,7 @@ class CommitUnit:
         self._active, self._slot = True, slot.number
         self._forced = None
         shell.card_state = CardState.PROGRAMMING
+        shell.watch.commit_begun(shell.boot_nonce, shell.sessions.owner or 0, self.last_id, ask.digest)
         self._enter(CommitPhase.DRAIN, now_ns, now_ns + ask.drain_ms * _MS)
         self._step(now_ns)
         shell.answer(frame, self._progress(now_ns) if self._reply is None else self._reply)
@@ -166,6 +167,7 @@ class CommitUnit:
         self._enter(CommitPhase.FEED, start_ns, start_ns + (self._ask.feed_ms or DEFAULT_FEED_MS) * _MS)
         self._feed = PrFeed(payload, start_ns, shell.config.timing)
         self._forced = shell.faults.take_pr()
+        shell.watch.fed(payload)
         # from the first word on the old role is no more
         shell.lose_role()
         shell.card_state = CardState.PROGRAMMING
@@ -181,6 +183,8 @@ class CommitUnit:
     def _check(self, now_ns: int) -> None:
         shell = self._shell
         assert self._feed is not None
+        if shell.config.timing is not None:
+            shell.watch.fed(self._feed.payload)  # what it took over that time
         outcome = judge_image(self._feed.payload, shell.config.pr_compat_id)
         if self._forced is not None:
             forced = {status: pr for pr, status in STATUS_OF.items()}[self._forced]
@@ -216,6 +220,7 @@ class CommitUnit:
             shell.card_state = CardState.READY if shell.role is not None else CardState.NO_ROLE
         self._reply = self._content(status, now_ns)
         self._active = False
+        shell.watch.commit_ended(self.last_id, status)
         self._feed = None
 
     def _isolated(self, now_ns: int, failure: Status) -> bool:

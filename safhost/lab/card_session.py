@@ -201,6 +201,7 @@ class SessionUnit:
 
     def _end(self, now_ns: int) -> None:
         self._shell.session = None
+        self._shell.watch.session_ended(self._shell.boot_nonce, self.owner or 0)
         self._shell.reads.reset()
         self._opened = b""
         self._hello_ns = now_ns if self._shell.link_is_up else None
@@ -245,6 +246,7 @@ class SessionUnit:
         channel.session = self._session_id()
         shell.session = Session(channel, ask.host_mtu or MIN_HOST_MTU)
         self.owner, self.generation, self.host_nonce = ask.owner, ask.generation, ask.host_nonce
+        shell.watch.session_opened(shell.boot_nonce, ask.owner, ask.generation, channel.session)
         self.lease_ms = min(ask.lease_ms or shell.config.lease_ms, MAX_LEASE_MS)
         self.renew(now_ns)
         self._hello_ns = None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from safhost.lab.card_faults import Faults
 from safhost.lab.card_types import CardConfig, CardCrashed, ControlOut, DataOut, Entropy, Output, RoleJob
+from safhost.lab.card_watch import CardWatch
 from safhost.lab.ddr import CardMemory
 from safhost.lab.pr import Role
 from safhost.wire.channel import Channel
@@ -73,6 +74,7 @@ class Shell:
         self.mac = bytes(config.mac)
         self.memory = CardMemory(config.ddr_bytes, config.image_slots, config.image_slot_bytes, config.serial)
         self.faults = Faults()
+        self.watch = CardWatch()
         self.link_is_up = False
         self.outputs: list[Output] = []
         self.jobs: list[RoleJob] = []
@@ -96,6 +98,7 @@ class Shell:
         self.rx_frames = self.tx_frames = self.data_blocks = self.command_count = self.pr_count = 0
         self.ddr_overflow = self.peer_hellos = self.foreign_frames = 0
         self.outputs.clear()
+        self.watch.booted(self.boot_nonce)
 
     def drop(self, reason: DropReason, frames: int = 1) -> None:
         """Count frames that were dropped for ``reason``."""
@@ -175,6 +178,7 @@ class Shell:
         self.reads.reset()
         self.lose_role()
         self.memory.scrub()
+        self.watch.scrubbed()
 
     def flip_bits(self, view: NDArray[np.uint8], offset: int, count: int) -> None:
         """Spoil bytes of card memory, as far as they exist (fault corrupt_ddr)."""

@@ -3,8 +3,9 @@
 Everything random comes from one seed, so a run can be repeated bit for bit.
 """
 
+from safhost.sim.faults import Impairment
 from safhost.sim.images import SimImage, make_image
-from safhost.sim.network import Impairment
+from safhost.sim.observe import Observer
 from safhost.sim.simulation import Simulation, SimulationStuck
 
-__all__ = ["Impairment", "SimImage", "Simulation", "SimulationStuck", "make_image"]
+__all__ = ["Impairment", "Observer", "SimImage", "Simulation", "SimulationStuck", "make_image"]

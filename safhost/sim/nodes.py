@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from safhost.core.cluster import Cluster
 from safhost.core.config import CoreConfig
 from safhost.lab.card import VirtualCard
 from safhost.lab.card_types import ControlOut, RoleJob
+from safhost.sim.disk import IDENTITY, SimDisk, encode_identity
 from safhost.sim.images import run_role
 from safhost.sim.network import Frames, Lengths, Network, Port, materialise
+from safhost.sim.observe import Watch
 from safhost.wire.codec import Codec, split_batch
 
 if TYPE_CHECKING:
@@ -35,30 +38,104 @@ RING_STEP_NS = 20_000  # virtual time of one tick of a card that has work at onc
 LINK = "sim0"
 
 
+class ProcessDied(Exception):
+    """The host's process dies at a boundary; never leaves SimHost."""
+
+
 class SimHost:
-    """One core and the little runtime around it. ``ended``: request → RequestEnded; ``progress``: what each
-    request reported; ``changes``: CardChanged in order; ``generations``: what was to be kept, in order."""
+    """One process of a host: a core and the little runtime around it.
+
+    ``ended``: request → RequestEnded; ``progress``: what each request reported; ``changes``: CardChanged in order;
+    ``generations``: what was to be kept, in order; ``started``: requests asked for. ``boundaries`` counts what this
+    process has done that others can see: disk writes, control frames, batches of blocks. When it dies, another
+    SimHost takes its ``name``, ``port``, ``disk`` and place in ``Simulation.hosts``.
+    """
 
     def __init__(self, sim: Simulation, name: str, mac: bytes, config: CoreConfig, rate_bytes_s: int, mtu: int,
-                 entropy_seed: str) -> None:
+                 entropy_seed: str, disk: SimDisk | None = None, port: Port | None = None) -> None:
         self.sim = sim
         self.name = name
         self.mac = mac
         self.mtu = mtu
         self.cluster = Cluster(config, sim.entropy(entropy_seed), Codec())
-        self.port = Port(name, mac, rate_bytes_s, sim.clean, self._control, self._batch)
         self.network: Network = sim.network
-        self.network.attach(self.port)
+        if port is None:
+            port = self.network.attach(Port(name, mac, rate_bytes_s, sim.clean, self._control, self._batch))
+        self.port = port
+        port.node, port.receive_control, port.receive_batch = self, self._control, self._batch
+        self.disk = disk or SimDisk()
         self.ended: dict[int, RequestEnded] = {}
         self.progress: dict[int, list[dict[str, Any]]] = {}
         self.changes: list[CardChanged] = []
         self.generations: list[int] = []
+        self.started: set[int] = set()
         self.bulk_frames = 0
+        self.boundaries = 0
+        self._crash_at: int | None = None
+        self._crash_down_ns = 0
+        self._crash_then: tuple[int, ...] = ()
         self._events: deque[ev.Event] = deque()
         self._busy = False
         self._wake_ns: int | None = None
         self._writable_ns = 0
         self.stopped = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether this process still runs."""
+        return not self.stopped
+
+    # -- life and death
+
+    def boot(self) -> None:
+        """Keep the generation this process uses, then bring the link up. Both are boundaries."""
+        for hook in self.sim.hooks.host_start:
+            hook(self)
+        config = self.cluster.config
+        self._run(lambda: self._write(IDENTITY, encode_identity(config.owner, config.generation)))
+        if self.alive and self.port.plugged:
+            self.feed(ev.LinkCameUp(LINK, self.mac, self.mtu))
+
+    def crash_after(self, boundaries: int, down_ns: int = 1_000_000_000, then: tuple[int, ...] = ()) -> None:
+        """Die right before the boundary that comes after ``boundaries`` more of them.
+
+        What else the core asked for at that moment is lost, its timers are gone; after ``down_ns`` a new process
+        starts from the disk alone. ``then``: the next processes die as well, after so many boundaries of theirs (0:
+        before the generation is written, 1: after that and before the first frame).
+        """
+        self._crash_at, self._crash_down_ns = self.boundaries + boundaries, down_ns
+        self._crash_then = then
+
+    def tick(self) -> None:
+        """Do what is due by now."""
+        self.feed(ev.TimePassed())
+
+    def stop(self) -> None:
+        """The process is gone for good: nothing is sent or heard any more."""
+        self.stopped = True
+        self._events.clear()
+        self.port.receive_control, self.port.receive_batch, self.port.node = _deaf_control, _deaf_batch, None
+
+    def _boundary(self) -> None:
+        """Something others can see is about to be done, unless this is where the process dies."""
+        if self.stopped or self.boundaries == self._crash_at:
+            raise ProcessDied
+        self.boundaries += 1
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except ProcessDied:
+            if not self.stopped:  # nobody else killed it meanwhile
+                self.sim.crash_host(self, self._crash_down_ns, self._crash_then)
+
+    def _write(self, key: str, data: bytes) -> None:
+        self._boundary()
+        self.disk.write(key, data)
+        for hook in self.sim.hooks.disk:
+            hook(self, key, data)
+
+    # -- the core and its actions
 
     def feed(self, event: ev.Event) -> None:
         """Give the core an event, carry out what it answers, and whatever follows from that."""
@@ -69,33 +146,40 @@ class SimHost:
             return
         self._busy = True
         try:
-            while self._events:
-                for action in self.cluster.handle(self._events.popleft(), self.sim.now_ns):
-                    self._carry_out(action)
+            self._run(self._work)
         finally:
             self._busy = False
-        self._plan_wakeup()
+        if not self.stopped:
+            self._plan_wakeup()
 
-    def stop(self) -> None:
-        """The process dies: nothing is sent or heard any more."""
-        self.stopped = True
-        self.port.plugged = False
+    def _work(self) -> None:
+        while self._events:
+            for action in self.cluster.handle(self._events.popleft(), self.sim.now_ns):
+                self._carry_out(action)
+                if self.stopped:
+                    return
 
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, SendFrames):
             for raw in action.frames:
+                self._boundary()
                 self.network.send_control(self.port, raw)
         elif isinstance(action, SendBlocks):
             self._send_blocks(action)
         elif isinstance(action, RequestEnded):
             assert action.request not in self.ended, f"request {action.request} ended twice"
             self.ended[action.request] = action
+            for hook in self.sim.hooks.request_ended:
+                hook(self, action)
         elif isinstance(action, RequestProgressed):
             self.progress.setdefault(action.request, []).append(action.info)
         elif isinstance(action, CardChanged):
             self.changes.append(action)
+            for tell in self.sim.hooks.card_changed:
+                tell(self, action)
         elif isinstance(action, KeepGeneration):
             self.generations.append(action.generation)
+            self._write(IDENTITY, encode_identity(self.cluster.config.owner, action.generation))
 
     def _send_blocks(self, action: SendBlocks) -> None:
         headers, offsets, block, last = action.encoder.encode(action.indices)
@@ -104,6 +188,7 @@ class SimHost:
         room = max(0, (queue_ns - max(0, self.port.free_ns - self.sim.now_ns)) // frame_ns)
         taken = min(len(action.indices), room)
         if taken:
+            self._boundary()
             headers, offsets = headers[:taken], offsets[:taken]
             last = last if taken == len(action.indices) else block
             self.network.send_batch(self.port, *materialise(headers, action.payload, offsets, block, last))
@@ -138,6 +223,14 @@ class SimHost:
             self.feed(ev.TimePassed())
 
 
+def _deaf_control(raw: bytes) -> None:
+    """Nobody listens on this port now."""
+
+
+def _deaf_batch(frames: Frames, lengths: Lengths) -> None:
+    """Nobody listens on this port now."""
+
+
 class SimCard:
     """One virtual card, the cable in it, and its role. ``executed`` counts kernel executions by name."""
 
@@ -146,7 +239,9 @@ class SimCard:
         self.key = key
         self.card = card
         self.port = sim.network.attach(Port(key, mac, sim.rate_bytes_s, sim.impairment, self.receive_control,
-                                            self.receive_batch))
+                                            self.receive_batch, self))
+        card.watch = Watch(self, sim.hooks)
+        card.watch.booted(bytes.fromhex(card.snapshot()["boot_nonce"]))
         self.kernel_ns = kernel_ns
         self.executed: dict[str, int] = {}
         self._jobs: set[int] = set()
@@ -163,6 +258,11 @@ class SimCard:
 
     def receive_batch(self, frames: Frames, lengths: Lengths) -> None:
         self.card.handle_batch(frames, lengths, self.sim.now_ns)
+        self.settle()
+
+    def tick(self) -> None:
+        """Do what is due by now."""
+        self.card.tick(self.sim.now_ns)
         self.settle()
 
     def settle(self) -> None:
@@ -188,8 +288,7 @@ class SimCard:
     def _wake(self, due: int) -> None:
         if self._wake_ns == due:
             self._wake_ns = None
-            self.card.tick(self.sim.now_ns)
-            self.settle()
+            self.tick()
 
     def _start(self, job: RoleJob) -> None:
         self._jobs.add(job.ticket)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from itertools import count
 from typing import Any
@@ -21,9 +21,12 @@ from safhost.lab.card_types import CardConfig
 from safhost.lab.card_verify import LeafCache
 from safhost.plan.blocks import block_bytes_for, plan_pieces
 from safhost.plan.layout import decode_arguments
+from safhost.sim.disk import IDENTITY, SimDisk, decode_identity, encode_identity
+from safhost.sim.faults import Impairment
 from safhost.sim.images import SimImage, plan_unit, three
-from safhost.sim.network import Impairment, Network
+from safhost.sim.network import SWITCH_BUFFER_BYTES, Network, Port
 from safhost.sim.nodes import LINK, SimCard, SimHost
+from safhost.sim.observe import Hooks, Observer
 from safhost.units import Mac
 from safhost.wire.codec import Codec
 from safhost.wire.digest import leaf_digests, root_digest
@@ -36,20 +39,22 @@ MAX_STEPS = 20_000_000
 
 
 class SimulationStuck(AssertionError):
-    """What was waited for did not happen in the virtual time given."""
+    """What was waited for did not happen in the virtual time, or in the number of steps, given."""
 
 
 class Simulation:
     """``cards`` virtual cards c01, c02 … and one host, all plugged in at time 0.
 
     ``suite`` is the cluster's and the cards'; ``impairment`` that of every card's port (each direction by
-    itself). ``card`` and ``core`` override fields of CardConfig and CoreConfig.
+    itself). ``card`` and ``core`` override fields of CardConfig and CoreConfig. ``observers`` look on from the very
+    beginning. ``hosts`` has the living process of each host, or its last one while it is down.
     """
 
     def __init__(self, seed: int, cards: int = 1, suite: int = SUITE_BLAKE2S,
                  impairment: Impairment | None = None, mtu: int = 1500, rate_bytes_s: int = 1_250_000_000,
                  kernel_ns: int = 50_000, card: dict[str, Any] | None = None,
-                 core: dict[str, Any] | None = None) -> None:
+                 core: dict[str, Any] | None = None, observers: Iterable[Observer] = (),
+                 max_steps: int = MAX_STEPS) -> None:
         self.seed = seed
         self.suite = suite
         self.mtu = mtu
@@ -62,16 +67,31 @@ class Simulation:
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
         self._requests = count(1)
-        self.network = Network(self, np.random.default_rng(seed))
+        self.max_steps = max_steps
+        self.hooks = Hooks()
+        for observer in observers:
+            self.hooks.add(observer)
+        self.network = Network(self, np.random.default_rng(seed), self.hooks)
         self.cache = LeafCache()
         self._card_options = {"ddr_bytes": 64 << 20, "image_slot_bytes": 64 << 20} | (card or {})
         self._core_options = core or {}
         self.cards: dict[str, SimCard] = {}
         self.keys: dict[str, bytes] = {}
         self.hosts: list[SimHost] = []
+        self._host_options: list[dict[str, Any]] = []
+        self._processes = 0
         for _ in range(cards):
             self.add_card()
-        self.host = self.add_host(**self._core_options)
+        self.add_host(**self._core_options)
+
+    @property
+    def host(self) -> SimHost:
+        """The first host's process."""
+        return self.hosts[0]
+
+    def observe(self, observer: Observer) -> None:
+        """Tell ``observer`` from now on what happens."""
+        self.hooks.add(observer)
 
     # -- building ------------------------------------------------------------------------------------------
 
@@ -99,24 +119,61 @@ class Simulation:
         return node
 
     def add_host(self, mac: bytes | None = None, **core: Any) -> SimHost:
-        """One more host with a core of its own, on the same network; ``core`` overrides CoreConfig fields."""
+        """One more host with a core and a disk of its own, on the same network; ``core`` overrides CoreConfig
+        fields."""
         number = len(self.hosts)
-        options: dict[str, Any] = {"owner": 0x1000 + number, "generation": 1, "suite": self.suite,
-                                   "keys": dict(self.keys)} | core
-        host = SimHost(self, f"host{number}", mac or (HOST_MAC + number).to_bytes(6, "big"), CoreConfig(**options),
-                       self.rate_bytes_s, self.mtu, f"host {number}")
-        self.hosts.append(host)
-        host.feed(ev.LinkCameUp(LINK, host.mac, self.mtu))
-        return host
+        options: dict[str, Any] = {"owner": 0x1000 + number, "generation": 1} | core
+        disk = SimDisk()
+        disk.content[IDENTITY] = encode_identity(options["owner"], options["generation"] - 1)
+        self._host_options.append(options)
+        return self._start_host(number, mac or (HOST_MAC + number).to_bytes(6, "big"), disk, None)
 
-    def restart_host(self, generation: int) -> SimHost:
-        """The host's process dies and starts anew with a higher generation: same owner, same address."""
-        old = self.host
-        old.stop()
-        self.network.ports.remove(old.port)
-        self.host = self.add_host(mac=old.mac, **({**self._core_options, "owner": old.cluster.config.owner,
-                                                   "generation": generation}))
-        return self.host
+    def _start_host(self, number: int, mac: bytes, disk: SimDisk, port: Port | None,
+                    then: tuple[int, ...] = (), down_ns: int = 0) -> SimHost:
+        """A process of host ``number``, which knows what is on its disk and in its configuration, and no more."""
+        owner, generation = decode_identity(disk.read(IDENTITY))
+        options = {"suite": self.suite, **self._host_options[number], "owner": owner, "generation": generation + 1}
+        options["keys"] = dict(options.get("keys") or self.keys)
+        stream = f"host {number}" if port is None else f"host {number}/{self._processes}"
+        self._processes += 1
+        host = SimHost(self, f"host{number}", mac, CoreConfig(**options), self.rate_bytes_s, self.mtu, stream, disk,
+                       port)
+        self.hosts[number:number + 1] = [host]
+        if then:
+            host.crash_after(then[0], down_ns, then[1:])
+        host.boot()
+        return self.hosts[number]
+
+    def crash_host(self, host: SimHost | None = None, down_ns: int = NS, then: tuple[int, ...] = ()) -> None:
+        """The host's process dies now; after ``down_ns`` a new one starts from the disk alone: same owner, same
+        address. For ``then`` see SimHost.crash_after. No more than stopping it when it is down already."""
+        dead = host or self.host
+        if dead.stopped:
+            return
+        dead.stop()
+        number = self.hosts.index(dead)
+        lost = tuple(sorted(dead.started - dead.ended.keys()))
+        self.tell_fault(f"{dead.name} dies after boundary {dead.boundaries}, down for {down_ns / NS:.3f} s")
+        for hook in self.hooks.host_crash:
+            hook(dead, lost)
+        self.at(self.now_ns + down_ns,
+                lambda: self._revive(number, dead, then, down_ns))
+
+    def _revive(self, number: int, dead: SimHost, then: tuple[int, ...], down_ns: int) -> None:
+        if self.hosts[number] is dead:
+            self._start_host(number, dead.mac, dead.disk, dead.port, then, down_ns)
+
+    def restart_host(self, generation: int | None = None, host: SimHost | None = None) -> SimHost:
+        """The host's process dies and starts anew at once: same owner, same address, and with ``generation``, whatever
+        its disk says of it."""
+        old = host or self.host
+        owner, _ = decode_identity(old.disk.read(IDENTITY))
+        if generation is not None:
+            old.disk.content[IDENTITY] = encode_identity(owner, generation - 1)
+        number = self.hosts.index(old)
+        if not old.stopped:
+            self.crash_host(old)
+        return self._start_host(number, old.mac, old.disk, old.port)
 
     # -- time ----------------------------------------------------------------------------------------------
 
@@ -129,8 +186,8 @@ class Simulation:
         if not self._queue:
             return False
         self.steps += 1
-        if self.steps > MAX_STEPS:
-            raise SimulationStuck(f"seed {self.seed}: {MAX_STEPS} steps at {self.now_ns / NS:.6f} s")
+        if self.steps > self.max_steps:
+            raise SimulationStuck(f"seed {self.seed}: {self.max_steps} steps at {self.now_ns / NS:.6f} s")
         self.now_ns, _, action = heapq.heappop(self._queue)
         action()
         return True
@@ -173,7 +230,12 @@ class Simulation:
         request = next(self._requests)
         if any(f.name == "request" for f in fields(event)):
             event = replace(event, request=request)
-        (host or self.host).feed(event)
+        asked = host or self.host
+        if hasattr(event, "request"):
+            asked.started.add(request)
+            for hook in self.hooks.request_started:
+                hook(asked, request, event)
+        asked.feed(event)
         return request
 
     def program(self, image: SimImage, cards: tuple[str, ...] = (), host: SimHost | None = None,
@@ -218,12 +280,67 @@ class Simulation:
 
     # -- faults --------------------------------------------------------------------------------------------
 
-    def impair(self, key: str, impairment: Impairment) -> None:
-        """Change the faults of one card's port."""
-        self.cards[key].port.impairment = impairment
+    def tell_fault(self, text: str) -> None:
+        """Say to observers what is about to be done to the cluster."""
+        for hook in self.hooks.fault:
+            hook(text)
+
+    def port(self, name: str) -> Port:
+        """The port of a card (its key) or of a host (``host0``)."""
+        if name in self.cards:
+            return self.cards[name].port
+        return self._host(name).port
+
+    def _host(self, name: str) -> SimHost:
+        return next(h for h in self.hosts if h.name == name)
+
+    def impair(self, name: str, impairment: Impairment, direction: str = "both") -> None:
+        """Change the faults of the port of a card or host: ``in`` to it, ``out`` from it, or ``both``."""
+        if direction not in ("both", "in", "out"):
+            raise ValueError(f"direction {direction!r}: both, in or out")
+        self.tell_fault(f"{name} {direction}: {impairment}")
+        port = self.port(name)
+        if direction != "out":
+            port.incoming.impairment = impairment
+        if direction != "in":
+            port.outgoing.impairment = impairment
+
+    def partition(self, side_a: str | Iterable[str], side_b: str | Iterable[str], both: bool = True) -> None:
+        """Nothing passes any more from the ports ``side_a`` (names of cards and hosts) to ``side_b``; with ``both``
+        nor back."""
+        ones, others = ([side] if isinstance(side, str) else list(side) for side in (side_a, side_b))
+        self.tell_fault(f"partition {' '.join(ones)} {'|' if both else '-/>'} {' '.join(others)}")
+        self.network.partition(ones, others, both)
+
+    def heal(self) -> None:
+        """End all partitions."""
+        self.tell_fault("partitions end")
+        self.network.heal()
+
+    def slow_port(self, name: str, rate_bytes_s: int, buffer_bytes: int = SWITCH_BUFFER_BYTES) -> None:
+        """The port has another rate in both directions; what its switch cannot keep of what comes faster is lost.
+        0: as it was."""
+        self.tell_fault(f"{name}: port at {rate_bytes_s or self.rate_bytes_s} bytes/s")
+        port = self.port(name)
+        port.rate_bytes_s = rate_bytes_s or self.rate_bytes_s
+        port.downlink_bytes_s, port.buffer_bytes = rate_bytes_s, buffer_bytes
+
+    def flap(self, name: str, times: int, down_ns: int, up_ns: int) -> None:
+        """The cable goes out now for ``down_ns``, ``times`` times with ``up_ns`` between; it ends plugged in."""
+        def down(left: int) -> None:
+            self.unplug(name)
+            self.at(self.now_ns + down_ns, lambda: up(left - 1))
+
+        def up(left: int) -> None:
+            self.plug(name)
+            if left > 0:
+                self.at(self.now_ns + up_ns, lambda: down(left))
+
+        down(times)
 
     def inject(self, key: str, fault: str, **params: object) -> None:
         """A fault of the card model (safhost.lab.card_faults)."""
+        self.tell_fault(f"{key}: {fault} {params or ''}".rstrip())
         self.cards[key].card.inject(fault, **params)
         self.cards[key].card.tick(self.now_ns)
         self.cards[key].settle()
@@ -236,24 +353,33 @@ class Simulation:
 
     def reboot(self, key: str) -> None:
         """The card loses everything and starts anew."""
+        self.tell_fault(f"{key}: reboot")
         self.cards[key].port.cut(self.now_ns)
         self.cards[key].card.reboot(self.now_ns)
         self.cards[key].settle()
 
-    def unplug(self, key: str) -> None:
-        """Pull the cable; the card lives on."""
-        node = self.cards[key]
-        node.port.plugged = False
-        node.port.cut(self.now_ns)
-        node.card.link_down(self.now_ns)
-        node.settle()
+    def unplug(self, name: str) -> None:
+        """Pull the cable of a card or a host; what is at its end lives on."""
+        self.tell_fault(f"{name}: cable out")
+        port = self.port(name)
+        port.plugged = False
+        port.cut(self.now_ns)
+        if name in self.cards:
+            self.cards[name].card.link_down(self.now_ns)
+            self.cards[name].settle()
+        else:
+            self._host(name).feed(ev.LinkWentDown(LINK))
 
-    def plug(self, key: str) -> None:
+    def plug(self, name: str) -> None:
         """Put the cable back."""
-        node = self.cards[key]
-        node.port.plugged = True
-        node.card.link_up(self.now_ns)
-        node.settle()
+        self.tell_fault(f"{name}: cable in")
+        self.port(name).plugged = True
+        if name in self.cards:
+            self.cards[name].card.link_up(self.now_ns)
+            self.cards[name].settle()
+        else:
+            host = self._host(name)
+            host.feed(ev.LinkCameUp(LINK, host.mac, host.mtu))
 
     # -- checks --------------------------------------------------------------------------------------------
 
