@@ -249,7 +249,7 @@ class Cluster:
 
     def works_on(self, card: Card) -> bool:
         """Whether some request has to do with the card."""
-        return bool(card.units) or any(card in request.cards for request in self.requests.values())
+        return bool(card.pending or card.units) or any(card in request.cards for request in self.requests.values())
 
     def on_card_suspect(self, card: Card, now_ns: int) -> None:
         """Units of a silent card go to others at once, if there are others."""

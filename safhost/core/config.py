@@ -26,6 +26,7 @@ class CoreConfig:
     lease_ns: int = LEASE_MS * MS
     keepalive_ns: int = KEEPALIVE_MS * MS
     suspect_ns: int = SUSPECT_MS * MS
+    probe_ns: int = 25 * MS  # between keepalives to a silent card that has work: a burst of loss may take hundreds
     outage_ns: int = 120_000 * MS  # work waits so long for a network that is out for all cards; then they are lost
     abandon_ns: int = 2_500 * MS  # units of a silent card go to others: later than suspect, repeating work costs
     retry_first_ns: int = 20 * MS

@@ -322,7 +322,9 @@ class Sessions:
                                       ETHERTYPE_CONTROL)
             c.emit_frame(card, frame, now_ns)
             card.unanswered += 1
-        c.timers.set(card, now_ns + c.config.keepalive_ns)
+        others_are_heard = now_ns - self._link_heard_ns.get(card.link, 0) < self._quiet_ns
+        urgent = card.state == st.SUSPECT and others_are_heard and c.works_on(card)
+        c.timers.set(card, now_ns + (c.config.probe_ns if urgent else c.config.keepalive_ns))
 
     def link_up(self, link: str, now_ns: int) -> None:
         """The interface is there (again). With another address of ours, cards need sessions from there."""

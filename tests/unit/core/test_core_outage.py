@@ -96,3 +96,23 @@ def test_network_that_never_comes_back_ends_every_request(simulate):
     unplug_all(sim)
     assert sim.run_until(program, 125).error is not None
     assert isinstance(sim.run_until(run, 125).error, CardLost)
+
+
+def test_card_in_a_long_burst_of_loss_is_probed_often_while_it_has_work(simulate):
+    sim = simulate(cards=2)
+    request = sim.program(IMAGE)
+    sim.run_for(0.0003)
+    sim.unplug("c02")
+    sim.run_for(2)
+    card = sim.view("c02")
+    before = card.unanswered
+    sim.run_for(1)
+    assert card.unanswered - before >= 30
+    sim.plug("c02")
+    assert sim.run_until(request, 30).error is None
+    sim.unplug("c02")
+    sim.run_for(2)
+    before = card.unanswered
+    sim.run_for(1)
+    assert card.unanswered - before <= 5, "nobody waits for it"
+    sim.plug("c02")
