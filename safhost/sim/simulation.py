@@ -50,6 +50,8 @@ class Simulation:
     beginning. ``hosts`` has the living process of each host, or its last one while it is down.
     """
 
+    host_class: type[SimHost] = SimHost
+
     def __init__(self, seed: int, cards: int = 1, suite: int = SUITE_BLAKE2S,
                  impairment: Impairment | None = None, mtu: int = 1500, rate_bytes_s: int = 1_250_000_000,
                  kernel_ns: int = 50_000, card: dict[str, Any] | None = None,
@@ -136,7 +138,7 @@ class Simulation:
         options["keys"] = dict(options.get("keys") or self.keys)
         stream = f"host {number}" if port is None else f"host {number}/{self._processes}"
         self._processes += 1
-        host = SimHost(self, f"host{number}", mac, CoreConfig(**options), self.rate_bytes_s, self.mtu, stream, disk,
+        host = self.host_class(self, f"host{number}", mac, CoreConfig(**options), self.rate_bytes_s, self.mtu, stream, disk,
                        port)
         self.hosts[number:number + 1] = [host]
         if then:
