@@ -161,9 +161,10 @@ class Network:
             sent_ns = source.occupy(int(sizes.sum()) + GAP_BYTES * len(part), self._clock.now_ns)
             source.outgoing.batch(Origin(source, source.lives, sent_ns), part, sizes, sent_ns, self.dice, self._clock)
 
-    def send_forged(self, raw: bytes, delay_ns: int = 3_000) -> None:
-        """A frame of somebody at the switch who is none of its ports: no fault of the network befalls it."""
-        for port in self.ports:
+    def send_forged(self, raw: bytes, delay_ns: int = 3_000, to: Port | None = None) -> None:
+        """A frame of somebody at the switch who is none of its ports: no fault of the network befalls it. ``to``: to
+        that port only."""
+        for port in self.ports if to is None else [to]:
             if port.plugged and (raw[:6] == BROADCAST_BYTES or raw[:6] == port.mac):
                 origin = Origin(port, port.lives, 0)
                 self._clock.at(self._clock.now_ns + delay_ns, _Delivery(self, origin, port, raw, forged=True))

@@ -23,6 +23,7 @@ from safhost.plan.blocks import block_bytes_for, plan_pieces
 from safhost.plan.layout import decode_arguments
 from safhost.sim.disk import IDENTITY, SimDisk, decode_identity, encode_identity
 from safhost.sim.faults import Impairment
+from safhost.sim.forger import Forger
 from safhost.sim.images import SimImage, plan_unit, three
 from safhost.sim.network import SWITCH_BUFFER_BYTES, Network, Port
 from safhost.sim.nodes import LINK, SimCard, SimHost
@@ -82,6 +83,7 @@ class Simulation:
         self.hosts: list[SimHost] = []
         self._host_options: list[dict[str, Any]] = []
         self._processes = 0
+        self._forgers = 0
         for _ in range(cards):
             self.add_card()
         self.add_host(**self._core_options)
@@ -164,6 +166,11 @@ class Simulation:
     def _revive(self, number: int, dead: SimHost, then: tuple[int, ...], down_ns: int) -> None:
         if self.hosts[number] is dead:
             self._start_host(number, dead.mac, dead.disk, dead.port, then, down_ns)
+
+    def add_forger(self, rate_hz: float, kinds: tuple[str, ...] = ()) -> Forger:
+        """An attacker on the switch, ``rate_hz`` attacks a second on average; see safhost.sim.forger."""
+        self._forgers += 1
+        return Forger(self, rate_hz, kinds, f"forger {self._forgers}")
 
     def restart_host(self, generation: int | None = None, host: SimHost | None = None) -> SimHost:
         """The host's process dies and starts anew at once: same owner, same address, and with ``generation``, whatever
