@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from safhost.sim.faults import Frames, Lengths
     from safhost.sim.network import Port
     from safhost.sim.nodes import SimCard, SimHost
+    from safhost.sim.simulation import Simulation
 
 
 class Observer:
@@ -29,6 +30,9 @@ class Observer:
     The names of card events say what the card itself did; ``boot_nonce``, ``owner`` and so on are those of that
     moment.
     """
+
+    def attach(self, sim: Simulation) -> None:
+        """It looks on at ``sim`` from now on, which may not have cards or hosts yet."""
 
     # the wire
 

@@ -73,7 +73,7 @@ class Simulation:
         self.max_steps = max_steps
         self.hooks = Hooks()
         for observer in observers:
-            self.hooks.add(observer)
+            self.observe(observer)
         self.network = Network(self, np.random.default_rng(seed), self.hooks)
         self.cache = LeafCache()
         self._card_options = {"ddr_bytes": 64 << 20, "image_slot_bytes": 64 << 20} | (card or {})
@@ -95,6 +95,7 @@ class Simulation:
 
     def observe(self, observer: Observer) -> None:
         """Tell ``observer`` from now on what happens."""
+        observer.attach(self)
         self.hooks.add(observer)
 
     # -- building ------------------------------------------------------------------------------------------
@@ -140,8 +141,8 @@ class Simulation:
         options["keys"] = dict(options.get("keys") or self.keys)
         stream = f"host {number}" if port is None else f"host {number}/{self._processes}"
         self._processes += 1
-        host = self.host_class(self, f"host{number}", mac, CoreConfig(**options), self.rate_bytes_s, self.mtu, stream, disk,
-                       port)
+        host = self.host_class(self, f"host{number}", mac, CoreConfig(**options), self.rate_bytes_s, self.mtu,
+                               stream, disk, port)
         self.hosts[number:number + 1] = [host]
         if then:
             host.crash_after(then[0], down_ns, then[1:])
