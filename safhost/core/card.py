@@ -65,7 +65,8 @@ class Card:
         self.open_tries = 0
         self.open_payload = b""
         self.asked: tuple[object, ...] = ()  # what the SESSION_OPEN under way is about
-        self.opening_nonce = b""  # the boot that SESSION_OPEN was for
+        self.opening_nonce = b""  # the boot that SESSION_OPEN was for,
+        self.opening_offer = hello  # and the HELLO it followed; others may have come since, from anybody
         self.quick_opens = 0
         self.generation = 0
         self.boot_nonce = b""

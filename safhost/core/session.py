@@ -79,8 +79,9 @@ class Sessions:
             card = Card(self, link, frame.src, hello)
             other = self.by_key.get(card.key)
             if other is not None:
-                if other.channel is not None and other.state == st.AVAILABLE:
-                    # Two places claim one serial; the one in session keeps it, HELLOs prove nothing.
+                if other.channel is not None:
+                    # Two places claim one serial; the one in session keeps it, HELLOs prove nothing. A card that was
+                    # moved is known by its serial again when the lease has ended.
                     card.key = f"{card.key}@{link}/{frame.src.hex()}"
                 else:
                     self._forget(other, now_ns)
@@ -133,7 +134,7 @@ class Sessions:
         return ""
 
     def _consider(self, card: Card, now_ns: int) -> None:
-        why = self.refusal(card)
+        why = self.refusal(card) if card.channel is None else ""  # a hint ends no session
         if why:
             self._set(card, st.LISTED, why)
         elif self.auto_open and now_ns >= card.retry_open_ns:
@@ -168,7 +169,7 @@ class Sessions:
     def _new_open(self, card: Card, link: LinkInfo) -> None:
         """Keys and payload of a SESSION_OPEN with a nonce of its own."""
         c, offer = self.cluster, card.offer
-        card.opening_nonce = offer.boot_nonce
+        card.opening_nonce, card.opening_offer = offer.boot_nonce, offer
         card.host_nonce = c.entropy(16)
         card.open_attempt += 1
         keys = None
@@ -211,7 +212,7 @@ class Sessions:
             self._void(card, "it rebooted" if opened.boot_nonce != card.boot_nonce else "another owner had it",
                        now_ns)
         if opened.boot_nonce != card.boot_nonce:
-            card.hello = card.offer
+            card.hello = card.opening_offer
             card.forget_boot()
         channel.session = opened.session
         card.channel = channel

@@ -1,0 +1,55 @@
+"""What a stranger's HELLO must not do: end a session, or say what an open session rests on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from safhost.core import card as st
+from safhost.core import events as ev
+from safhost.sim.nodes import LINK
+from safhost.wire.codec import Codec
+from safhost.wire.generated import ETHERTYPE_DISCOVERY, Hello, Opcode
+
+STRANGER = bytes.fromhex("025a00ad0009")
+
+
+def claim(sim, key, src=None, **changed):
+    """A HELLO in the name of a card, from another address or its own."""
+    card = sim.view(key) if key in sim.host.cluster.sessions.by_key else None
+    mac = src or sim.cards[key].port.mac
+    hello = (card.offer if card else Hello())._replace(mac0=mac, **changed)
+    return ev.FrameReceived(LINK, Codec().encode(Opcode.HELLO, hello.pack(), dst=sim.host.mac, src=mac,
+                                                 ethertype=ETHERTYPE_DISCOVERY))
+
+
+def test_claim_to_the_serial_of_a_silent_card_ends_no_work(simulate):
+    sim = simulate(cards=1, suite=1)
+    request = sim.write(np.arange(200_000, dtype=np.uint8), 0)
+    sim.unplug("c01")
+    sim.run_for(1.6)
+    assert sim.view("c01").state == st.SUSPECT
+    sim.host.feed(claim(sim, "c01", src=STRANGER))
+    assert sim.view("c01").channel is not None
+    sim.plug("c01")
+    assert sim.run_until(request, timeout_s=30).error is None
+
+
+def test_claim_to_another_suite_ends_no_session(simulate):
+    sim = simulate(cards=1, suite=1)
+    boot = sim.view("c01").boot_nonce
+    sim.host.feed(claim(sim, "c01", suite=0, boot_nonce=bytes(15) + b"x"))
+    assert sim.view("c01").state == st.AVAILABLE
+    sim.run_for(3)
+    assert (sim.view("c01").state, sim.view("c01").boot_nonce) == (st.AVAILABLE, boot)
+
+
+def test_session_rests_on_the_hello_that_it_was_opened_on(simulate):
+    sim = simulate(settled=False, cards=1, suite=1)
+    while "c01" not in sim.host.cluster.sessions.by_key:
+        sim.step()
+    card = sim.view("c01")
+    assert card.state == st.OPENING
+    sim.host.feed(claim(sim, "c01", suite=0, ddr_bytes=4096))
+    sim.run_for(0.1)
+    assert card.state == st.AVAILABLE
+    assert (card.hello.suite, card.hello.ddr_bytes) == (1, sim.cards["c01"].card.config.ddr_bytes)
