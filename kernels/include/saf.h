@@ -372,7 +372,7 @@ typedef struct {
     saf_u8 session_open[1];  /* 1 while somebody holds the lease */
     saf_u8 reserved0[1];
     saf_u8 role_epoch[4];
-    saf_u8 session_count[4];  /* sessions opened since boot; SESSION_OPEN must echo it */
+    saf_u8 session_count[4];  /* valid SESSION_OPENs answered since boot, opened or refused; SESSION_OPEN must echo it */
     saf_u8 uptime_ms[4];
     saf_u8 image_digest[32];  /* digest of the running image; zero: none */
 } saf_hello;

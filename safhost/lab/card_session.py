@@ -143,6 +143,8 @@ class SessionUnit:
         if status is Status.OK:
             self._open(frame, ask, keys, now_ns)
         else:
+            if status is not Status.BAD_CHALLENGE:
+                shell.session_count += 1  # or a stranger could repeat this very OPEN when it would be accepted
             channel = self._channel(frame, keys)
             refusal = self._content(ask, status, 0, now_ns).pack()
             shell.send(channel.seal(Opcode.OPENED, refusal, ETHERTYPE_RESULT, frame.object, frame.index))

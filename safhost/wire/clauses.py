@@ -345,7 +345,8 @@ CLAUSES: Final[dict[str, Clause]] = {
         4, "card", "nothing"),
     "OPEN-6": Clause(
         "OPEN-6", "OPEN",
-        "`session_count` MUST grow by one with every session opened and with nothing else.",
+        "`session_count` MUST grow by one with every session opened and with every SESSION_OPEN refused "
+        "otherwise than with bad_challenge (so that it opens nothing later), and with nothing else.",
         4, "card", "nothing"),
     "OPEN-7": Clause(
         "OPEN-7", "OPEN",

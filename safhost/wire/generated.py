@@ -301,7 +301,8 @@ class Hello(NamedTuple):
     session_open: int = 0  # 1 while somebody holds the lease
     reserved0: int = 0
     role_epoch: int = 0
-    session_count: int = 0  # sessions opened since boot; SESSION_OPEN must echo it
+    # valid SESSION_OPENs answered since boot, opened or refused; SESSION_OPEN must echo it
+    session_count: int = 0
     uptime_ms: int = 0
     image_digest: bytes = bytes(32)  # digest of the running image; zero: none
 

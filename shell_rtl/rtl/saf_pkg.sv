@@ -326,7 +326,7 @@ package saf_pkg;
     logic [7:0] session_open;  // 1 while somebody holds the lease
     logic [7:0] reserved0;
     logic [31:0] role_epoch;
-    logic [31:0] session_count;  // sessions opened since boot; SESSION_OPEN must echo it
+    logic [31:0] session_count;  // valid SESSION_OPENs answered since boot, opened or refused; SESSION_OPEN must echo it
     logic [31:0] uptime_ms;
     logic [255:0] image_digest;  // digest of the running image; zero: none
   } hello_t;

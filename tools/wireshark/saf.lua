@@ -183,7 +183,7 @@ local STRUCTS = {
             { name = "session_open", kind = "u8", offset = 106, size = 1, doc = "1 while somebody holds the lease" },
             { name = "reserved0", kind = "u8", offset = 107, size = 1 },
             { name = "role_epoch", kind = "u32", offset = 108, size = 4 },
-            { name = "session_count", kind = "u32", offset = 112, size = 4, doc = "sessions opened since boot; SESSION_OPEN must echo it" },
+            { name = "session_count", kind = "u32", offset = 112, size = 4, doc = "valid SESSION_OPENs answered since boot, opened or refused; SESSION_OPEN must echo it" },
             { name = "uptime_ms", kind = "u32", offset = 116, size = 4 },
             { name = "image_digest", kind = "bytes", offset = 120, size = 32, doc = "digest of the running image; zero: none" },
         },

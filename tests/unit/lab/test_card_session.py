@@ -201,13 +201,16 @@ def test_open_by_another_owner_is_busy_until_takeover(suite: int) -> None:
     busy = other.open(hello)
     assert (busy.status, busy.owner, busy.generation, busy.session) == (Status.BUSY, 7, 1, 0)
     assert 5_800 <= busy.lease_left_ms <= 6_000
-    taken = other.open(hello, takeover=True)
-    assert (taken.status, taken.flags, taken.role_epoch, taken.session_count) == (Status.OK, 0, 1, 2)
+    assert busy.session_count == 2
+    repeated = other.open(hello)
+    assert (repeated.status, repeated.session_count) == (Status.BAD_CHALLENGE, 2)  # refused once, it opens nothing later
+    taken = other.open(hello, takeover=True, session_count=2)
+    assert (taken.status, taken.flags, taken.role_epoch, taken.session_count) == (Status.OK, 0, 1, 3)
     assert keepalive(other).status == Status.OK
     host.now = other.now + 100 * MS
     host.send(Opcode.KEEPALIVE, Keepalive().pack(), ETHERTYPE_CONTROL)
     (hint,) = host.raw_output()
-    assert (hint.opcode, Hello.unpack(hint.payload).session_count) == (Opcode.HELLO, 2)
+    assert (hint.opcode, Hello.unpack(hint.payload).session_count) == (Opcode.HELLO, 3)
     assert host.card.counters["wrong_source"] == 1
 
 
