@@ -164,6 +164,10 @@ class Card:
         last = max((i.last_used for i in self.images), default=0)
         self.images[slot] = ImageInfo(digest, length, state, slot, 0, last)
 
+    def attempts(self) -> list[Any]:
+        """Units under way, by DDR address: in an order that is the same in every run."""
+        return sorted(self.units, key=lambda attempt: attempt.base)
+
     def note_committed(self, digest: bytes) -> None:
         """The image was loaded just now: the others are longer unused."""
         self.images = [i._replace(last_used=self.role_epoch) if i.digest == digest else i for i in self.images]

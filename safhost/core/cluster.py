@@ -253,7 +253,7 @@ class Cluster:
 
     def on_card_suspect(self, card: Card, now_ns: int) -> None:
         """Units of a silent card go to others at once, if there are others."""
-        for attempt in list(card.units):
+        for attempt in card.attempts():
             unit = attempt.unit
             others = any(c.state == st.AVAILABLE and unit.may_run_on(c) for c in self.sessions.by_mac.values())
             if others and not attempt.abandoned:
@@ -276,7 +276,7 @@ class Cluster:
         for read in [*(chunk.read for chunk in card.reads.values()), *self.read_queue]:
             if read.card is card:
                 read.cancel(lost, now_ns)
-        for attempt in list(card.units):
+        for attempt in card.attempts():
             attempt.card_gone(now_ns, why)
         card.ddr_live.clear()
         units.mark_orphans(self, now_ns)

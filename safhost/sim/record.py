@@ -6,6 +6,7 @@ Recorder looking on.
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,6 +152,38 @@ class Recorder(Observer):
 
     def on_fault(self, text: str) -> None:
         self._keep("fault", text)
+
+
+class Fingerprint(Observer):
+    """A digest over every frame sent or forged, who sent it and when: two runs are the same to the last bit when
+    theirs are equal."""
+
+    def __init__(self) -> None:
+        self._sim: Simulation | None = None
+        self._hash = hashlib.blake2s()
+
+    def attach(self, sim: Simulation) -> None:
+        self._sim = sim
+
+    def digest(self) -> str:
+        """As far as the run has come."""
+        return self._hash.hexdigest()
+
+    def _add(self, who: str, content: bytes) -> None:
+        now_ns = self._sim.now_ns if self._sim is not None else 0
+        self._hash.update(f"{now_ns} {who} {len(content)} ".encode() + content)
+
+    def on_sent(self, port: Port, raw: bytes) -> None:
+        self._add(port.name, raw)
+
+    def on_batch(self, port: Port, frames: Frames, lengths: Lengths) -> None:
+        self._add(port.name, frames.tobytes())
+
+    def on_delivered(self, port: Port, raw: bytes) -> None:
+        self._add(port.name, raw)
+
+    def on_forged_before(self, node: Any, raw: bytes) -> None:
+        self._add("forger", raw)
 
 
 def frame_line(raw: bytes, codec: Codec) -> str:
