@@ -26,7 +26,6 @@ from safhost.wire.codec import Codec, Frame, padded
 from safhost.wire.digest import tree_root
 from safhost.wire.generated import DDR_CONTEXTS, Commit, Group, Opcode
 
-
 MEMBER_BYTES = 40  # saf.yaml group_member
 
 
@@ -43,7 +42,6 @@ class Invariant(Observer):
     """Base: sees what it wants to see of a simulation, and fails when something must not be."""
 
     name: ClassVar[str] = ""
-    text: ClassVar[str] = ""
 
     def __init__(self, sim: Simulation, ledger: Ledger) -> None:
         self.sim = sim
@@ -64,9 +62,10 @@ class Invariant(Observer):
 
 
 class NoUnverifiedFeed(Invariant):
-    name = "no-unverified-feed"
-    text = ("The bytes fed to a PR controller are an image whose digest a COMMIT of the card's host named to this card; "
-            "hashed anew from those bytes.")
+    """The bytes fed to a PR controller are an image whose digest a COMMIT of the card's host named to this card;
+    hashed anew from those bytes."""
+
+    name: ClassVar[str] = "no-unverified-feed"
 
     def __init__(self, sim: Simulation, ledger: Ledger) -> None:
         super().__init__(sim, ledger)
@@ -102,9 +101,10 @@ class NoUnverifiedFeed(Invariant):
 
 
 class AtMostOnce(Invariant):
-    name = "at-most-once"
-    text = ("A command id starts at most one kernel and a commit id at most one reconfiguration, for each boot and owner "
-            "of a card; in memory, what one RUN increments is incremented at most once.")
+    """A command id starts at most one kernel and a commit id at most one reconfiguration, for each boot and owner
+    of a card; in memory, what one RUN increments is incremented at most once."""
+
+    name: ClassVar[str] = "at-most-once"
 
     def __init__(self, sim: Simulation, ledger: Ledger) -> None:
         super().__init__(sim, ledger)
@@ -134,9 +134,10 @@ class AtMostOnce(Invariant):
 
 
 class DoneMeansDurable(Invariant):
-    name = "done-means-durable"
-    text = ("A write that ended well lies in the DDR of its cards, an image that was programmed runs, one that was staged "
-            "is there, a kernel that was run ran; judged when it ends, and excused only by what overwrites or erases it.")
+    """A write that ended well lies in the DDR of its cards, an image that was programmed runs, one that was staged
+    is there, a kernel that was run ran; judged when it ends, and excused only by what overwrites or erases it."""
+
+    name: ClassVar[str] = "done-means-durable"
     kinds = ("program", "write", "run")
 
     def on_ended(self, asked: Asked, ended: RequestEnded) -> None:
@@ -147,9 +148,10 @@ class DoneMeansDurable(Invariant):
 
 
 class EveryRequestEnds(Invariant):
-    name = "every-request-ends"
-    text = ("A request ends within its deadline and some slack, faults or not; one without a deadline once what it waits "
-            "for was killed. Errors are of the tree in safhost/errors.py.")
+    """A request ends within its deadline and some slack, faults or not; one without a deadline once what it waits
+    for was killed. Errors are of the tree in safhost/errors.py."""
+
+    name: ClassVar[str] = "every-request-ends"
 
     def __init__(self, sim: Simulation, ledger: Ledger) -> None:
         super().__init__(sim, ledger)
@@ -170,9 +172,10 @@ class EveryRequestEnds(Invariant):
 
 
 class ResultsEqualReference(Invariant):
-    name = "results-equal-reference"
-    text = ("A unit's result equals the reference computed with numpy, bytes read equal what lies in DDR and what was "
-            "written before (where nobody wrote meanwhile), and neither changes after the end.")
+    """A unit's result equals the reference computed with numpy, bytes read equal what lies in DDR and what was
+    written before (where nobody wrote meanwhile), and neither changes after the end."""
+
+    name: ClassVar[str] = "results-equal-reference"
     kinds = ("unit", "read")
 
     def __init__(self, sim: Simulation, ledger: Ledger) -> None:
@@ -194,8 +197,9 @@ class ResultsEqualReference(Invariant):
 
 
 class OneOwner(Invariant):
-    name = "one-owner"
-    text = "Of all hosts, at most one has the session that is in force on a card, and it is the owner the card names."
+    """Of all hosts, at most one has the session that is in force on a card, and it is the owner the card names."""
+
+    name: ClassVar[str] = "one-owner"
 
     def check(self) -> None:
         for key, node in self.sim.cards.items():
@@ -213,9 +217,10 @@ class OneOwner(Invariant):
 
 
 class MemoryBounded(Invariant):
-    name = "memory-bounded"
-    text = ("Lists and tables of core and card stay within formulas of cards and live requests, and are back where they "
-            "were when all requests have ended.")
+    """Lists and tables of core and card stay within formulas of cards and live requests, and are back where they
+    were when all requests have ended."""
+
+    name: ClassVar[str] = "memory-bounded"
 
     def check(self) -> None:
         for node in self.sim.cards.values():
@@ -228,7 +233,8 @@ class MemoryBounded(Invariant):
         for what, size, bound in (
                 ("frames to send", len(shell.outputs), MAX_OUTPUTS), ("jobs", len(shell.jobs), 16),
                 ("known transfers", len(shell.transfers._by_id), 1 + DDR_CONTEXTS),
-                ("past transfers", len(shell.transfers._past), REMEMBERED), ("reads", len(shell.reads._reads), MAX_READS)):
+                ("past transfers", len(shell.transfers._past), REMEMBERED),
+                ("reads", len(shell.reads._reads), MAX_READS)):
             if size > bound:
                 self.fail(f"{node.key}: {size} {what}, more than {bound}")
 
@@ -254,8 +260,9 @@ class MemoryBounded(Invariant):
 
 
 class ConsistentCore(Invariant):
-    name = "consistent-core"
-    text = "The core's own bookkeeping agrees with itself: every question has a deadline, nothing waits for nothing."
+    """The core's own bookkeeping agrees with itself: every question has a deadline, nothing waits for nothing."""
+
+    name: ClassVar[str] = "consistent-core"
 
     def check(self) -> None:
         try:
@@ -267,8 +274,9 @@ class ConsistentCore(Invariant):
 
 
 class NothingLeft(Invariant):
-    name = "nothing-left"
-    text = "With all requests ended and cards at rest, core and cards hold nothing of them."
+    """With all requests ended and cards at rest, core and cards hold nothing of them."""
+
+    name: ClassVar[str] = "nothing-left"
 
     def at_rest(self) -> None:
         for host in live_hosts(self.sim):
@@ -280,6 +288,7 @@ class NothingLeft(Invariant):
 
     def _host(self, host: SimHost) -> None:
         cluster = host.cluster
+        left: Any
         for what, left in (("transfers", cluster.transfers.active), ("requests", cluster.requests),
                            ("units", cluster.unit_queue), ("reads", cluster.read_queue),
                            ("bytes of reads", cluster.read_outstanding)):

@@ -20,11 +20,11 @@ _NO_SEQUENCE = {Opcode.SOLICIT, Opcode.SESSION_OPEN, Opcode.GROUP, Opcode.DATA}
 
 
 class IdsMonotonic(Invariant):
+    """A generation is on the disk before a frame carries it, and no two processes of a host use the same; in a
+    session sequence numbers grow with every frame (a retry is sealed anew), transfer ids with every new transfer,
+    and an id never asks for two different things."""
+
     name: ClassVar[str] = "ids-monotonic"
-    text: ClassVar[str] = (
-        "A generation is on the disk before a frame carries it, and no two processes of a host use the same; in a session "
-        "sequence numbers grow with every frame (a retry is sealed anew), transfer ids with every new transfer, and an id "
-        "never asks for two different things.")
 
     def __init__(self, sim: Simulation, ledger: Ledger) -> None:
         super().__init__(sim, ledger)
@@ -44,7 +44,8 @@ class IdsMonotonic(Invariant):
         if opcode not in _NO_SEQUENCE and raw[14] & 15:
             sequence = int.from_bytes(raw[32:40], "big")
             if sequence <= self._sequence.get((raw[:6], session), 0):
-                self.fail(f"{host.name} sent {Opcode(opcode).name} with sequence {sequence} of session {session:08x} again")
+                self.fail(f"{host.name} sent {Opcode(opcode).name} with sequence {sequence} of session {session:08x} "
+                          "again")
             self._sequence[raw[:6], session] = sequence
         if opcode in _FIXED_ASK:
             self._ask(host, raw, opcode, session)
@@ -74,10 +75,10 @@ class IdsMonotonic(Invariant):
 
 
 class NoForgedEffect(Invariant):
+    """A stranger's frame changes nothing in card or host but counters, hints (what a HELLO makes a host ask), and
+    bytes of a transfer or read that was not verified yet."""
+
     name: ClassVar[str] = "no-forged-effect"
-    text: ClassVar[str] = (
-        "A stranger's frame changes nothing in card or host but counters, hints (what a HELLO makes a host ask), and bytes "
-        "of a transfer or read that was not verified yet.")
 
     def __init__(self, sim: Simulation, ledger: Ledger) -> None:
         super().__init__(sim, ledger)
@@ -133,7 +134,8 @@ def _host(cluster: Cluster, hello: bool) -> dict[str, Any]:
         cards[card.key] = (
             card.channel.session, card.boot_nonce, card.role_epoch, card.image_digest, tuple(card.images),
             card.committing, card.last_commit, card.last_kill, card.last_transfer, tuple(sorted(card.pending)),
-            tuple((s.last, s.busy) for s in card.slots), tuple(sorted(card.reads)), len(card.units), card.ddr.used_bytes,
+            tuple((s.last, s.busy) for s in card.slots), tuple(sorted(card.reads)), len(card.units),
+            card.ddr.used_bytes,
             None if hello else (card.state, card.last_heard_ns, card.generation, card.channel.sequence))
     return {
         "cards": cards, "requests": tuple(cluster.requests), "units waiting": len(cluster.unit_queue),

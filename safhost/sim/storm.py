@@ -54,8 +54,8 @@ INVARIANTS: tuple[type[Invariant], ...] = (
     IdsMonotonic, MemoryBounded, ConsistentCore, NothingLeft)
 
 STORM_CHECKS = {
-    "liveness": "When the faults end, every card gets a session with exactly one host, and a fresh program and a unit on "
-                "every card end well and are right.",
+    "liveness": "When the faults end, every card gets a session with exactly one host, and a fresh program and a unit "
+                "on every card end well and are right.",
     "no-exception": "Nothing that arrives, and nothing that is asked, raises an exception out of core or card.",
     "bounded": "A storm ends within its bounds of steps and of real time.",
 }

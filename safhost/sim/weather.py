@@ -1,5 +1,5 @@
-"""What goes wrong in a storm: disturbances of the kinds its seed chose, one at a time, each ending by itself or when the
-storm ends."""
+"""What goes wrong in a storm: disturbances of the kinds its seed chose, one at a time, each ending by itself or when
+the storm ends."""
 
 from __future__ import annotations
 

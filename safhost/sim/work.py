@@ -73,8 +73,8 @@ class Work:
         rng = self.rng
         cards = tuple(rng.sample(keys, rng.randint(1, len(keys)) if rng.random() < 0.5 else 1))
         kind = rng.choices(list(self.kinds), list(self.kinds.values()))[0]
-        asked = getattr(self, kind)(host, cards)
-        assert asked is None or isinstance(asked, Asked)
+        ask: Callable[[SimHost, tuple[str, ...]], Asked | None] = getattr(self, kind)
+        asked = ask(host, cards)
         if asked is not None and asked.live and rng.random() < 0.1:
             number = asked.number
             self.sim.at(self.sim.now_ns + rng.randrange(NS // 20), lambda: host.feed(ev.RequestCancelled(number)))
