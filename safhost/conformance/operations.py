@@ -149,7 +149,7 @@ class Operations:
         tag = TAG_BYTES if self.channel.suite else 0
         size = HEADER_BYTES + ask.block_bytes if frame_bytes is None else frame_bytes
         size = min(size, self.wire.mtu + 14)
-        return ask.pack() + bytes(max(0, size - tag - HEADER_BYTES - len(ask.pack())))
+        return ask.pack() + bytes(max(0, (size - tag - HEADER_BYTES) // 8 * 8 - len(ask.pack())))
 
     def open_xfer(self, x: Xfer, ethertype: int | None = None) -> Ready:
         """XFER_OPEN and READY, whatever it says; waits until the bitmap is cleared."""

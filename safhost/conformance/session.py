@@ -44,6 +44,7 @@ class ProbeSession(Operations):
     """A session with the card. ``ask``/``tell`` seal; ``craft`` makes any frame; nothing here hides what came.
 
     ``data``: DATA frames of the session, whole, as they came. ``inbox``: its control frames that nobody waited for.
+    ``openeds``: OPENEDs that came while none was asked for by this session.
     """
 
     def __init__(self, probe: Probe, wire: CardWire, channel: Channel, opening: SessionOpen) -> None:
@@ -54,6 +55,7 @@ class ProbeSession(Operations):
         self.opened = Opened()
         self.data: list[bytes] = []
         self.inbox: list[Frame] = []
+        self.openeds: list[Frame] = []
         self._begin_ids()
 
     @property
@@ -208,11 +210,11 @@ class ProbeSession(Operations):
         """
         before = self.counters()
         self.collect(1)
+        self.openeds.clear()
         made = list(frames() if callable(frames) else frames)
         self.send(*made)
         after = self.counters()
-        self.probe.pause(0)
-        strays = [f for f in self.inbox if f.opcode != Opcode.READ_DONE]
+        strays = self.openeds + [f for f in self.inbox if f.opcode != Opcode.READ_DONE]
         if strays:
             raise ClauseBroken(f"it was answered by {OPCODES[strays[0].opcode].name.upper()}")
         counted = {r: after[r] - before[r] for r in DropReason if after[r] != before[r]}
@@ -241,7 +243,9 @@ class ProbeSession(Operations):
         if isinstance(frame, bytes):
             if frame[16:20] == self.id.to_bytes(4, "big"):
                 self.data.append(frame)
-        elif frame.opcode not in (Opcode.HELLO, Opcode.OPENED) and frame.session == self.id:
+        elif frame.opcode == Opcode.OPENED:
+            self.openeds.append(frame)
+        elif frame.opcode != Opcode.HELLO and frame.session == self.id:
             self._believe(frame)
             self.inbox.append(frame)
         return True

@@ -27,7 +27,8 @@ CheckFunction = Callable[[Probe], None]
 PASS, FAIL, NOT_RUN = "pass", "fail", "not run"
 
 NEEDS = {"key": "a card with a key", "image": "images (--image)",
-         "reboot": "a way to reboot the card (--reboot-command)", "replug": "a way to replug its cable (--replug-command)"}
+         "reboot": "a way to reboot the card (--reboot-command)",
+         "replug": "a way to replug its cable (--replug-command)"}
 
 
 @dataclass(frozen=True, slots=True)
