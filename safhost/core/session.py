@@ -75,6 +75,9 @@ class Sessions:
             self.cluster.drop(DropReason.BAD_PARAMETER)
             return
         card = self.by_mac.get((link, frame.src))
+        if card is not None and card.channel is None and card.offer.serial != hello.serial:
+            self._forget(card, now_ns, "another card claims its address")  # or what a stranger said once would stay
+            card = None
         if card is None:
             card = Card(self, link, frame.src, hello)
             other = self.by_key.get(card.key)
@@ -84,7 +87,7 @@ class Sessions:
                     # moved is known by its serial again when the lease has ended.
                     card.key = f"{card.key}@{link}/{frame.src.hex()}"
                 else:
-                    self._forget(other, now_ns)
+                    self._forget(other, now_ns, "another place claims its serial")
             card.first_seen_ns = now_ns
             self.by_mac[link, frame.src] = card
             self.by_key[card.key] = card
@@ -119,8 +122,9 @@ class Sessions:
             elif not why and card.state == st.LISTED:
                 self._consider(card, now_ns)
 
-    def _forget(self, card: Card, now_ns: int) -> None:
-        self._void(card, "another place claims its serial", now_ns)
+    def _forget(self, card: Card, now_ns: int, why: str) -> None:
+        card.due_ns = None
+        self._void(card, why, now_ns)
         self.by_mac.pop((card.link, card.mac), None)
         self.by_key.pop(card.key, None)
 

@@ -10,6 +10,8 @@ from safhost.sim.nodes import LINK
 from safhost.wire.codec import Codec
 from safhost.wire.generated import ETHERTYPE_DISCOVERY, Hello, Opcode
 
+FIELDS = {"mtu": 1500, "suite": 1, "image_slots": 4, "command_slots": 8, "ddr_contexts": 3, "image_max_blocks": 100,
+          "ddr_max_blocks": 100, "window_blocks": 64, "receive_rate": 1_000_000, "boot_nonce": b"x" * 16}
 STRANGER = bytes.fromhex("025a00ad0009")
 
 
@@ -53,3 +55,12 @@ def test_session_rests_on_the_hello_that_it_was_opened_on(simulate):
     sim.run_for(0.1)
     assert card.state == st.AVAILABLE
     assert (card.hello.suite, card.hello.ddr_bytes) == (1, sim.cards["c01"].card.config.ddr_bytes)
+
+
+def test_claim_to_an_address_is_forgotten_when_its_card_speaks(simulate):
+    sim = simulate(settled=False, cards=0, suite=1)
+    sim.add_card()
+    sim.host.feed(claim(sim, "c01", **(FIELDS | {"serial": b"other".ljust(16, b"\0")})))
+    assert list(sim.host.cluster.sessions.by_key) == ["other"]
+    sim.settle(timeout_s=3)
+    assert list(sim.host.cluster.sessions.by_key) == ["c01"]
