@@ -143,7 +143,8 @@ class Forger(Observer):
             raw[6:12] = self._address()
         if self.rng.random() < 0.2:
             raw[:6] = self._address()
-        self._send("mutate", bytes(raw))
+        # a GROUP's other members are sealed by themselves: to who never got it, it would be a late delivery
+        self._send("mutate", bytes(raw), found.port if found.raw[15] == Opcode.GROUP else None)
 
     def _invent(self) -> None:
         """A frame of any opcode with fields that could be, from card to host or the other way."""
