@@ -163,10 +163,10 @@ class Transfer:
         if not fits.all():
             drops[DropReason.BAD_BLOCK_LENGTH] += len(rows) - int(np.count_nonzero(fits))
             rows = rows[fits]
-        self.received += len(rows)
         if self.guarded or group.guarded is not None:
             rows = self._guard_checked(group, rows, key, drops)
         known = len(rows)
+        self.received += known
         rows = rows[self.todo[index[rows]]]
         if len(rows) > 1:
             numbers = index[rows]

@@ -449,6 +449,20 @@ def test_slow_ddr_loses_what_the_window_cannot_hold() -> None:
     assert host.close_xfer(1).status == Status.OK
 
 
+def test_received_counts_repeats_but_nothing_that_is_dropped() -> None:
+    host = connected()
+    data = some_bytes(1472 * 4)
+    ask = host.xfer(data, 1)
+    host.open_xfer(ask, 1)
+    host.send_batch(host.data_frames(data, ask, 1, [0, 1, 1]))
+    host.send_batch([host.guarded(data, ask, 1, 2, key=b"x" * 32)])
+    assert host.ask(Opcode.INVALIDATE, Invalidate(first_block=0, count=1).pack(), ETHERTYPE_INPUT, 1, 1).status == 0
+    host.send_batch(host.data_frames(data, ask, 1, [0, 3]))
+    assert host.ask(Opcode.POLL, Poll().pack(), ETHERTYPE_INPUT, 1, 1).received == 3
+    host.send_batch([host.guarded(data, ask, 1, 0)])
+    assert host.ask(Opcode.POLL, Poll().pack(), ETHERTYPE_INPUT, 1, 2).received == 4
+
+
 def test_unicast_data_after_reboot_gets_a_hello_but_broadcast_does_not() -> None:
     host = connected()
     data = some_bytes(1472)
