@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -21,7 +21,7 @@ from safhost.sim.images import SimImage, make_image
 from safhost.sim.network import Impairment
 from safhost.sim.paper_world import PaperSimulation
 from safhost.sim.simulation import NS, Simulation
-from safhost.sim.survive import PAGE
+from safhost.sim.survive import CLEAN, PAGE
 
 LOSSES = (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 VECTOR = 65_536  # elements of a unit's vectors: 512 KiB in, 256 KiB out, 542 frames
@@ -82,8 +82,9 @@ def _judge(error: SafError | None) -> str:
     return HUNG if isinstance(error, DeadlineExceeded | CardLost) else FAILED
 
 
-def trial(profile: str, loss: float, seed: int, cards: int = 8, image: SimImage | None = None) -> Trial:
-    """Run the job once over links that lose ``loss`` of all frames, each way of each card."""
+def trial(profile: str, loss: float, seed: int, cards: int = 8, image: SimImage | None = None,
+          besides: Impairment = CLEAN) -> Trial:
+    """Run the job once over links that lose ``loss`` of all frames, each way of each card, ``besides`` other faults."""
     image = image or make_image(1_000_000)
     memory = {"ddr_bytes": 4 << 20, "image_slot_bytes": -(-len(image.payload) // PAGE) * PAGE}
     sim: Simulation = PaperSimulation(seed, cards, memory) if profile == "paper" else Simulation(
@@ -91,7 +92,7 @@ def trial(profile: str, loss: float, seed: int, cards: int = 8, image: SimImage 
     try:
         sim.settle()
         for key in sim.cards:
-            sim.impair(key, Impairment(loss=loss))
+            sim.impair(key, replace(besides, loss=loss))
         start_ns = sim.now_ns
         found = _job(sim, image, seed)
         return Trial(profile, loss, seed, tuple(found.values()), (sim.now_ns - start_ns) / NS)
@@ -142,13 +143,13 @@ def _holds(sim: Simulation, key: str, image: SimImage) -> bool:
 
 
 def compare(losses: Sequence[float], trials: int, cards: int, size_bytes: int, profiles: Sequence[str] = PROFILES,
-            on_row: Callable[[Row], None] | None = None) -> list[Row]:
+            besides: Impairment = CLEAN, on_row: Callable[[Row], None] | None = None) -> list[Row]:
     """One row a loss and profile, told to ``on_row`` as it is there."""
     image = make_image(size_bytes)
     rows = []
     for loss in losses:
         for profile in profiles:
-            rows.append(Row(profile, loss, tuple(trial(profile, loss, seed, cards, image)
+            rows.append(Row(profile, loss, tuple(trial(profile, loss, seed, cards, image, besides)
                                                  for seed in range(1, trials + 1))))
             if on_row is not None:
                 on_row(rows[-1])

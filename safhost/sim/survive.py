@@ -28,6 +28,7 @@ WRITE_SHARE = 4  # a write is a quarter of the image, and has to be read back tw
 UNIT_SIDE = 48  # of the matrices of a unit: two blocks more than fit in a few frames
 PATIENCE_S = 600.0
 NEGLIGIBLE = 1e-12
+FAST_BYTES_S = 1_250_000_000  # 10 GbE
 SLOW_BYTES_S = 20_000_000  # links under a blackout: else it strikes when all blocks have left the host's queue
 CLEAN = Impairment()
 GOAL_RATIO = 1.1  # of the bound, for loss of every frame by itself
@@ -248,8 +249,8 @@ def survive(condition: Condition, seed: int = 1, cards: int = 20, size_bytes: in
             units: bool = True) -> Outcome:
     """Run the job once. ``units`` False: program only. Never raises for what the condition does to the job."""
     memory = -(-(WRITE_AT + size_bytes + (4 << 20)) // PAGE) * PAGE
-    rate = {"rate_bytes_s": SLOW_BYTES_S} if condition.dark_s else {}
-    sim = Simulation(seed, cards=cards, **rate, card={"ddr_bytes": memory, "image_slot_bytes": memory})
+    rate = SLOW_BYTES_S if condition.dark_s else FAST_BYTES_S
+    sim = Simulation(seed, cards=cards, rate_bytes_s=rate, card={"ddr_bytes": memory, "image_slot_bytes": memory})
     try:
         job = _Job(sim, condition, make_image(size_bytes), seed)
         try:
