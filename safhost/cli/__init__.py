@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("run", "run", "Run a kernel with files, random data or numbers as arguments."),
     "kill": ("data", "kill", "Reset the hung role of cards."),
     "validate": ("validate", "validate", "Self-test of cards: link, DDR, reconfiguration, latency."),
+    "conformance": ("conformance", "conformance", "Try cards against every clause of the protocol."),
     "image": ("image", "image", "Build, inspect, verify and store images."),
     "keys": ("keys", "keys", "Make and list card keys (suite 1)."),
     "lab": ("lab", "lab", "Virtual cards on real Linux interfaces."),

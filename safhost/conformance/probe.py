@@ -225,6 +225,11 @@ class Probe:
         self.drain()
         self.s = self.open()
 
+    def give_back(self) -> None:
+        """Close the latest session, so that the card is anybody's."""
+        self.s = self.open()
+        self.s.ask(Opcode.SESSION_CLOSE)
+
     def other_wire(self, number: int = 1) -> CardWire:
         """Another host's address on the same port."""
         own = Mac.from_bytes(self.wire.host_mac).value

@@ -1,4 +1,4 @@
-"""What the control socket may ask of a lab: status, plug, unplug, fault, impair, stop."""
+"""What the control socket may ask of a lab: status, plug, unplug, fault, impair, daemon, stop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Requests:
     def handle(self, name: str, arguments: dict[str, Any]) -> Any:
         """Serve one request. Raises SafError."""
         actions = {"status": self.status, "plug": self.plug, "unplug": self.unplug, "fault": self.fault,
-                   "faults": self.faults, "impair": self.impair, "stop": self.stop}
+                   "faults": self.faults, "impair": self.impair, "daemon": self.daemon, "stop": self.stop}
         action: Any = actions.get(name)
         if action is None:
             raise DaemonError(f"a lab cannot do {name!r}", f"it can: {', '.join(actions)}")
@@ -78,6 +78,17 @@ class Requests:
         """The faults there are: name → what it does and its parameters."""
         return {name: {"does": does, "parameters": list(parameters)}
                 for name, (does, parameters) in FAULTS.items()}
+
+    def daemon(self, hold: bool) -> dict[str, Any]:
+        """End the daemon and start none (``hold``), or have one again."""
+        supervisor = self._lab.supervisor
+        if supervisor is None:
+            return {"daemon": None}
+        if hold:
+            supervisor.hold()
+        else:
+            supervisor.resume()
+        return {"daemon": supervisor.status(self._lab.loop.clock())}
 
     def impair(self, cards: list[str] | None = None, **changes: Any) -> dict[str, Any]:
         """Change what the wire does; for all cards, also later ones, unless ``cards`` are named."""

@@ -66,6 +66,7 @@ class DaemonSupervisor:
         self._alarm = Alarm(self._on_alarm)
         self.identity: ProcessIdentity | None = None
         self.ready = False
+        self.held = False
         self.restarts = 0
         self.last_exit = ""
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -113,6 +114,9 @@ class DaemonSupervisor:
         if process is None:
             return
         self._forget(process)
+        if self.held:
+            self._on_change()
+            return
         if now_ns - self._started_ns >= HEALTHY_AFTER_NS:
             self._pause_ns = FIRST_PAUSE_NS
         _LOG.warning("the daemon ended (%s), next start in %.2f s; its log: %s", self.last_exit,
@@ -142,6 +146,21 @@ class DaemonSupervisor:
             return lines[-1] if lines else ""
         return ""
 
+    def hold(self) -> None:
+        """End the daemon and start none until `resume`: somebody else wants the cards."""
+        self.held = True
+        self._loop.set_alarm(self._alarm, None)
+        if self._process is not None:
+            self._process.terminate()
+
+    def resume(self) -> None:
+        """Have a daemon again after `hold`."""
+        if self.held:
+            self.held = False
+            self._pause_ns = FIRST_PAUSE_NS
+            if self._process is None:
+                self.start()
+
     def stop(self) -> None:
         """End the daemon, for good: SIGTERM, and SIGKILL if it takes too long."""
         self._loop.set_alarm(self._alarm, None)
@@ -158,7 +177,7 @@ class DaemonSupervisor:
 
     def status(self, now_ns: int) -> dict[str, Any]:
         """For `lab status`."""
-        state = "ready" if self.ready else "starting" if self._process else "restarting"
+        state = "ready" if self.ready else "starting" if self._process else "held" if self.held else "restarting"
         return {"state": state, "pid": self._process.pid if self._process else None,
                 "restarts": self.restarts, "last_exit": self.last_exit, "log": str(self.log_path),
                 "socket": str(self._socket_path),

@@ -164,7 +164,8 @@ CLAUSES: Final[dict[str, Clause]] = {
         1, "card", "nothing"),
     "DIRECTION-1": Clause(
         "DIRECTION-1", "DIRECTION",
-        "A card's opcode sent to a card MUST be dropped (wrong_direction).",
+        "A card's opcode on an EtherType that cards listen to MUST be dropped (wrong_direction); what comes"
+        " on the card-to-host EtherTypes MUST be ignored, whether it is counted or not.",
         1, "card", "nothing"),
     "DIRECTION-2": Clause(
         "DIRECTION-2", "DIRECTION",

@@ -271,9 +271,13 @@ def data_comes_on_the_transfers_ethertype(p: Probe) -> None:
 def a_cards_opcodes_are_not_for_cards(p: Probe) -> None:
     """ALIVE, OPENED, READY, DONE, COMMITTED and HELLO, sent to the card."""
     s = p.s
-    s.must_drop([s.craft(o, bytes(OPCODES[o].size), min(OPCODES[o].ethertypes)) for o in (
-        Opcode.ALIVE, Opcode.OPENED, Opcode.READY, Opcode.DONE, Opcode.COMMITTED, Opcode.HELLO)],
-        DropReason.WRONG_DIRECTION)
+    wrong = [(Opcode.ALIVE, ETHERTYPE_CONTROL), (Opcode.OPENED, ETHERTYPE_CONTROL), (Opcode.DONE, ETHERTYPE_CONTROL),
+             (Opcode.READY, ETHERTYPE_INPUT), (Opcode.COMMITTED, ETHERTYPE_IMAGE), (Opcode.HELLO, ETHERTYPE_DISCOVERY)]
+    s.must_drop([s.craft(opcode, bytes(OPCODES[opcode].size), ethertype) for opcode, ethertype in wrong],
+                DropReason.WRONG_DIRECTION)
+    s.send(*(s.craft(Opcode.ALIVE, bytes(OPCODES[Opcode.ALIVE].size), e) for e in (
+        ETHERTYPE_RESULT, ETHERTYPE_IMAGE_ANSWER, ETHERTYPE_INPUT_ANSWER)))
+    s.expect_silence(20)
 
 
 @check("DIRECTION-2")
@@ -308,7 +312,7 @@ def drops_are_counted_once(p: Probe) -> None:
     s.open_xfer(x)
     before = s.counters()
     s.send(s.craft(Opcode.KEEPALIVE, version=3), s.craft(Opcode.READ, _READ, length=8), s.craft(0x35, bytes(24)),
-           s.block_frame(x, 900), s.craft(Opcode.ALIVE, bytes(32), ETHERTYPE_RESULT))
+           s.block_frame(x, 900), s.craft(Opcode.ALIVE, bytes(32), ETHERTYPE_CONTROL))
     after = s.counters()
     wanted = {DropReason.BAD_VERSION, DropReason.LYING_LENGTH, DropReason.UNKNOWN_OPCODE,
               DropReason.INDEX_OUT_OF_RANGE, DropReason.WRONG_DIRECTION}
