@@ -225,11 +225,13 @@ class Simulation:
         return ended[request]
 
     def settle(self, timeout_s: float = 30.0, host: SimHost | None = None) -> None:
-        """Until the host has a session with every card."""
-        sessions = (host or self.host).cluster.sessions
+        """Until the host, whichever process of it lives then, has a session with every card."""
+        name = (host or self.host).name
 
         def waiting() -> bool:
-            return any(k not in sessions.by_key or sessions.by_key[k].state != st.AVAILABLE for k in self.cards)
+            process = self._host(name)
+            known = process.cluster.sessions.by_key
+            return process.stopped or any(k not in known or known[k].state != st.AVAILABLE for k in self.cards)
 
         self.run_while(waiting, timeout_s, "sessions with all cards")
 

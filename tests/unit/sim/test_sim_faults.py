@@ -128,7 +128,7 @@ def test_late_frames_are_overtaken_by_up_to_the_depth_and_none_is_lost(wire, bul
 
 
 def test_late_frames_lie_between_the_frames_of_later_batches(wire):
-    line, network, got = wire
+    line, network, _ = wire
     network.ports[1].incoming.impairment = Impairment(reorder=0.05, reorder_frames=200)
     frames_in = []
     port = network.ports[1]
