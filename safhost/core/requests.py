@@ -130,8 +130,8 @@ class ProgramRequest(CardsRequest):
             slot, staged = card.image_slot_for(event.digest, event.force) if problem is None else (-1, False)
             if problem is not None:
                 self.card_ended(card, problem, {}, now_ns)
-            elif staged:
-                self._early.append(card)
+            elif staged and (event.commit or event.staged_only):
+                self._early.append(card)  # COMMIT tells whether the card still holds it; else ask, without sending
             elif event.staged_only:
                 self.card_ended(card, CardError(f"does not hold image {event.digest.hex()[:12]} any more",
                                                 "send it: safhost program IMAGE", card.key), {}, now_ns)
