@@ -71,6 +71,10 @@ class NoUnverifiedFeed(Invariant):
         super().__init__(sim, ledger)
         self._codec = Codec()
         self._named: dict[bytes, set[bytes]] = {}
+        self._sessions: dict[bytes, bytes] = {}
+
+    def on_session(self, card: SimCard, boot_nonce: bytes, owner: int, generation: int, session: int) -> None:
+        self._sessions[session.to_bytes(4, "big")] = card.port.mac
 
     def on_sent(self, port: Port, raw: bytes) -> None:
         opcode = raw[15]
@@ -85,10 +89,8 @@ class NoUnverifiedFeed(Invariant):
             group = Group.unpack(frame.payload)
             if group.inner_opcode != Opcode.COMMIT:
                 return
-            sessions = {card.channel.session: card.mac for card in port.node.cluster.sessions.by_mac.values()
-                        if card.channel is not None}
             members = group.content[padded(group.body_bytes):]
-            named = {sessions.get(int.from_bytes(members[at:at + 4], "big"), b""): group.content[:group.body_bytes]
+            named = {self._sessions.get(members[at:at + 4], b""): group.content[:group.body_bytes]
                      for at in range(0, len(members), MEMBER_BYTES)}
         for mac, body in named.items():
             self._named.setdefault(mac, set()).add(Commit.unpack(body).digest)

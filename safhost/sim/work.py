@@ -101,11 +101,13 @@ class Work:
         """Stage and commit; also staged alone, forced, each card by itself, or what must be there already."""
         rng = self.rng
         image = image or rng.choice(self.images)
-        commit, deadline = rng.random() < 0.8, self._deadline(120)
+        commit, staged_only, deadline = rng.random() < 0.8, rng.random() < 0.1, self._deadline(120)
         number = self.sim.program(image, cards, host=host, commit=commit, broadcast=rng.random() < 0.8,
-                                  force=rng.random() < 0.15, staged_only=rng.random() < 0.1, deadline_ns=deadline)
+                                  force=rng.random() < 0.15, staged_only=staged_only, deadline_ns=deadline)
+        # staged_only without commit asks what the host knows, not the card
+        judge = self._judge_program if commit else None if staged_only else self._judge_staged
         return self._add(number, host, "program", cards, deadline + COMMIT_SLACK_NS + len(image.payload) * 40,
-                         self._judge_program if commit else self._judge_staged, image.digest)
+                         judge, image.digest)
 
     def fresh(self, host: SimHost, cards: tuple[str, ...], image: SimImage) -> Asked:
         """A program that has every reason to succeed."""
