@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "decode": ("capture", "decode", "Print the frames of a recording."),
     "doctor": ("doctor", "doctor", "Look for what is wrong, with the cure."),
     "bench": ("bench", "bench", "Measure, beside peers."),
+    "sim": ("sim", "sim", "Simulated clusters in storms, by seed; what the protocol survives."),
     "completion": ("misc", "completion", "Print the completion script of a shell."),
     "version": ("misc", "version", "Print versions."),
 }
