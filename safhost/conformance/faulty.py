@@ -18,7 +18,16 @@ def _bug(name: str, function: str, old: str, new: str, breaks: str) -> Planting:
 
 
 _FRAMES = (
-    _bug("FRAME: pads frames that were cut short", "card:VirtualCard._control",
+    _bug("FRAME: reserved fields hold something", "card_session:SessionUnit.on_keepalive",
+         "rx_frames=shell.rx_frames", "rx_frames=shell.rx_frames, reserved1=0xFFFF",
+         "a later version of the protocol cannot use them"),
+    _bug("OPCODE: not counted", "card:VirtualCard._control",
+         "shell.drop(frame)", "shell.drop(frame, int(frame is not DropReason.UNKNOWN_OPCODE))",
+         "frames of opcodes that do not exist leave no trace"),
+    _bug("ANSWER: not to whom it belongs", "card_shell:Shell.answer",
+         "frame.object, frame.index", "frame.object, 0",
+         "an answer cannot be told from that to another request"),
+    _bug("LENGTH: pads frames that were cut short", "card:VirtualCard._control",
          'self._codec.parse(raw, "h2c", self._max_bytes)',
          'self._codec.parse(raw.ljust(60, b"\\0"), "h2c", self._max_bytes)',
          "a frame without its last bytes is taken as if zeros had come"),
@@ -78,9 +87,10 @@ _DISCOVERY = (
     _bug("HELLO: never says that it is taken", "card_session:SessionUnit._say_hello",
          "session_open=shell.session is not None", "session_open=False",
          "hosts that look around try to open a card that has an owner"),
-    _bug("HELLO: goes on while a session is open", "card_session:SessionUnit.tick",
-         "now_ns >= self._hello_ns and self._shell.session is None", "now_ns >= self._hello_ns",
-         "noise every second"),
+    _bug("HELLO: every ten seconds", "card_session:SessionUnit.tick",
+         "self._hello_ns = now_ns + self._shell.config.hello_ms * _MS",
+         "self._hello_ns = now_ns + 10 * self._shell.config.hello_ms * _MS",
+         "a card that was missed once is missing for long"),
     _bug("HELLO: silent after the lease ran out", "card_session:SessionUnit._end",
          "self._hello_ns = now_ns if self._shell.link_is_up else None", "self._hello_ns = None",
          "nobody hears that the card is free again"),
@@ -102,7 +112,7 @@ _SESSIONS = (
     _bug("OPEN: echoes its own last nonce", "card_session:SessionUnit._content",
          "host_nonce=ask.host_nonce", "host_nonce=bytes(16)",
          "a host cannot tell the answer to its OPEN from an old one"),
-    _bug("OPEN: any boot nonce", "card_session:SessionUnit.on_open",
+    _bug("NONCE: any in SESSION_OPEN", "card_session:SessionUnit.on_open",
          "if ask.boot_nonce != shell.boot_nonce:", "if not any(ask.boot_nonce):",
          "an OPEN meant for the card before its reboot is taken"),
     _bug("CHALLENGE: takes counts of the past", "card_session:SessionUnit._judge",
@@ -333,7 +343,7 @@ _COMMANDS = (
     _bug("KILL: old ids", "card_command:CommandUnit.on_kill",
          "if frame.index < self.last_kill or not frame.index:", "if not frame.index:",
          "an old KILL is not told from a new one"),
-    _bug("KILL: on any epoch", "card_command:CommandUnit.on_kill",
+    _bug("EPOCH: KILL on any", "card_command:CommandUnit.on_kill",
          "if Kill.unpack(frame.payload).role_epoch != shell.role_epoch:",
          "if Kill.unpack(frame.payload).role_epoch > shell.role_epoch + 1000:",
          "a KILL for an earlier role ends commands of this one"),
@@ -351,6 +361,19 @@ _COMMANDS = (
          "self._finish(number, Status.OK, now_ns, ask.push_bytes, blocks, tree_root(data.data))",
          "self._finish(number, Status.OK, now_ns, ask.push_bytes, blocks)",
          "a pushed result cannot be verified"),
+)
+
+_ROLES = (
+    _bug("EMPTY: needs a role", "card_command:CommandUnit._start",
+         "if ask.kernel != EMPTY_KERNEL:", "if ask.kernel != EMPTY_KERNEL or shell.role is None:",
+         "a card without role cannot be measured"),
+    _bug("ROLE: any number of kernels", "card_command:CommandUnit._prepare",
+         "if ask.kernel >= len(role.kernels):\n        return Status.UNKNOWN_KERNEL\n    "
+         "spec = role.kernels[ask.kernel]",
+         "spec = role.kernels[min(ask.kernel, len(role.kernels) - 1)]", "another kernel runs than the one meant"),
+    _bug("ROLE: takes arguments of any length", "card_command:CommandUnit._prepare",
+         "<= min(spec.block_bytes, ARGUMENT_MAX_BYTES)", "<= ARGUMENT_MAX_BYTES",
+         "a caller's mistake runs a kernel on other arguments"),
 )
 
 _READS = (
@@ -386,31 +409,36 @@ _READS = (
     _bug("REGS: uptime in milliseconds", "card_read:ReadUnit.shell_registers",
          "max(0, now_ns - shell.booted_ns) // 1000", "max(0, now_ns - shell.booted_ns) // 1000000",
          "a register has another unit than it says"),
-    _bug("REGS: drop counters one place off", "card_read:ReadUnit.shell_registers",
+    _bug("DROPS: counters one place off", "card_read:ReadUnit.shell_registers",
          "words[REGISTER_DROP_BASE // 8:REGISTER_DROP_BASE // 8 + len(shell.drops)] = shell.drops",
          "words[REGISTER_DROP_BASE // 8 + 1:REGISTER_DROP_BASE // 8 + 1 + len(shell.drops)] = shell.drops",
          "drops are counted under another reason"),
 )
 
 _GROUP = (
-    _bug("MEMBER: the body's epoch", "card_group:open_group",
-         'body = body[:at] + member.role_epoch.to_bytes(4, "big") + body[at + 4:]',
-         'body = body[:at] + body[at:at + 4] + body[at + 4:]',
+    _bug("MEMBER: the body's epoch", "card:VirtualCard._group",
+         "self._handlers[inner.opcode](inner, now_ns)",
+         "self._handlers[inner.opcode](inner._replace(payload=frame.payload[8:8 + inner.length]), now_ns)",
          "cards of different epochs cannot start together"),
-    _bug("MEMBER: does not check the tag", "card_group:open_group",
-         "if not auth.equal(auth.frame_tag(channel.receive_key, covered), member.tag):", "if not covered:",
+    _bug("MEMBER: does not check the tag", "card:VirtualCard._group",
+         "open_group(frame, shell.session, self.config.suite)", "open_group(frame, shell.session, 0)",
          "anybody may command all cards"),
-    _bug("MEMBER: replays", "card_group:open_group",
-         "if not channel.window.fresh(member.sequence):", "if not member.sequence:",
+    _bug("MEMBER: replays", "card:VirtualCard._group",
+         "inner = open_group(frame, shell.session, self.config.suite)",
+         "window = shell.session.channel.window\n    window._mask = 0\n"
+         "    inner = open_group(frame, shell.session, self.config.suite)",
          "a recorded group command works again"),
-    _bug("MEMBER: the first entry is mine", "card_group:open_group",
-         "if group.content[at:at + 4] == wanted:", "if at == body_end:",
-         "a card obeys another card's entry or none"),
-    _bug("MEMBER: any EtherType", "card_group:open_group",
-         "if frame.ethertype not in info.ethertypes:", "if not frame.ethertype:",
+    _bug("MEMBER: drops what is for others", "card:VirtualCard._group",
+         "open_group(frame, shell.session, self.config.suite)",
+         "open_group(frame, shell.session, self.config.suite) or DropReason.WRONG_SESSION",
+         "commands to other cards look like an attack"),
+    _bug("MEMBER: any EtherType", "card:VirtualCard._group",
+         "open_group(frame, shell.session, self.config.suite)",
+         "open_group(frame._replace(ethertype=0x80CC if frame.payload[0] == Opcode.RUN else 0x80AA), shell.session,"
+         " self.config.suite)",
          "RUN is taken from the image EtherType"),
 )
 
 FAULTY: tuple[Planting, ...] = (_FRAMES + _TRUST + _DISCOVERY + _SESSIONS + _LIVENESS + _TRANSFERS + _COMMIT + _COMMANDS
-                                + _READS + _GROUP)
+                                + _ROLES + _READS + _GROUP)
 """All faulty cards; in each exactly one of these."""
