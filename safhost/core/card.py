@@ -126,8 +126,10 @@ class Card:
     @property
     def runs_for_others(self) -> bool:
         """A command of an earlier life of this host still runs; where it writes, nobody here knows."""
-        return any(slot.busy and (_DONE, number, slot.last) not in self.pending
-                   for number, slot in enumerate(self.slots))
+        for number, slot in enumerate(self.slots):
+            if slot.busy and (_DONE, number, slot.last) not in self.pending:
+                return True
+        return False
 
     def note_running(self, mask: int) -> None:
         """ALIVE's mask of running slots: a slot nobody here asks about is free again once it does not run."""

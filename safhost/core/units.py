@@ -243,7 +243,6 @@ def dispatch(cluster: Cluster, queue: deque[Unit], now_ns: int) -> None:
     """Give queued units, in order, to the least loaded cards that run their image."""
     room = _cards_with_room(cluster)
     waiting: list[Unit] = []
-    blocked: set[bytes] = set()
     while queue and room:
         unit = queue.popleft()
         if unit.ended:
@@ -259,15 +258,17 @@ def dispatch(cluster: Cluster, queue: deque[Unit], now_ns: int) -> None:
         if card is None or base is None:
             waiting.append(unit)
             if not unit.event.cards:
-                blocked.add(unit.event.digest)  # others of this image wait behind it, in order
-                room.pop(unit.event.digest, None)
+                room.pop(unit.event.digest, None)  # others of this image wait behind it, in order
             continue
         unit.attempts += 1
         unit.due_ns = None
         unit.attempt = Attempt(unit, card, base)
         unit.attempt.start(now_ns)
         if len(card.units) >= cluster.config.units_per_card:
-            room = {k: v for k, v in _cards_with_room(cluster).items() if k not in blocked}
+            left = room[unit.event.digest]
+            left.remove(card)
+            if not left:
+                del room[unit.event.digest]
     queue.extendleft(reversed(waiting))
 
 
@@ -282,8 +283,8 @@ def _cards_with_room(cluster: Cluster) -> dict[bytes, list[Card]]:
     """Image → cards that run it and could take a unit now."""
     room: dict[bytes, list[Card]] = {}
     for card in cluster.sessions.by_mac.values():
-        if card.state == st.AVAILABLE and card.usable and not card.committing and not card.runs_for_others \
-                and len(card.units) < cluster.config.units_per_card:
+        if card.state == st.AVAILABLE and len(card.units) < cluster.config.units_per_card and card.usable \
+                and not card.committing and not card.runs_for_others:  # the dearest question last
             room.setdefault(card.image_digest, []).append(card)
     return room
 

@@ -199,9 +199,12 @@ class VirtualCard:
             return self._restart_ns
         if self._paper is not None:
             return self._paper.next_wakeup_ns()
-        times = (self._sessions.next_wakeup_ns(), self._transfers.next_wakeup_ns(),
-                 self._commits.next_wakeup_ns(), self._commands.next_wakeup_ns(), self._reads.next_wakeup_ns())
-        return min((t for t in times if t is not None), default=None)
+        first = self._sessions.next_wakeup_ns()
+        for due in (self._transfers.next_wakeup_ns(), self._commits.next_wakeup_ns(),
+                    self._commands.next_wakeup_ns(), self._reads.next_wakeup_ns()):
+            if due is not None and (first is None or due < first):
+                first = due
+        return first
 
     # -- what comes out
 

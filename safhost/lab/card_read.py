@@ -134,7 +134,7 @@ class ReadUnit:
 
     def next_wakeup_ns(self) -> int | None:
         """When the next frames are due."""
-        return min((read.next_ns() for read in self._reads), default=None)
+        return min(read.next_ns() for read in self._reads) if self._reads else None
 
     def shell_registers(self, now_ns: int) -> bytes:
         """The shell's register file, u64 words in network byte order."""

@@ -189,12 +189,10 @@ class SessionUnit:
 
     def next_wakeup_ns(self) -> int | None:
         """When `tick` has something to do."""
-        times = [self.lease_until_ns] if self._shell.session is not None else []
-        if self._hello_ns is not None and self._shell.session is None:
-            times.append(self._hello_ns)
-        if self._solicited is not None:
-            times.append(self._solicited[0])
-        return min(times, default=None)
+        due = self._hello_ns if self._shell.session is None else self.lease_until_ns
+        if self._solicited is not None and (due is None or self._solicited[0] < due):
+            due = self._solicited[0]
+        return due
 
     def paper_trigger(self) -> bool:
         """Take the first-frame trigger for a profile with a discovery frame of its own."""

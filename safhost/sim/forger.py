@@ -84,7 +84,9 @@ class Forger(Observer):
         node = port.node
         if node is None or (isinstance(node, SimCard) and (node.card.is_dead or node.card.faults.dead_link)):
             return  # nobody took it
-        if raw[15] == Opcode.HELLO and len(raw) >= HEADER_BYTES:
+        if len(raw) < HEADER_BYTES:
+            return
+        if raw[15] == Opcode.HELLO and len(raw) >= HEADER_BYTES + OPCODES[Opcode.HELLO].size:
             self._hellos[raw[6:12]] = raw
         captured = Captured(port, raw)
         self._recent.append(captured)
@@ -164,7 +166,7 @@ class Forger(Observer):
 
     def _answer(self) -> None:
         """What a card could have answered to a question just heard, before or after the card does."""
-        asked = [c for c in list(self._recent)[-64:] if isinstance(c.port.node, SimCard) and len(c.raw) >= HEADER_BYTES]
+        asked = [c for c in list(self._recent)[-64:] if isinstance(c.port.node, SimCard)]
         if not asked:
             return
         raw = self.rng.choice(asked).raw
@@ -173,8 +175,7 @@ class Forger(Observer):
         info = OPCODES.get(opcode)
         if info is None or dst == BROADCAST_BYTES:
             return
-        near = [c.raw for c in self._recent if len(c.raw) > HEADER_BYTES and c.raw[15] == opcode
-                and c.raw[6:12] == dst]
+        near = [c.raw for c in self._recent if c.raw[15] == opcode and c.raw[6:12] == dst]
         payload = self._payload(opcode)
         if near and self.rng.random() < 0.7:
             # as the card said last time, of other things
@@ -262,8 +263,9 @@ class Forger(Observer):
             suite = SUITE_BLAKE2S if rng.random() < 0.8 else SUITE_NONE
         if opcode == Opcode.DATA:
             suite = SUITE_NONE
-        like = [c.raw for c in self._recent if len(c.raw) >= HEADER_BYTES]
-        fields = HEADER.unpack_from(rng.choice(like)) if like else (dst, src, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        fields: tuple[int, ...] = (0,) * 11
+        if self._recent:
+            fields = HEADER.unpack_from(rng.choice(self._recent).raw)
         session = fields[5] if session is None else session
         obj = (fields[8] if rng.random() < 0.5 else rng.choice(_NUMBERS)) if obj is None else obj
         index = (fields[9] if rng.random() < 0.5 else rng.choice(_NUMBERS)) if index is None else index

@@ -37,7 +37,8 @@ class Port:
                  receive_control: Callable[[bytes], None],
                  receive_batch: Callable[[Frames, Lengths], None], node: Any = None) -> None:
         self.name = name
-        self.mac = mac
+        self._mac = mac
+        self.moved: Callable[[], None] = lambda: None  # whom to tell of another address
         self.rate_bytes_s = rate_bytes_s
         self.receive_control = receive_control
         self.receive_batch = receive_batch
@@ -55,6 +56,16 @@ class Port:
         self._impairment = impairment
         self.outgoing: Direction
         self.incoming: Direction
+
+    @property
+    def mac(self) -> bytes:
+        """Its address, 6 bytes."""
+        return self._mac
+
+    @mac.setter
+    def mac(self, mac: bytes) -> None:
+        self._mac = mac
+        self.moved()
 
     @property
     def impairment(self) -> Impairment:
@@ -107,6 +118,7 @@ class Network:
         self.hooks = hooks or Hooks()
         self.ports: list[Port] = []
         self.taps: list[Callable[[Port, bytes], None]] = []
+        self._by_mac: dict[bytes, list[Port]] = {}
         self._parted: set[tuple[str, str]] = set()
         self.frames = 0
 
@@ -117,6 +129,8 @@ class Network:
             lambda origin, frames, lengths, at_ns: self._clock.at(
                 at_ns, _Delivery(self, origin, port, b"", frames, lengths)))
         self.ports.append(port)
+        port.moved = self._by_mac.clear
+        self._by_mac.clear()
         return port
 
     # -- partitions
@@ -173,7 +187,12 @@ class Network:
         if dst == BROADCAST_BYTES:
             found = [p for p in self.ports if p is not source and p.plugged]
         else:
-            found = [p for p in self.ports if p.mac == dst and p is not source and p.plugged]
+            at = self._by_mac.get(dst)
+            if at is None:
+                at = [p for p in self.ports if p.mac == dst]
+                if at:
+                    self._by_mac[dst] = at
+            found = [p for p in at if p is not source and p.plugged]
         if self._parted:
             kept = [p for p in found if (source.name, p.name) not in self._parted]
             self.dice.faults["partition"] += len(found) - len(kept)
