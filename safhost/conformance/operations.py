@@ -60,6 +60,7 @@ CHUNK_BLOCKS = 64
 """Blocks sent before the card is asked what it has: little enough for a simulated card's buffers."""
 
 ROUNDS = 60
+READ_TRIES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,37 +261,53 @@ class Operations:
     # -- reads
 
     def read_raw(self, address: int, length: int, space: int = ReadSpace.DDR, *, block: int | None = None,
-                 read_id: int | None = None, timeout_ms: float = 2_000, **fields: Any) -> tuple[ReadDone, list[bytes]]:
-        """One READ, asked again only when no READ_DONE comes: (READ_DONE, its DATA frames as they came)."""
+                 read_id: int | None = None, timeout_ms: float = 2_000, complete: bool = True,
+                 **fields: Any) -> tuple[ReadDone, list[bytes]]:
+        """One READ: (READ_DONE, its DATA frames as they came).
+
+        Asked again when no READ_DONE comes, or fewer blocks than it says: the line may have lost them.
+        """
         ask = Read(space=space, block_bytes=min(1472, self.block_max) if block is None else block, address=address,
                    length=length)._replace(**fields)
-        for _ in range(4):
+        done, frames = None, []
+        for _ in range(READ_TRIES):
             number = self.new_read() if read_id is None else read_id
             self.data.clear()
             self.tell(Opcode.READ, ask, number)
             frame = self.await_frame(Opcode.READ_DONE, number, 0, timeout_ms)
             if frame is not None:
                 wanted = number.to_bytes(4, "big")
-                return ReadDone.unpack(frame.payload), [raw for raw in self.data if raw[24:28] == wanted]
-        raise ClauseBroken("no READ_DONE to READ")
+                done, frames = ReadDone.unpack(frame.payload), [raw for raw in self.data if raw[24:28] == wanted]
+                if len(frames) >= done.sent or not complete:
+                    break
+        if done is None:
+            raise ClauseBroken("no READ_DONE to READ")
+        return done, frames
 
     def read(self, address: int, length: int, space: int = ReadSpace.DDR, *, block: int | None = None,
              **fields: Any) -> bytes:
         """Bytes, whole and verified, however often something of them is lost. Raises ClauseBroken when refused, or when
         the root never fits."""
-        for _ in range(8):
-            done, frames = self.read_raw(address, length, space, block=block, **fields)
+        size = min(1472, self.block_max) if block is None else block
+        blocks = -(-length // size)
+        out, todo = bytearray(length), set(range(blocks))
+        for _ in range(ROUNDS):
+            first = min(todo, default=0)
+            span = {"first_block": first, "count": max(todo, default=0) + 1 - first} if len(todo) < blocks else {}
+            done, frames = self.read_raw(address, length, space, block=size, complete=False, **(span | fields))
             if done.status != Status.OK:
                 raise ClauseBroken(f"READ refused with {status_name(done.status)}")
-            size = min(1472, self.block_max) if block is None else block
-            out = bytearray(length)
             for raw in frames:
-                at = int.from_bytes(raw[28:32], "big") * size
-                count = int.from_bytes(raw[20:22], "big")
-                out[at:at + count] = raw[HEADER_BYTES:HEADER_BYTES + count]
-            if len(out) == length and tree_root(out) == done.digest:
-                return bytes(out)
-        raise ClauseBroken("what READ sent does not have the root of READ_DONE")
+                index, count = int.from_bytes(raw[28:32], "big"), int.from_bytes(raw[20:22], "big")
+                if index in todo and count == min(size, length - index * size):
+                    out[index * size:index * size + count] = raw[HEADER_BYTES:HEADER_BYTES + count]
+                    todo.discard(index)
+            if not todo:
+                if tree_root(out) == done.digest:
+                    return bytes(out)
+                todo = set(range(blocks))  # it changed while it was read, or it was never right
+        raise ClauseBroken("what READ sent does not have the root of READ_DONE" if len(todo) == blocks else
+                           f"READ does not send blocks {sorted(todo)[:4]}")
 
     # -- commands
 

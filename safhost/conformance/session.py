@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ClauseBroken", "ProbeSession", "status_name"]
 
+DROP_CHUNK, DROP_TRIES = 8, 4
+"""Frames to be dropped that are sent at once, and how often: eight arrive together over any usable link."""
+
 _USUAL = {Opcode.READ: ETHERTYPE_INPUT, Opcode.COMMIT: ETHERTYPE_IMAGE}
 
 
@@ -206,22 +209,34 @@ class ProbeSession(Operations):
                   also: Sequence[DropReason] = ()) -> None:
         """Send frames that the card must drop: no answer may come, and each must be counted under ``reason``.
 
-        Raises ClauseBroken otherwise. ``also``: reasons that may be counted instead.
+        Raises ClauseBroken otherwise. ``also``: reasons that may be counted instead. What is not counted may have been
+        lost on the way: it is sent again, a few frames at a time, and must be counted then.
         """
         before = self.counters()
         self.collect(1)
         self.openeds.clear()
         made = list(frames() if callable(frames) else frames)
-        self.send(*made)
-        after = self.counters()
-        strays = self.openeds + [f for f in self.inbox if f.opcode != Opcode.READ_DONE]
-        if strays:
-            raise ClauseBroken(f"it was answered by {OPCODES[strays[0].opcode].name.upper()}")
-        counted = {r: after[r] - before[r] for r in DropReason if after[r] != before[r]}
-        text = ", ".join(f"{r.name.lower()} +{n}" for r, n in counted.items()) or "nothing counted"
-        self.probe.note(came=text)
-        if sum(counted.get(r, 0) for r in (reason, *also)) < len(made):
-            raise ClauseBroken(f"{text}; {reason.name.lower()} +{len(made)} wanted")
+        total: dict[DropReason, int] = {}
+        for at in range(0, len(made), DROP_CHUNK):
+            before, counted = self._drop_some(made[at:at + DROP_CHUNK], before, (reason, *also))
+            for name, count in counted.items():
+                total[name] = total.get(name, 0) + count
+        self.probe.note(came=_counted(total))
+
+    def _drop_some(self, frames: Sequence[bytes], before: dict[DropReason, int], reasons: Sequence[DropReason],
+                   ) -> tuple[dict[DropReason, int], dict[DropReason, int]]:
+        """Send a few; (counters now, what was counted). Raises ClauseBroken unless all of them were counted."""
+        for _ in range(DROP_TRIES):
+            self.send(*frames)
+            after = self.counters()
+            strays = self.openeds + [f for f in self.inbox if f.opcode != Opcode.READ_DONE]
+            if strays:
+                raise ClauseBroken(f"it was answered by {OPCODES[strays[0].opcode].name.upper()}")
+            counted = {r: after[r] - before[r] for r in DropReason if after[r] != before[r]}
+            if sum(counted.get(r, 0) for r in reasons) >= len(frames):
+                return after, counted
+            before = after
+        raise ClauseBroken(f"{_counted(counted)}; {reasons[0].name.lower()} +{len(frames)} wanted")
 
     def must_refuse(self, opcode: int, payload: Any, status: Status, object: int = 0, index: int = 0,
                     ethertype: int | None = None) -> Any:
@@ -277,6 +292,10 @@ class ProbeSession(Operations):
             return ETHERTYPE_CONTROL
         usable = info.ethertypes & frozenset(ETHERTYPES_H2C) or info.ethertypes
         return ETHERTYPE_INPUT if ETHERTYPE_INPUT in usable else min(usable)
+
+
+def _counted(counted: dict[DropReason, int]) -> str:
+    return ", ".join(f"{reason.name.lower()} +{count}" for reason, count in counted.items()) or "nothing counted"
 
 
 def _packed(opcode: int, payload: Any) -> bytes:

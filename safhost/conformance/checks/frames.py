@@ -310,17 +310,22 @@ def drops_are_counted_once(p: Probe) -> None:
     s = p.s
     x = s.xfer(bytes(256), block=64)
     s.open_xfer(x)
-    before = s.counters()
-    s.send(s.craft(Opcode.KEEPALIVE, version=3), s.craft(Opcode.READ, _READ, length=8), s.craft(0x35, bytes(24)),
-           s.block_frame(x, 900), s.craft(Opcode.ALIVE, bytes(32), ETHERTYPE_CONTROL))
-    after = s.counters()
-    wanted = {DropReason.BAD_VERSION, DropReason.LYING_LENGTH, DropReason.UNKNOWN_OPCODE,
-              DropReason.INDEX_OUT_OF_RANGE, DropReason.WRONG_DIRECTION}
-    grown = {r: after[r] - before[r] for r in DropReason
-             if after[r] != before[r] and r is not DropReason.RATE_LIMITED}
-    p.note(came=", ".join(f"{r.name.lower()} +{n}" for r, n in grown.items()))
-    if grown != dict.fromkeys(wanted, 1):
-        raise ClauseBroken(f"{p.came or 'nothing counted'}; +1 wanted for each of the five")
+    wanted = dict.fromkeys((DropReason.BAD_VERSION, DropReason.LYING_LENGTH, DropReason.UNKNOWN_OPCODE,
+                            DropReason.INDEX_OUT_OF_RANGE, DropReason.WRONG_DIRECTION), 1)
+    grown: dict[DropReason, int] = {}
+    for _ in range(5):
+        before = s.counters()
+        s.send(s.craft(Opcode.KEEPALIVE, version=3), s.craft(Opcode.READ, _READ, length=8), s.craft(0x35, bytes(24)),
+               s.block_frame(x, 900), s.craft(Opcode.ALIVE, bytes(32), ETHERTYPE_CONTROL))
+        after = s.counters()
+        grown = {r: after[r] - before[r] for r in DropReason
+                 if after[r] != before[r] and r is not DropReason.RATE_LIMITED}
+        p.note(came=", ".join(f"{r.name.lower()} +{n}" for r, n in grown.items()))
+        if grown == wanted:
+            return
+        if not grown.items() <= wanted.items():  # not a matter of frames that were lost
+            break
+    raise ClauseBroken(f"{p.came or 'nothing counted'}; +1 wanted for each of the five")
 
 
 @check("DROPS-2")

@@ -77,18 +77,18 @@ def a_lease_ends(p: Probe) -> None:
 
 @check("LEASE-2")
 def every_valid_frame_renews(p: Probe) -> None:
-    """A session with a lease of 600 ms, and every 300 ms a frame: READ, RUN, POLL, READ, RUN."""
-    s = _short(p, 600)
+    """A session with a lease of 1000 ms, and every 500 ms a frame: READ, RUN, POLL, READ, RUN."""
+    s = _short(p, 1000)
     epoch = s.opened.role_epoch
     for i in range(5):
-        _wait(p, 300)
+        _wait(p, 500)
         kind = i % 3
         if kind == 0:
-            s.ask(Opcode.READ, _READ, i, tries=1)
+            s.ask(Opcode.READ, _READ, i, tries=2)
         elif kind == 1:
-            s.ask(Opcode.RUN, Run(role_epoch=epoch, kernel=0xFFFF), 0, i, tries=1)
+            s.ask(Opcode.RUN, Run(role_epoch=epoch, kernel=0xFFFF), 0, i, tries=2)
         else:
-            s.ask(Opcode.POLL, Poll(), 99, i, tries=1)
+            s.ask(Opcode.POLL, Poll(), 99, i, tries=2)
 
 
 @check("LEASE-3")
