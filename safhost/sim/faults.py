@@ -168,7 +168,7 @@ class Direction:
                 spoiled = bytearray(raw)
                 spoiled[rng.randrange(SPOILED_FROM, len(raw))] ^= rng.randrange(1, 256)
                 frame = bytes(spoiled)
-            due_ns = self._due(at_ns, rng)
+            due_ns = self._due(at_ns, rng) if faults.jitter_ns else at_ns + faults.delay_ns
             if faults.reorder and rng.random() < faults.reorder:
                 dice.faults["reorder"] += 1
                 if faults.reorder_frames:
@@ -177,7 +177,8 @@ class Direction:
                 due_ns += rng.randint(1, faults.reorder_ns)
             self.passed += 1
             self._pass_control(origin, frame, due_ns)
-            self._release(due_ns)
+            if self._held or self._held_controls:
+                self._release(due_ns)
 
     def _due(self, at_ns: int, rng: random.Random) -> int:
         """When a frame that gets here at ``at_ns`` is through."""

@@ -192,7 +192,8 @@ class Network:
                 at = [p for p in self.ports if p.mac == dst]
                 if at:
                     self._by_mac[dst] = at
-            found = [p for p in at if p is not source and p.plugged]
+            found = at if len(at) == 1 and at[0].plugged and at[0] is not source else \
+                [p for p in at if p is not source and p.plugged]
         if self._parted:
             kept = [p for p in found if (source.name, p.name) not in self._parted]
             self.dice.faults["partition"] += len(found) - len(kept)
