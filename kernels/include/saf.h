@@ -53,6 +53,8 @@ typedef uint64_t saf_u64;
 #define SAF_TAG_BYTES 16u
 /* tag of a GUARDED block, carried in `sequence` (DESIGN: the sequence field) */
 #define SAF_GUARD_BYTES 8u
+/* the beginning of HELLO's payload that stays the same for a boot, up to `capabilities` (layout of HELLO) */
+#define SAF_HELLO_FIXED_BYTES 104u
 /* card keys and session keys (RFC 7693 maximum key) */
 #define SAF_KEY_BYTES 32u
 /* BLAKE2s digest (RFC 7693) */
@@ -136,6 +138,7 @@ typedef uint64_t saf_u64;
 #define SAF_PERSON_SESSION_KEY_C2H "saf-c2h"  /* zero padded to 8 bytes */
 #define SAF_PERSON_FRAME_TAG "saf-tag"  /* zero padded to 8 bytes */
 #define SAF_PERSON_GUARD_TAG "saf-grd"  /* zero padded to 8 bytes */
+#define SAF_PERSON_HELLO_TAG "saf-hel"  /* zero padded to 8 bytes */
 #define SAF_PERSON_MEMBER_TAG "saf-tag"  /* zero padded to 8 bytes */
 
 enum saf_ethertype {
@@ -511,7 +514,7 @@ typedef struct {
     saf_u8 card_state[1];
     saf_u8 pr_status[1];
     saf_u8 reserved0[2];
-    saf_u8 reserved1[4];
+    saf_u8 hello_tag[4];  /* when ok: hello_tag over HELLO as the card would say it, so that the host knows a stranger's from the card's */
     saf_u8 image_digest[32];
     saf_slot_info slots[8];
     saf_image_info images[4];
@@ -536,7 +539,7 @@ SAF_STATIC_ASSERT(sizeof(saf_opened) == SAF_OPENED_BYTES, "saf_opened");
     X(card_state, U8, 80, 1, 1, none) \
     X(pr_status, U8, 81, 1, 1, none) \
     X(reserved0, U16, 82, 2, 1, none) \
-    X(reserved1, U32, 84, 4, 1, none) \
+    X(hello_tag, U32, 84, 4, 1, none) \
     X(image_digest, BYTES, 88, 32, 1, none) \
     X(slots, STRUCT, 120, 8, 8, slot_info) \
     X(images, STRUCT, 184, 48, 4, image_info) \

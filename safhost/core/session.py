@@ -204,6 +204,12 @@ class Sessions:
         if opened.status != Status.OK:
             self._refused(card, opened, now_ns)
             return
+        if opened.boot_nonce != card.boot_nonce and opened.hello_tag != auth.hello_tag(
+                channel.receive_key, card.opening_offer.pack()):
+            # A stranger's HELLO: what it said of the card is not so. The card says HELLO in a session when it is asked.
+            c.drop(DropReason.BAD_TAG)
+            self.solicit(0, (card.link,))
+            return
         card.opening = None
         card.quick_opens = 0
         newest = max(opened.last_transfer, opened.last_commit, opened.last_kill, *(s.command for s in opened.slots))

@@ -12,7 +12,7 @@ that opened it is answered again, from store.
 from __future__ import annotations
 
 from safhost.lab.card_shell import Session, Shell
-from safhost.wire.auth import SessionKeys, derive_keys
+from safhost.wire.auth import SessionKeys, derive_keys, hello_tag
 from safhost.wire.channel import Channel
 from safhost.wire.codec import BROADCAST_BYTES, Frame, tag_valid
 from safhost.wire.generated import (
@@ -250,7 +250,8 @@ class SessionUnit:
         self.lease_ms = min(ask.lease_ms or shell.config.lease_ms, MAX_LEASE_MS)
         self.renew(now_ns)
         self._hello_ns = None
-        self._opened = self._content(ask, Status.OK, FLAG_KEPT if kept else 0, now_ns).pack()
+        self._opened = self._content(ask, Status.OK, FLAG_KEPT if kept else 0, now_ns)._replace(
+            hello_tag=hello_tag(channel.send_key, self._hello(now_ns).pack())).pack()
         shell.send(channel.seal(Opcode.OPENED, self._opened, ETHERTYPE_RESULT, frame.object, frame.index))
         shell.reach("opened")
 
@@ -294,9 +295,14 @@ class SessionUnit:
         return int.from_bytes(self._shell.entropy(4), "big") * span_ns >> 32
 
     def _say_hello(self, dst: bytes, now_ns: int) -> None:
+        shell = self._shell
+        shell.send(shell.codec.encode(Opcode.HELLO, self._hello(now_ns).pack(), dst=dst, src=shell.mac,
+                                      ethertype=ETHERTYPE_DISCOVERY))
+
+    def _hello(self, now_ns: int) -> Hello:
         shell, config = self._shell, self._shell.config
         uptime_ms = max(0, now_ns - shell.booted_ns) // _MS
-        hello = Hello(
+        return Hello(
             serial=config.serial.encode().ljust(16, b"\0"), mac0=shell.mac, mac1=bytes(config.second_mac),
             vendor_id=VENDOR_ID, product_id=PRODUCT_ID, boot_nonce=shell.boot_nonce, shell_version=SHELL_VERSION,
             pr_compat_id=config.pr_compat_id, mtu=config.mtu, suite=config.suite, ddr_contexts=DDR_CONTEXTS,
@@ -307,5 +313,3 @@ class SessionUnit:
             capabilities=CAPABILITY_PUSH | CAPABILITY_GROUP | CAPABILITY_EMULATED, card_state=shell.card_state,
             pr_status=shell.pr_status, session_open=shell.session is not None, role_epoch=shell.role_epoch,
             session_count=shell.session_count, uptime_ms=uptime_ms & 0xFFFFFFFF, image_digest=shell.image_digest)
-        shell.send(shell.codec.encode(Opcode.HELLO, hello.pack(), dst=dst, src=shell.mac,
-                                      ethertype=ETHERTYPE_DISCOVERY))

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safhost.wire.generated import (
     GUARD_BYTES,
+    HELLO_FIXED_BYTES,
     KEY_BYTES,
     PERSON_FRAME_TAG,
     PERSON_GUARD_TAG,
+    PERSON_HELLO_TAG,
     PERSON_SESSION_KEY_C2H,
     PERSON_SESSION_KEY_H2C,
     REPLAY_WINDOW,
@@ -50,6 +52,13 @@ def guard_tag(key: bytes, header: Buffer, block: Buffer) -> bytes:
     state = hashlib.blake2s(header, key=key, person=PERSON_GUARD_TAG, digest_size=GUARD_BYTES)
     state.update(block)
     return state.digest()
+
+
+def hello_tag(key: bytes, hello: bytes) -> int:
+    """What OPENED says of the HELLO payload ``hello``: 32 bits over what does not change in a boot. An empty key (suite
+    0) makes it a checksum."""
+    state = hashlib.blake2s(hello[:HELLO_FIXED_BYTES], key=key, person=PERSON_HELLO_TAG, digest_size=4)
+    return int.from_bytes(state.digest(), "big")
 
 
 class ReplayWindow:

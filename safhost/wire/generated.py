@@ -24,6 +24,8 @@ ETHERNET_HEADER_BYTES: Final = 14  # destination, source, EtherType (IEEE 802.3-
 HEADER_BYTES: Final = 40
 TAG_BYTES: Final = 16  # keyed BLAKE2s tag of a control frame under suite 1 (RFC 7693, 128-bit tag)
 GUARD_BYTES: Final = 8  # tag of a GUARDED block, carried in `sequence` (DESIGN: the sequence field)
+# the beginning of HELLO's payload that stays the same for a boot, up to `capabilities` (layout of HELLO)
+HELLO_FIXED_BYTES: Final = 104
 KEY_BYTES: Final = 32  # card keys and session keys (RFC 7693 maximum key)
 DIGEST_BYTES: Final = 32  # BLAKE2s digest (RFC 7693)
 LEAF_BYTES: Final = 65536  # bytes one leaf digest covers (DESIGN: leaf of the hash tree)
@@ -86,6 +88,7 @@ PERSON_SESSION_KEY_H2C: Final = b"saf-h2c"
 PERSON_SESSION_KEY_C2H: Final = b"saf-c2h"
 PERSON_FRAME_TAG: Final = b"saf-tag"
 PERSON_GUARD_TAG: Final = b"saf-grd"
+PERSON_HELLO_TAG: Final = b"saf-hel"
 PERSON_MEMBER_TAG: Final = b"saf-tag"
 
 
@@ -431,7 +434,9 @@ class Opened(NamedTuple):
     card_state: int = 0
     pr_status: int = 0
     reserved0: int = 0
-    reserved1: int = 0
+    # when ok: hello_tag over HELLO as the card would say it, so that the host knows a stranger's from the
+    # card's
+    hello_tag: int = 0
     image_digest: bytes = bytes(32)
     slots: tuple[SlotInfo, ...] = ()
     images: tuple[ImageInfo, ...] = ()
@@ -442,7 +447,7 @@ class Opened(NamedTuple):
         return _STRUCT_OPENED.pack(self.status, self.flags, self.session, self.boot_nonce, self.host_nonce,
             self.owner, self.generation, self.lease_left_ms, self.session_count, self.role_epoch,
             self.last_transfer, self.last_commit, self.last_kill, self.card_state, self.pr_status,
-            self.reserved0, self.reserved1, self.image_digest, b"".join(x.pack() for x in self.slots),
+            self.reserved0, self.hello_tag, self.image_digest, b"".join(x.pack() for x in self.slots),
             b"".join(x.pack() for x in self.images), b"".join(x.pack() for x in self.transfers))
 
     @classmethod
@@ -1376,7 +1381,7 @@ PAYLOAD_DTYPES["opened"] = np.dtype([
     ("card_state", 'u1'),
     ("pr_status", 'u1'),
     ("reserved0", '>u2'),
-    ("reserved1", '>u4'),
+    ("hello_tag", '>u4'),
     ("image_digest", 'u1', (32,)),
     ("slots", PAYLOAD_DTYPES["slot_info"], (8,)),
     ("images", PAYLOAD_DTYPES["image_info"], (4,)),

@@ -16,6 +16,8 @@ package saf_pkg;
   localparam int unsigned TagBytes = 16;
   // tag of a GUARDED block, carried in `sequence` (DESIGN: the sequence field)
   localparam int unsigned GuardBytes = 8;
+  // the beginning of HELLO's payload that stays the same for a boot, up to `capabilities` (layout of HELLO)
+  localparam int unsigned HelloFixedBytes = 104;
   // card keys and session keys (RFC 7693 maximum key)
   localparam int unsigned KeyBytes = 32;
   // BLAKE2s digest (RFC 7693)
@@ -106,6 +108,8 @@ package saf_pkg;
   localparam logic [63:0] PersonFrameTag = 64'h7361662D74616700;
   // "saf-grd", first byte most significant
   localparam logic [63:0] PersonGuardTag = 64'h7361662D67726400;
+  // "saf-hel", first byte most significant
+  localparam logic [63:0] PersonHelloTag = 64'h7361662D68656C00;
   // "saf-tag", first byte most significant
   localparam logic [63:0] PersonMemberTag = 64'h7361662D74616700;
 
@@ -395,7 +399,7 @@ package saf_pkg;
     logic [7:0] card_state;  // card_state_e
     logic [7:0] pr_status;  // pr_status_e
     logic [15:0] reserved0;
-    logic [31:0] reserved1;
+    logic [31:0] hello_tag;  // when ok: hello_tag over HELLO as the card would say it, so that the host knows a stranger's from the card's
     logic [255:0] image_digest;
     slot_info_t [0:7] slots;
     image_info_t [0:3] images;

@@ -252,7 +252,7 @@ local STRUCTS = {
             { name = "card_state", kind = "u8", offset = 80, size = 1, enum = "card_state" },
             { name = "pr_status", kind = "u8", offset = 81, size = 1, enum = "pr_status" },
             { name = "reserved0", kind = "u16", offset = 82, size = 2 },
-            { name = "reserved1", kind = "u32", offset = 84, size = 4 },
+            { name = "hello_tag", kind = "u32", offset = 84, size = 4, doc = "when ok: hello_tag over HELLO as the card would say it, so that the host knows a stranger's from the card's" },
             { name = "image_digest", kind = "bytes", offset = 88, size = 32 },
             { name = "slots", kind = "struct", offset = 120, size = 8, count = 8, of = "slot_info" },
             { name = "images", kind = "struct", offset = 184, size = 48, count = 4, of = "image_info" },

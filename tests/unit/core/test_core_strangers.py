@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from safhost.core import card as st
 from safhost.core import events as ev
+from safhost.sim import make_image
 from safhost.sim.nodes import LINK
 from safhost.wire.codec import Codec
-from safhost.wire.generated import ETHERTYPE_DISCOVERY, Hello, Opcode
+from safhost.wire.generated import ETHERTYPE_DISCOVERY, DropReason, Hello, Opcode
 
 FIELDS = {"mtu": 1500, "suite": 1, "image_slots": 4, "command_slots": 8, "ddr_contexts": 3, "image_max_blocks": 100,
           "ddr_max_blocks": 100, "window_blocks": 64, "receive_rate": 1_000_000, "boot_nonce": b"x" * 16}
+IMAGE = make_image(20_000)
 STRANGER = bytes.fromhex("025a00ad0009")
 
 
@@ -64,3 +67,18 @@ def test_claim_to_an_address_is_forgotten_when_its_card_speaks(simulate):
     assert list(sim.host.cluster.sessions.by_key) == ["other"]
     sim.settle(timeout_s=3)
     assert list(sim.host.cluster.sessions.by_key) == ["c01"]
+
+
+@pytest.mark.parametrize("suite", [0, 1])
+def test_session_opened_on_a_strangers_hello_is_opened_anew_on_the_cards_own(simulate, suite):
+    sim = simulate(settled=False, cards=0, suite=suite)
+    node = sim.add_card()
+    boot = bytes.fromhex(node.card.snapshot()["boot_nonce"])
+    sim.host.feed(claim(sim, "c01", **(FIELDS | {"serial": b"c01".ljust(16, b"\0"), "boot_nonce": boot, "suite": suite,
+                                                 "pr_compat_id": 1, "ddr_bytes": 64})))
+    assert sim.view("c01").hello.pr_compat_id == 1
+    sim.settle(timeout_s=5)
+    hello, config = sim.view("c01").hello, node.card.config
+    assert (hello.pr_compat_id, hello.ddr_bytes) == (config.pr_compat_id, config.ddr_bytes)
+    assert sim.host.cluster.drops[DropReason.BAD_TAG] >= 1
+    assert sim.run_until(sim.program(IMAGE)).error is None
