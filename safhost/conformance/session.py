@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ClauseBroken", "ProbeSession", "status_name"]
 
+TRIES = 6
+"""How often a request is sealed and sent before the card counts as silent."""
+
 DROP_CHUNK, DROP_TRIES = 8, 4
 """Frames to be dropped that are sent at once, and how often: eight arrive together over any usable link."""
 
@@ -68,7 +71,7 @@ class ProbeSession(Operations):
 
     # -- opening
 
-    def reopen(self, tries: int = 6) -> Opened:
+    def reopen(self, tries: int = TRIES) -> Opened:
         """Send this session's SESSION_OPEN (again, if it was sent before) and take the OPENED that answers."""
         channel = self.channel
         for _ in range(tries):
@@ -129,7 +132,7 @@ class ProbeSession(Operations):
     # -- requests
 
     def ask(self, opcode: int, payload: Any = b"", object: int = 0, index: int = 0, ethertype: int | None = None,
-            tries: int = 6, timeout_ms: float = 200) -> Frame:
+            tries: int = TRIES, timeout_ms: float = 200) -> Frame:
         """Send a request and return its answer; asked again, sealed anew, when none comes.
 
         Raises ClauseBroken when there is none after ``tries``.
@@ -192,6 +195,24 @@ class ProbeSession(Operations):
         if (frames[0].object, frames[0].index) != (object, index):
             raise ClauseBroken(f"{names} of object {frames[0].object}, index {frames[0].index} came")
         return OPCODES[opcode].payload.unpack(frames[0].payload)
+
+    def ask_once(self, opcode: int, payload: Any = b"", object: int = 0, index: int = 0, ethertype: int | None = None,
+                 milliseconds: float = 60) -> Any:
+        """A request that must get exactly one frame, its answer; its payload unpacked. Only when nothing at all comes,
+        which a lost frame explains, it is asked again.
+
+        Raises ClauseBroken.
+        """
+        for _ in range(TRIES - 1):
+            self.tell(opcode, payload, object, index, ethertype)
+            end_ns = self.probe.now_ns() + self.probe.ms(milliseconds)
+            while not self.inbox and (left_ns := end_ns - self.probe.now_ns()) > 0:
+                self._take(left_ns)
+            if self.inbox:
+                break
+        else:
+            self.tell(opcode, payload, object, index, ethertype)
+        return self.expect_one(ANSWERS[opcode], object, index, milliseconds)
 
     # -- counters
 

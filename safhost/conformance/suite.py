@@ -153,7 +153,7 @@ def _judge(probe: Probe, one: Check, repeat: bool, pcap_dir: Path | None) -> Res
         outcomes.append(result)
         if result.verdict == FAIL:
             if pcap_dir is not None:
-                path = pcap_dir / f"{one.clause}.pcap"
+                path = pcap_dir / f"{one.clause}_{one.name}.pcap"
                 pcap_dir.mkdir(parents=True, exist_ok=True)
                 probe.wire.recording.write_pcap(path)
                 result.pcap = str(path)

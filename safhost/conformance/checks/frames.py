@@ -299,8 +299,7 @@ def every_request_gets_one_answer(p: Probe) -> None:
     """One request of every kind, each with an object and an index of its own."""
     s = p.s
     for opcode, payload, obj, index, ethertype in _requests(p):
-        s.tell(opcode, payload, obj, index, ethertype)
-        s.expect_one(opcode | 0x80, obj, index)
+        s.ask_once(opcode, payload, obj, index, ethertype)
     p.note(came="one answer each")
 
 

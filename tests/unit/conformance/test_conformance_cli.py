@@ -65,7 +65,7 @@ def test_a_failure_is_told_kept_and_ends_with_1(capsys: pytest.CaptureFixture[st
     assert code == 1
     assert "fail" in out
     assert "frames of failed checks: kept/model" in err
-    assert (home / "kept" / "model" / "HELLO-3.pcap").exists()
+    assert [path.name for path in (home / "kept" / "model").iterdir()] == ["HELLO-3_hello_is_possible.pcap"]
     assert ET.parse(home / "out.xml").getroot().find("testsuite/testcase/failure") is not None
 
 
