@@ -10,6 +10,7 @@ import pytest
 
 from safhost.cli import main
 from safhost.cli.conformance_target import read_key
+from safhost.conformance.images import SOURCE
 from safhost.conformance.report import write_junit
 from safhost.conformance.suite import FAIL, NOT_RUN, PASS, Report, Result
 from safhost.errors import ConfigError
@@ -113,3 +114,8 @@ def test_junit_holds_every_verdict_whatever_a_card_is_called(home: Path) -> None
     assert failure.get("message") == "y & z"
     with pytest.raises(ConfigError, match="cannot write"):
         write_junit([report], "missing/results.xml")
+
+
+def test_the_documented_source_is_that_of_the_images() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    assert f"```c\n{SOURCE}```" in page
