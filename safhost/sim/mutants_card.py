@@ -51,10 +51,6 @@ CARD_MUTANTS: tuple[Planting, ...] = (
         "return Status.BUSY if self._shell.commits.feeds_from(ask.slot) else Status.OK", "return Status.OK",
         "an image changes between its verification and its feed"),
     Planting(
-        "verified-without-a-look", "safhost.lab.card_verify", "conclude",
-        "if transfer.found == transfer.digest:", "if transfer.found:",
-        "bytes that were spoiled on the way count as verified"),
-    Planting(
         "fence-forgotten", "safhost.lab.card_transfer", "TransferUnit.on_close",
         "self._enter(t, TransferState.VERIFYING)\n        advance(t, self._cache, RECEIVE_BUDGET)\n"
         "        self._conclude(t, now_ns)",
@@ -69,10 +65,6 @@ CARD_MUTANTS: tuple[Planting, ...] = (
         "block-written-twice", "safhost.lab.card_receive", "Transfer.take",
         "if bool(self.todo[chosen].all()):", "if len(index):",
         "a block that arrives twice counts twice, and something else is missing"),
-    Planting(
-        "blocks-of-another-session", "safhost.lab.card_data", "DataUnit._refusal",
-        "if group.session != session.id and (not transfer.group or group.session != transfer.group):", "if False:",
-        "blocks that a dead process of the host sent are taken"),
     Planting(
         "nack-knows-one-section", "safhost.lab.card_transfer", "TransferUnit.on_poll",
         "missing=t.missing, lowest=t.lowest,", "missing=0, lowest=t.lowest,",
@@ -94,10 +86,6 @@ CARD_MUTANTS: tuple[Planting, ...] = (
         "self._leave(t)", "t.close_pending = False",
         "contexts of transfers that were given up stay taken"),
     Planting(
-        "role-survives-a-failed-feed", "safhost.lab.card_commit", "CommitUnit._no_role",
-        "shell.lose_role()", "shell.card_state = CardState.READY",
-        "after an error of the PR controller the card claims to be ready"),
-    Planting(
         "takeover-without-being-asked", "safhost.lab.card_session", "SessionUnit._judge",
         "return Status.BUSY if is_open and not ask.options & OPTION_TAKEOVER else Status.OK", "return Status.OK",
         "any host takes a card that another one uses"),
@@ -109,4 +97,16 @@ CARD_MUTANTS: tuple[Planting, ...] = (
         "group-member-of-others", "safhost.lab.card_group", "open_group",
         "if not channel.window.fresh(member.sequence):", "if False:",
         "a stranger's copy of an old GROUP frame is taken for a new one"),
+    Planting(
+        "verified-without-a-look", "safhost.lab.card_transfer", "TransferUnit._conclude",
+        "self._enter(t, t.state)", "t.found = t.digest\n    self._enter(t, TransferState.VERIFIED)",
+        "bytes that were spoiled on the way count as verified"),
+    Planting(
+        "epoch-not-bumped", "safhost.lab.card_commit", "CommitUnit._check",
+        "shell.role_epoch += 1", "shell.role_epoch += 0",
+        "a command for the role before runs on the new one"),
+    Planting(
+        "pr-error-hidden", "safhost.lab.card_commit", "CommitUnit._no_role",
+        "self._finish(status, now_ns)", "self._finish(Status.OK, now_ns)",
+        "a reconfiguration that failed is reported as done"),
 )

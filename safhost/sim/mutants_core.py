@@ -89,18 +89,6 @@ CORE_MUTANTS: tuple[Planting, ...] = (
         "if done.length == len(self.out):",
         "bytes that were spoiled on the way are given to the reader"),
     Planting(
-        "old-blocks-taken-for-new", "safhost.core.reads", "Chunk.on_blocks",
-        "self.have[index[rows]] = True", "self.have[:int(index[rows].max()) + 1] = True",
-        "blocks that were lost count as arrived"),
-    Planting(
-        "lost-card-keeps-its-units", "safhost.core.units", "Attempt.card_gone",
-        "self._fail(CardLost(why, \"\", self.card.key), now_ns)", "self.abandoned = True",
-        "a unit whose card died never ends"),
-    Planting(
-        "retry-with-spoiled-inputs", "safhost.core.units", "Attempt.on_command_ended",
-        "if any(at < offset + length and offset < at + size for at, size, _, _ in e.inputs):", "if False:",
-        "a unit in place is computed from what an earlier try left of its inputs"),
-    Planting(
         "ddr-freed-under-a-kernel", "safhost.core.units", "Attempt.abandon",
         "if self._command is None:\n        self._release(now_ns)", "self._release(now_ns)",
         "a kernel that nobody waits for writes into the next unit's memory"),
@@ -108,18 +96,6 @@ CORE_MUTANTS: tuple[Planting, ...] = (
         "written-at-the-first-piece", "safhost.core.requests", "WriteRequest.on_member_ended",
         "if not self._left[key]:", "if self._left[key] >= 0:",
         "a write in pieces is done when one piece is"),
-    Planting(
-        "missing-block-waited-for", "safhost.core.bulk", "Transfer._on_verdict",
-        "if verdict.status == Status.RUNNING:", "if verdict.status in (Status.RUNNING, Status.BAD_STATE):",
-        "a card that misses a block is asked for its verdict on and on"),
-    Planting(
-        "committing-for-ever", "safhost.core.commands", "CommitCommand.on_failure",
-        "self.card.committing = False", "self.card.committing = True",
-        "a card whose COMMIT was not answered gets no work any more"),
-    Planting(
-        "slots-survive-a-reboot", "safhost.core.card", "Card.forget_boot",
-        "self.slots = [Slot() for _ in range(self.hello.command_slots)]", "self.staging.clear()",
-        "slots that ran something when the card died stay taken"),
     Planting(
         "nack-closes-too-early", "safhost.core.bulk", "Transfer._on_nack",
         "if nack.missing == 0:", "if nack.missing <= 2:",
@@ -129,4 +105,36 @@ CORE_MUTANTS: tuple[Planting, ...] = (
         "elif verdict.status == Status.DIGEST_MISMATCH and member.repairs < Repair.MAX_REPAIRS:",
         "elif verdict.status == Status.DIGEST_MISMATCH:\n        self._verified(member, now_ns)\n    elif False:",
         "an object that does not verify counts as written"),
+    Planting(
+        "unit-given-up-with-its-transfer", "safhost.core.units", "Attempt.on_member_ended",
+        "self._fail(member.error or CardError(\"transfer failed\", \"\", self.card.key), now_ns)",
+        "self.abandon(now_ns)",
+        "a unit whose inputs could not be written never ends"),
+    Planting(
+        "waiting-command-forgotten", "safhost.core.commands", "RunCommand._end",
+        "start_waiting(card, now_ns)", "card.counters[\"commands\"] += 0",
+        "a command that waits for a slot waits for ever"),
+    Planting(
+        "waiting-write-forgotten", "safhost.core.cluster", "Cluster.ddr_member_ended",
+        "self._start_waiting([card, *transfer.live_cards()], now_ns)", "self.timers.next_ns()",
+        "a write that waits for a context waits for ever"),
+    Planting(
+        "cancelled-write-goes-on", "safhost.core.requests", "WriteRequest.give_up",
+        "transfer.cancel(error, now_ns)", "transfer.describe()",
+        "a write that was cancelled is carried out all the same"),
+    Planting(
+        "busy-command-takes-a-new-id", "safhost.core.commands", "RunCommand.on_answer",
+        "exchange.keep_asking(", "self.card.slots[self.slot].last += 1\n"
+        "        exchange.cancel()\n        exchange.number = self.card.slots[self.slot].last\n"
+        "        exchange.key = (exchange.key[0], exchange.object, exchange.number)\n"
+        "        self.card.pending[exchange.key] = exchange\n        exchange.keep_asking(",
+        "a command that still runs is asked for under a new id, and runs twice"),
+    Planting(
+        "lost-card-keeps-its-memory-map", "safhost.core.card", "Card.forget_boot",
+        "self.ddr.clear()", "self.committing = False",
+        "DDR that units of a card's last boot had stays reserved"),
+    Planting(
+        "epoch-of-the-past", "safhost.core.commands", "CommitCommand.on_answer",
+        "card.role_epoch = max(card.role_epoch, c.role_epoch)", "card.role_epoch = max(card.role_epoch, 0)",
+        "commands after a COMMIT name the role before it"),
 )
