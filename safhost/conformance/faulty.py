@@ -27,10 +27,9 @@ _FRAMES = (
     _bug("ANSWER: not to whom it belongs", "card_shell:Shell.answer",
          "frame.object, frame.index", "frame.object, 0",
          "an answer cannot be told from that to another request"),
-    _bug("LENGTH: pads frames that were cut short", "card:VirtualCard._control",
-         'self._codec.parse(raw, "h2c", self._max_bytes)',
-         'self._codec.parse(raw.ljust(60, b"\\0"), "h2c", self._max_bytes)',
-         "a frame without its last bytes is taken as if zeros had come"),
+    _bug("LENGTH: believes a block's length", "wire.codec:_group_data",
+         "(block + HEADER_BYTES <= lengths)", "(lengths > 0)",
+         "a block that was cut short is taken, and what lay behind it in memory is written"),
     _bug("LENGTH: takes payloads of any length", "wire.codec:Codec.parse",
          "if length < info.size or (length != info.size and not info.tail):", "if length < info.size:",
          "a payload longer than its layout is taken"),
@@ -364,8 +363,8 @@ _COMMANDS = (
 )
 
 _ROLES = (
-    _bug("EMPTY: needs a role", "card_command:CommandUnit._start",
-         "if ask.kernel != EMPTY_KERNEL:", "if ask.kernel != EMPTY_KERNEL or shell.role is None:",
+    _bug("EMPTY: needs a role", "card_command:CommandUnit.on_run",
+         "_DONE.pack(Status.OK,", "_DONE.pack(Status.OK if shell.role else Status.NO_ROLE,",
          "a card without role cannot be measured"),
     _bug("ROLE: any number of kernels", "card_command:CommandUnit._prepare",
          "if ask.kernel >= len(role.kernels):\n        return Status.UNKNOWN_KERNEL\n    "

@@ -53,7 +53,7 @@ def invalidate(p: Probe) -> None:
     want_status(p, "INVALIDATED", answer.status, Status.OK)
     want(p, "state", state_name(answer.state), "receiving")
     want(p, "missing blocks", sorted(s.missing(spoiled)), [9])
-    whole = sent(s, pattern(1 << 20), base=1 << 20)
+    whole = sent(s, pattern(1 << 20), base=0)
     p.note(sent="INVALIDATE right behind CLOSE of 1 MiB")
     s.send(s.seal(Opcode.CLOSE, b"", whole.ethertype, whole.id))
     answer = s.invalidate(whole, 0, 2, 1)
@@ -119,12 +119,15 @@ def invalidate_what_is_over(p: Probe) -> None:
 @check("REPAIR-5")
 def repair(p: Probe) -> None:
     """A poisoned object: its leaf digests, INVALIDATE of the bad leaves' blocks, GUARDED blocks, CLOSE; twice"""
-    s, data = p.s, pattern(3 * LEAF_BYTES + 100)
-    for kind, poison in ((TransferKind.DDR, [0, 65]), (TransferKind.IMAGE, [64]), (TransferKind.DDR, [192])):
+    s = p.s
+    for kind, length, poison in ((TransferKind.DDR, 3 * LEAF_BYTES + 100, [0, 65]),
+                                 (TransferKind.IMAGE, LEAF_BYTES + 100, [64]),
+                                 (TransferKind.DDR, 3 * LEAF_BYTES + 100, [192])):
+        data = pattern(length)
         x = _poisoned(p, data, poison, kind=kind, block=1024)
-        found = s.read(0, 32 * 4, ReadSpace.LEAF_DIGESTS, transfer=x.id)
         wanted = leaf_digests(data)
-        leaves = [n for n in range(4) if found[32 * n:32 * n + 32] != wanted[32 * n:32 * n + 32]]
+        found = s.read(0, len(wanted), ReadSpace.LEAF_DIGESTS, transfer=x.id)
+        leaves = [n for n in range(len(wanted) // 32) if found[32 * n:32 * n + 32] != wanted[32 * n:32 * n + 32]]
         want(p, "leaves whose digest is wrong", leaves, sorted({i // 64 for i in poison}))
         for number, leaf in enumerate(leaves):
             count = min(64, x.ask.blocks - 64 * leaf)
