@@ -238,11 +238,14 @@ class Simulation:
     # -- asking --------------------------------------------------------------------------------------------
 
     def start(self, event: Any, host: SimHost | None = None) -> int:
-        """Give a ``Start…`` event to the core under a request number of its own; returns that."""
+        """Give a ``Start…`` event to the core under a request number of its own; returns that. Raises ValueError when
+        the host is down."""
         request = next(self._requests)
         if any(f.name == "request" for f in fields(event)):
             event = replace(event, request=request)
         asked = host or self.host
+        if asked.stopped:
+            raise ValueError(f"{asked.name} is down: nobody is there to ask")
         if hasattr(event, "request"):
             asked.started.add(request)
             for hook in self.hooks.request_started:

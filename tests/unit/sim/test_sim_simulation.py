@@ -376,3 +376,26 @@ def test_feed_that_takes_time_is_seen_at_both_ends(sims):
     sim.settle()
     assert sim.run_until(sim.program(IMAGE)).error is None
     assert [t[2] for t in story.told if t[0] == "feed"] == [IMAGE.digest] * 2
+
+
+def test_dead_host_cannot_be_asked(sims):
+    sim = sims(1, cards=1)
+    sim.settle()
+    sim.crash_host()
+    with pytest.raises(ValueError, match="host0 is down"):
+        sim.program(IMAGE)
+    sim.settle()
+
+
+def test_three_hundred_cards_are_programmed_and_compute_in_little_memory(sims):
+    sim = sims(1, cards=300, card={"ddr_bytes": 8 << 30})
+    sim.settle()
+    assert sim.run_until(sim.program(IMAGE)).error is None
+    ones = np.ones((8, 8), np.float32)
+    units = [sim.unit(IMAGE, "ptrans", ones, ones * number) for number in range(300)]
+    for number, (request, result) in enumerate(units):
+        assert sim.run_until(request).error is None
+        assert (result == 1 + number).all()
+    assert sum(node.executed["ptrans"] for node in sim.cards.values()) == 300
+    assert {node.card.snapshot()["image_digest"] for node in sim.cards.values()} == {IMAGE.digest.hex()}
+    assert sum(node.card.memory.role.resident_bytes() for node in sim.cards.values()) < 300 * (4 << 20)
