@@ -1,8 +1,8 @@
 """What a check talks through: frames to and from one card, with time, and everything recorded.
 
-`ModelWire` is a card model in this process under a virtual clock: a second of waiting costs nothing. `LinkWire` is a
-network interface and the real clock. Both can speak from several host addresses: ``other(mac)`` is the same port with
-another one, for checks with two owners.
+`model_wire` leads to a card model in this process under a virtual clock: a second of waiting costs nothing. `link_wire`
+leads through a network interface, by the real clock. Both can speak from several host addresses: ``other(mac)`` is the
+same port with another one, for checks with two owners.
 """
 
 from __future__ import annotations

@@ -282,6 +282,11 @@ CLAUSES: Final[dict[str, Clause]] = {
         "After the end of a session, by SESSION_CLOSE or by its lease, HELLO MUST go out within a second "
         "and a half.",
         3, "card", "nothing"),
+    "HELLO-7": Clause(
+        "HELLO-7", "HELLO",
+        "OPENED with status ok MUST hold the hello_tag of what HELLO says, made with the session's "
+        "card-to-host key (none under suite 0).",
+        3, "card", "nothing"),
     "SOLICIT-1": Clause(
         "SOLICIT-1", "SOLICIT",
         "SOLICIT MUST be answered by one HELLO to the asker, with or without a session.",
@@ -999,5 +1004,10 @@ CLAUSES: Final[dict[str, Clause]] = {
     "HOST-6": Clause(
         "HOST-6", "HOST",
         "Only an OPENED under another boot nonce MUST void attempts in flight.",
+        2, "host", "nothing"),
+    "HOST-7": Clause(
+        "HOST-7", "HOST",
+        "A host MUST NOT use a session whose OPENED does not hold the hello_tag of the HELLO that it "
+        "follows.",
         2, "host", "nothing"),
 }

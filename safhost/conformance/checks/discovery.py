@@ -7,6 +7,7 @@ from itertools import pairwise
 from safhost.conformance.broken import ClauseBroken
 from safhost.conformance.probe import TRIES, Probe
 from safhost.conformance.suite import check
+from safhost.wire.auth import hello_tag
 from safhost.wire.codec import BROADCAST_BYTES, Frame
 from safhost.wire.generated import (
     COMMAND_SLOTS,
@@ -121,6 +122,18 @@ def hello_follows_the_end_of_a_session(p: Probe) -> None:
     p.open(lease_ms=300)
     p.drain()
     p.expect_hello(300 + 1.5 * HELLO_MS, to=BROADCAST_BYTES)
+
+
+@check("HELLO-7")
+def opened_proves_hello(p: Probe) -> None:
+    """SESSION_OPENs of the same owner and of another; OPENED's hello_tag over the HELLO before."""
+    for owner, generation in ((p.s.opening.owner, 2), (p.owner(), 1)):
+        hello = p.hello()
+        s = p.open(owner, generation, hello=hello)
+        wanted = hello_tag(s.channel.receive_key, hello.pack())
+        p.note(came=f"hello_tag {s.opened.hello_tag:#010x}")
+        if s.opened.hello_tag != wanted:
+            raise ClauseBroken(f"hello_tag {s.opened.hello_tag:#010x}, not {wanted:#010x}")
 
 
 @check("SOLICIT-1")

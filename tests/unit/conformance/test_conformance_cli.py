@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from safhost.cli import main
+from safhost.cli import conformance_target, main
 from safhost.cli.conformance_target import read_key
 from safhost.conformance.images import SOURCE
 from safhost.conformance.report import write_junit
@@ -81,6 +81,15 @@ def test_without_interface_it_says_what_to_do(capsys: pytest.CaptureFixture[str]
     assert code == 2
     assert "-i" in err
     assert "lab up" in err
+
+
+def test_a_running_daemon_is_not_fought_with(capsys: pytest.CaptureFixture[str], home: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "config.yaml").write_text("clusters: {cards: {interfaces: [eth9]}}\n")
+    monkeypatch.setattr(conformance_target, "running_clusters", lambda: ["cards"])
+    code, _, err = called(capsys, "--config", "config.yaml")
+    assert code == 5
+    assert "systemctl stop safhost@cards" in err
 
 
 def test_an_unknown_clause_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
