@@ -83,7 +83,7 @@ _TRUST = (
 )
 
 _DISCOVERY = (
-    _bug("HELLO: never says that it is taken", "card_session:SessionUnit._say_hello",
+    _bug("HELLO: never says that it is taken", "card_session:SessionUnit._hello",
          "session_open=shell.session is not None", "session_open=False",
          "hosts that look around try to open a card that has an owner"),
     _bug("HELLO: every ten seconds", "card_session:SessionUnit.tick",
@@ -144,8 +144,9 @@ _LIVENESS = (
     _bug("LEASE: renewed by KEEPALIVE alone", "card:VirtualCard._control",
          "sessions.renew(now_ns)", "sessions.expire(now_ns)",
          "a busy session loses its lease"),
-    _bug("LEASE: never ends", "card_session:SessionUnit.expire",
-         "now_ns >= self.lease_until_ns", "now_ns < 0",
+    _bug("LEASE: in seconds", "card_session:SessionUnit.renew",
+         "self.lease_until_ns = now_ns + self.lease_ms * _MS",
+         "self.lease_until_ns = now_ns + 1000 * self.lease_ms * _MS",
          "a host that died keeps the card"),
     _bug("STRANGER: says nothing", "card:VirtualCard._control",
          "if reason in _STRANGERS:", "if reason not in DropReason:",
@@ -346,8 +347,8 @@ _COMMANDS = (
          "if Kill.unpack(frame.payload).role_epoch != shell.role_epoch:",
          "if Kill.unpack(frame.payload).role_epoch > shell.role_epoch + 1000:",
          "a KILL for an earlier role ends commands of this one"),
-    _bug("DEADLINE: ignored", "card_command:CommandUnit.tick",
-         "elif slot.deadline_ns and now_ns >= slot.deadline_ns:", "elif slot.deadline_ns and now_ns < 0:",
+    _bug("DEADLINE: ignored", "card_command:CommandUnit._start",
+         "slot.deadline_ns = now_ns + ask.deadline_ms * _MS if ask.deadline_ms else 0", "slot.deadline_ns = 0",
          "a kernel that hangs holds its slot"),
     _bug("PUSH: says it and sends nothing", "card_command:CommandUnit._complete",
          "shell.send_blocks(encoder, data, 0, blocks)", "shell.send_blocks(encoder, data, 0, 0)",
