@@ -41,6 +41,7 @@ SOLICIT_GAPS_NS = (100 * MS, 400 * MS, 2_000 * MS)  # between the SOLICITs after
 OPTION_TAKEOVER = 1
 QUIET_SHARE = 1 / 2  # of a lease without a word from any card of a link: then the network is out, not the cards
 SUSPECT_KEEPALIVES = 3  # of the four in a second (DESIGN section 3), the last may be under way
+STRANGERS_MAX = 4096  # records of cards without a session
 MAX_GENERATION = 1 << 63  # generations grow by one a start: a larger one is nonsense
 MASK_BLOCKS = 32 * SECTION_BLOCKS  # NACK's section mask has 32 bits
 MAX_ID = 1 << 31  # of transfers, commits, commands: a card near the end of 32 bits has to reboot
@@ -79,6 +80,8 @@ class Sessions:
             self._forget(card, now_ns, "another card claims its address")  # or what a stranger said once would stay
             card = None
         if card is None:
+            if len(self.by_mac) >= STRANGERS_MAX:
+                self._make_room(now_ns)
             card = Card(self, link, frame.src, hello)
             other = self.by_key.get(card.key)
             if other is not None:
@@ -121,6 +124,14 @@ class Sessions:
                 card.retry_open_ns = 0
             elif not why and card.state == st.LISTED:
                 self._consider(card, now_ns)
+
+    def _make_room(self, now_ns: int) -> None:
+        """Anybody can say HELLO under any number of addresses: forget those that did longest ago and proved nothing."""
+        strangers = [card for card in self.by_mac.values() if card.channel is None]
+        if len(strangers) >= STRANGERS_MAX:
+            strangers.sort(key=lambda card: card.last_heard_ns)
+            for card in strangers[:STRANGERS_MAX // 4]:
+                self._forget(card, now_ns, "nothing was heard of it, and others want its place")
 
     def _forget(self, card: Card, now_ns: int, why: str) -> None:
         card.due_ns = None

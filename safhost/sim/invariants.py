@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from safhost.core import card as st
 from safhost.core.actions import RequestEnded
+from safhost.core.session import STRANGERS_MAX
 from safhost.lab.card_read import MAX_READS
 from safhost.lab.card_shell import MAX_OUTPUTS
 from safhost.lab.card_transfer import REMEMBERED
@@ -242,7 +243,8 @@ class MemoryBounded(Invariant):
 
     def _host(self, host: SimHost, live: int) -> None:
         cluster, cards = host.cluster, len(self.sim.cards)
-        bounds = [("cards", len(cluster.sessions.by_mac), cards + 4096), ("requests", len(cluster.requests), live + 1),
+        bounds = [("cards", len(cluster.sessions.by_mac), cards + STRANGERS_MAX),
+                  ("requests", len(cluster.requests), live + 1),
                   ("queued units", len(cluster.unit_queue), live + 1),
                   ("queued reads", len(cluster.read_queue), live * 3 + 3),
                   ("timers", len(cluster.timers._heap), 4096 + 256 * cards + 64 * live * cards)]

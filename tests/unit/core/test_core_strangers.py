@@ -7,6 +7,7 @@ import pytest
 
 from safhost.core import card as st
 from safhost.core import events as ev
+from safhost.core import session
 from safhost.sim import make_image
 from safhost.sim.nodes import LINK
 from safhost.wire.codec import Codec
@@ -82,3 +83,17 @@ def test_session_opened_on_a_strangers_hello_is_opened_anew_on_the_cards_own(sim
     assert (hello.pr_compat_id, hello.ddr_bytes) == (config.pr_compat_id, config.ddr_bytes)
     assert sim.host.cluster.drops[DropReason.BAD_TAG] >= 1
     assert sim.run_until(sim.program(IMAGE)).error is None
+
+
+def test_claims_under_ever_new_addresses_do_not_pile_up(simulate, monkeypatch):
+    monkeypatch.setattr(session, "STRANGERS_MAX", 40)
+    sim = simulate(cards=2, suite=1)
+    for number in range(200):
+        src = (0x025A00AE0000 + number).to_bytes(6, "big")
+        sim.run_for(0.001)
+        sim.host.feed(claim(sim, "c01", src=src, serial=str(number).encode().ljust(16, b"\0")))
+        assert len(sim.host.cluster.sessions.by_mac) <= 42
+    sessions = sim.host.cluster.sessions
+    assert "199" in sessions.by_key
+    assert len(sessions.by_key) == len(sessions.by_mac)
+    assert {sim.view(key).state for key in ("c01", "c02")} == {st.AVAILABLE}
