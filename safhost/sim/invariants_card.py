@@ -16,15 +16,19 @@ from safhost.wire.generated import Group, GroupMember, Opcode, Run, SlotState
 
 
 class RightRole(Invariant):
+    """A command runs only under the role epoch that its RUN names, and one epoch of a boot is one image."""
+
     name: ClassVar[str] = "right-role"
-    text: ClassVar[str] = (
-        "A command runs only under the role epoch that its RUN names, and one epoch of a boot is one image.")
 
     def __init__(self, sim: Simulation, ledger: Ledger) -> None:
         super().__init__(sim, ledger)
         self._codec = Codec()
         self._named: dict[tuple[bytes, int, int, int], set[int]] = {}
         self._image: dict[tuple[Any, ...], bytes] = {}
+        self._sessions: dict[int, bytes] = {}
+
+    def on_session(self, card: SimCard, boot_nonce: bytes, owner: int, generation: int, session: int) -> None:
+        self._sessions[session] = card.port.mac
 
     def on_sent(self, port: Port, raw: bytes) -> None:
         opcode = raw[15]
@@ -39,13 +43,11 @@ class RightRole(Invariant):
         group = Group.unpack(frame.payload)
         if group.inner_opcode != Opcode.RUN:
             return
-        by_session = {card.channel.session: card.mac for card in port.node.cluster.sessions.by_mac.values()
-                      if card.channel is not None}
         members = group.content[padded(group.body_bytes):]
         for at in range(0, len(members), MEMBER_BYTES):
             member = GroupMember.unpack(members[at:at + MEMBER_BYTES])
-            if member.session in by_session:
-                self._name(by_session[member.session], member.session, member.object, member.index, member.role_epoch)
+            mac = self._sessions.get(member.session, b"")
+            self._name(mac, member.session, member.object, member.index, member.role_epoch)
 
     def _name(self, mac: bytes, session: int, slot: int, command: int, epoch: int) -> None:
         self._named.setdefault((mac, session, slot, command), set()).add(epoch)
@@ -66,11 +68,11 @@ class RightRole(Invariant):
 
 
 class CardKeepsItsWord(Invariant):
+    """A card forgets at a reboot and for another owner, then all, else nothing; while a lease is in force another
+    owner gets the card only by a takeover; no boot nonce comes twice; blocks of a transfer get missing again only
+    by INVALIDATE."""
+
     name: ClassVar[str] = "card-keeps-its-word"
-    text: ClassVar[str] = (
-        "A card forgets at a reboot and for another owner, then all, else nothing; while a lease is in force another "
-        "owner gets the card only by a takeover; no boot nonce comes twice; blocks of a transfer get missing again "
-        "only by INVALIDATE.")
 
     def __init__(self, sim: Simulation, ledger: Ledger) -> None:
         super().__init__(sim, ledger)
@@ -126,8 +128,9 @@ class CardKeepsItsWord(Invariant):
 
 
 class KillKills(Invariant):
+    """When a KILL ended well, nothing runs on that card that ran when it was asked for."""
+
     name: ClassVar[str] = "kill-kills"
-    text: ClassVar[str] = "When a KILL ended well, nothing runs on that card that ran when it was asked for."
 
     def on_ended(self, asked: Asked, ended: RequestEnded) -> None:
         if asked.kind != "kill" or ended.error is not None:
@@ -139,8 +142,9 @@ class KillKills(Invariant):
 
 
 class WorkHasAnOwner(Invariant):
+    """A host transfers nothing for a request that has ended or a try of a unit that was given up."""
+
     name: ClassVar[str] = "work-has-an-owner"
-    text: ClassVar[str] = "A host transfers nothing for a request that has ended or a try of a unit that was given up."
 
     def check(self) -> None:
         for host in live_hosts(self.sim):

@@ -33,6 +33,7 @@ from safhost.sim.invariants import (
     describe,
     live_hosts,
 )
+from safhost.sim.invariants_card import CARD_INVARIANTS
 from safhost.sim.invariants_wire import IdsMonotonic, NoForgedEffect
 from safhost.sim.ledger import Asked, Ledger, shell_of
 from safhost.sim.nodes import SimHost
@@ -51,7 +52,7 @@ NEVER_BOUNDARIES = 1 << 60
 
 INVARIANTS: tuple[type[Invariant], ...] = (
     NoUnverifiedFeed, AtMostOnce, DoneMeansDurable, EveryRequestEnds, ResultsEqualReference, NoForgedEffect, OneOwner,
-    IdsMonotonic, MemoryBounded, ConsistentCore, NothingLeft)
+    IdsMonotonic, MemoryBounded, ConsistentCore, NothingLeft, *CARD_INVARIANTS)
 
 STORM_CHECKS = {
     "liveness": "When the faults end, every card gets a session with exactly one host, and a fresh program and a unit "
