@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,9 +46,16 @@ def planted(*plantings: Planting) -> Iterator[None]:
     with contextlib.ExitStack() as undo:
         for planting in plantings:
             owner, name, was, broken = _make(planting)
-            setattr(owner, name, broken)
-            undo.callback(setattr, owner, name, was)
+            for holder in (owner, *_importers(owner, name, was)):
+                setattr(holder, name, broken)
+                undo.callback(setattr, holder, name, was)
         yield
+
+
+def _importers(owner: Any, name: str, was: Any) -> list[Any]:
+    """Modules of ours that took a function into their own names (``from module import function``)."""
+    return [module for module_name, module in list(sys.modules.items())
+            if module_name.startswith("safhost.") and module is not owner and vars(module).get(name) is was]
 
 
 def _make(planting: Planting) -> tuple[Any, str, Any, Any]:

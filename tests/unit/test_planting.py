@@ -39,3 +39,12 @@ def test_what_does_not_fit_is_an_error(function, old, said):
         pass
     assert parse_bytes("1KB") == 1000
     assert COMMAND_SLOTS == 8
+
+
+def test_modules_that_imported_the_function_by_name_have_the_bug_too():
+    from safhost.lab import card_group
+    from safhost.wire import codec
+
+    with planted(Planting("p", "safhost.wire.codec", "padded", "length + 7", "length + 15", "frames are too long")):
+        assert (codec.padded(8), card_group.padded(8)) == (16, 16)
+    assert (codec.padded(8), card_group.padded(8)) == (8, 8)
