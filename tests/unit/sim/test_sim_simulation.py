@@ -399,3 +399,43 @@ def test_three_hundred_cards_are_programmed_and_compute_in_little_memory(sims):
     assert sum(node.executed["ptrans"] for node in sim.cards.values()) == 300
     assert {node.card.snapshot()["image_digest"] for node in sim.cards.values()} == {IMAGE.digest.hex()}
     assert sum(node.card.memory.role.resident_bytes() for node in sim.cards.values()) < 300 * (4 << 20)
+
+
+def work(sim, cards=("c01", "c02")):
+    """A program, a write and two units, as far as the host lives to be asked: [(request, result)]."""
+    ones = np.ones((8, 8), np.float32)
+    asked = []
+    for ask in (lambda: (sim.program(IMAGE, cards), None), lambda: (sim.write(np.arange(5_000), 1 << 20, cards), None),
+                lambda: sim.unit(IMAGE, "ptrans", ones, ones), lambda: sim.unit(IMAGE, "ptrans", ones, ones * 2)):
+        if sim.host.alive:
+            asked.append(ask())
+            sim.run_for(0.003)
+    return asked
+
+
+def test_host_may_die_at_every_boundary_of_its_work_and_the_next_process_does_it_right(sims):
+    sim = sims(9, cards=2)
+    sim.settle()
+    first = sim.host.boundaries
+    for request, _ in work(sim):
+        assert sim.run_until(request).error is None
+    boundaries = sim.host.boundaries - first
+    assert boundaries > 30
+    for boundary in range(boundaries):
+        sim = Simulation(9, cards=2)
+        sim.settle()
+        died = sim.host
+        died.crash_after(boundary, down_ns=50_000_000)
+        results = []
+        work(sim)
+        sim.run_while(lambda died=died: died.alive, 5, f"the end at boundary {boundary}")
+        sim.settle()
+        assert sim.host.cluster.config.generation == 2
+        for request, result in work(sim):
+            assert sim.run_until(request).error is None, boundary
+            if result is not None:
+                results.append(result)
+        assert [float(result[0, 0]) for result in results[-2:]] == [2, 3], boundary
+        assert {node.card.snapshot()["image_digest"] for node in sim.cards.values()} == {IMAGE.digest.hex()}
+        sim.validate()
+        sim.close()
