@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from safhost.core import events as ev
+from safhost.planting import Planting
 from safhost.sim import Impairment, Simulation, make_image
 from safhost.sim.record import Fingerprint
 from safhost.wire.generated import ReadSpace
@@ -50,10 +51,18 @@ def story(seed, observe=True):
     return fingerprint.digest(), sim.now_ns, sim.network.frames, sim.steps
 
 
-def other_process(hash_seed, seed):
-    code = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n" \
-           f"garbage = [bytearray(n) for n in range({hash_seed} % 5000)]\n" \
-           f"from test_sim_determinism import story\nprint(story({seed}))"
+def other_process(hash_seed, seed, planting=None):
+    """The same in a process of its own, with ``planting`` in place."""
+    code = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from contextlib import nullcontext
+from safhost.planting import Planting, planted
+from test_sim_determinism import story
+garbage = [bytearray(n) for n in range({hash_seed} % 5000)]
+with planted({planting!r}) if {planting is not None} else nullcontext():
+    print(story({seed}))
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True,
                           env={**os.environ, "PYTHONHASHSEED": str(hash_seed)})
     return done.stdout.strip()
@@ -62,6 +71,13 @@ def other_process(hash_seed, seed):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_other_process_and_hash_seed_give_the_same_run(seed):
     assert other_process(1, seed) == other_process(4321, seed) == str(story(seed))
+
+
+def test_order_of_a_set_of_texts_would_be_found():
+    planting = Planting("set order", "safhost.sim.network", "Network._receivers", "return found",
+                        "return [p for name in {p.name for p in found} for p in found if p.name == name]",
+                        "broadcasts reach ports in any order")
+    assert other_process(1, 1, planting) != other_process(4321, 1, planting)
 
 
 def test_other_seed_is_another_run():
