@@ -410,10 +410,11 @@ def push_refused(p: Probe) -> None:
     """RUN with push of 0 bytes, of more than 1 MiB, in impossible blocks, and outside DDR"""
     p.need_capability(CAPABILITY_PUSH, "push")
     end = p.last_hello().ddr_bytes
+    largest = p.s.block_max
     for address, length, block, status in (
             (0, 0, 64, Status.BAD_PARAMETER), (0, READ_MAX_BYTES + 1, 64, Status.TOO_LARGE),
             (0, 0xFFFFFFFF, 64, Status.TOO_LARGE), (0, 64, 0, Status.BAD_BLOCK_SIZE),
-            (0, 64, 65, Status.BAD_BLOCK_SIZE), (0, 64, 0xFFC0, Status.BAD_BLOCK_SIZE),
+            (0, 64, 65, Status.BAD_BLOCK_SIZE), (0, 64, min(largest + 64, 0xFFFF), Status.BAD_BLOCK_SIZE),
             (end - 63, 64, 64, Status.BAD_RANGE), (end, 1, 64, Status.BAD_RANGE),
             ((1 << 64) - 64, 64, 64, Status.BAD_RANGE), ((1 << 64) - 1, 64, 64, Status.BAD_RANGE)):
         p.note(sent=f"RUN with push of {length} bytes at {address:#x} in blocks of {block}")
