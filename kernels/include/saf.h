@@ -513,7 +513,7 @@ typedef struct {
     saf_u8 last_kill[4];  /* newest kill id seen */
     saf_u8 card_state[1];
     saf_u8 pr_status[1];
-    saf_u8 reserved0[2];
+    saf_u8 forgotten[2];  /* how often the card forgot everything, modulo 65536; another number than before: nothing was kept */
     saf_u8 hello_tag[4];  /* when ok: hello_tag over HELLO as the card would say it, so that the host knows a stranger's from the card's */
     saf_u8 image_digest[32];
     saf_slot_info slots[8];
@@ -538,7 +538,7 @@ SAF_STATIC_ASSERT(sizeof(saf_opened) == SAF_OPENED_BYTES, "saf_opened");
     X(last_kill, U32, 76, 4, 1, none) \
     X(card_state, U8, 80, 1, 1, none) \
     X(pr_status, U8, 81, 1, 1, none) \
-    X(reserved0, U16, 82, 2, 1, none) \
+    X(forgotten, U16, 82, 2, 1, none) \
     X(hello_tag, U32, 84, 4, 1, none) \
     X(image_digest, BYTES, 88, 32, 1, none) \
     X(slots, STRUCT, 120, 8, 8, slot_info) \

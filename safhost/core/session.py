@@ -228,7 +228,8 @@ class Sessions:
             self._void(card, "its ids are used up", now_ns)
             self._set(card, st.REFUSED, "its ids are used up; reboot it")
             return
-        kept = bool(opened.flags & 1) and opened.boot_nonce == card.boot_nonce
+        # the count too: the OPENED that said that nothing was kept may have got lost
+        kept = bool(opened.flags & 1) and (opened.boot_nonce, opened.forgotten) == (card.boot_nonce, card.forgotten)
         if card.boot_nonce and not kept:
             self._void(card, "it rebooted" if opened.boot_nonce != card.boot_nonce else "another owner had it",
                        now_ns)

@@ -273,7 +273,7 @@ class SessionUnit:
             boot_nonce=shell.boot_nonce, host_nonce=ask.host_nonce, owner=self.owner or 0,
             generation=self.generation, lease_left_ms=self.lease_left_ms(now_ns), session_count=shell.session_count,
             role_epoch=shell.role_epoch, card_state=shell.card_state, pr_status=shell.pr_status,
-            image_digest=shell.image_digest)
+            image_digest=shell.image_digest, forgotten=shell.scrubs & 0xFFFF)
         if status is Status.BUSY:  # what another owner left here is not the asker's concern
             return opened
         return opened._replace(

@@ -433,7 +433,8 @@ class Opened(NamedTuple):
     last_kill: int = 0  # newest kill id seen
     card_state: int = 0
     pr_status: int = 0
-    reserved0: int = 0
+    # how often the card forgot everything, modulo 65536; another number than before: nothing was kept
+    forgotten: int = 0
     # when ok: hello_tag over HELLO as the card would say it, so that the host knows a stranger's from the
     # card's
     hello_tag: int = 0
@@ -447,7 +448,7 @@ class Opened(NamedTuple):
         return _STRUCT_OPENED.pack(self.status, self.flags, self.session, self.boot_nonce, self.host_nonce,
             self.owner, self.generation, self.lease_left_ms, self.session_count, self.role_epoch,
             self.last_transfer, self.last_commit, self.last_kill, self.card_state, self.pr_status,
-            self.reserved0, self.hello_tag, self.image_digest, b"".join(x.pack() for x in self.slots),
+            self.forgotten, self.hello_tag, self.image_digest, b"".join(x.pack() for x in self.slots),
             b"".join(x.pack() for x in self.images), b"".join(x.pack() for x in self.transfers))
 
     @classmethod
@@ -1380,7 +1381,7 @@ PAYLOAD_DTYPES["opened"] = np.dtype([
     ("last_kill", '>u4'),
     ("card_state", 'u1'),
     ("pr_status", 'u1'),
-    ("reserved0", '>u2'),
+    ("forgotten", '>u2'),
     ("hello_tag", '>u4'),
     ("image_digest", 'u1', (32,)),
     ("slots", PAYLOAD_DTYPES["slot_info"], (8,)),

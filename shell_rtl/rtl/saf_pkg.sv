@@ -398,7 +398,7 @@ package saf_pkg;
     logic [31:0] last_kill;  // newest kill id seen
     logic [7:0] card_state;  // card_state_e
     logic [7:0] pr_status;  // pr_status_e
-    logic [15:0] reserved0;
+    logic [15:0] forgotten;  // how often the card forgot everything, modulo 65536; another number than before: nothing was kept
     logic [31:0] hello_tag;  // when ok: hello_tag over HELLO as the card would say it, so that the host knows a stranger's from the card's
     logic [255:0] image_digest;
     slot_info_t [0:7] slots;

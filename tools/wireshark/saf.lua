@@ -251,7 +251,7 @@ local STRUCTS = {
             { name = "last_kill", kind = "u32", offset = 76, size = 4, doc = "newest kill id seen" },
             { name = "card_state", kind = "u8", offset = 80, size = 1, enum = "card_state" },
             { name = "pr_status", kind = "u8", offset = 81, size = 1, enum = "pr_status" },
-            { name = "reserved0", kind = "u16", offset = 82, size = 2 },
+            { name = "forgotten", kind = "u16", offset = 82, size = 2, doc = "how often the card forgot everything, modulo 65536; another number than before: nothing was kept" },
             { name = "hello_tag", kind = "u32", offset = 84, size = 4, doc = "when ok: hello_tag over HELLO as the card would say it, so that the host knows a stranger's from the card's" },
             { name = "image_digest", kind = "bytes", offset = 88, size = 32 },
             { name = "slots", kind = "struct", offset = 120, size = 8, count = 8, of = "slot_info" },
