@@ -16,9 +16,9 @@ from typing import Protocol
 
 import numpy as np
 
-from safhost.conformance.images import run_kernel
+from safhost.conformance.images import kernel_ns, run_kernel
 from safhost.errors import SafError
-from safhost.lab.card import CardConfig, ControlOut, Output, VirtualCard
+from safhost.lab.card import CardConfig, ControlOut, Output, RoleJob, VirtualCard
 from safhost.link.base import Link
 from safhost.link.pcap import PcapWriter
 from safhost.wire.codec import BROADCAST_BYTES, Codec
@@ -194,17 +194,15 @@ class _Address:
 FRAME_NS = 1_000
 """Virtual time one frame takes on its way to the model."""
 
-_MAX_TICKS = 2_000_000
-
-
 class ModelPort(_Port):
-    """A card model under a virtual clock. Kernels run in this process, at once; `spin` until it is killed."""
+    """A card model under a virtual clock. Its kernels run in this process, when their time is over."""
 
     def __init__(self, config: CardConfig, seed: int = 1, codec: Codec | None = None) -> None:
         codec = codec or Codec()
         super().__init__(bytes(config.mac), config.mtu, codec)
         self.card = VirtualCard(config, codec, np.random.Generator(np.random.PCG64(seed)).bytes)
         self._now_ns = 1_000_000
+        self._jobs: dict[int, tuple[int, RoleJob]] = {}
         self.card.link_up(self._now_ns)
         self.reboot, self.replug = self._reboot, self._replug
 
@@ -225,8 +223,11 @@ class ModelPort(_Port):
         self._hand_over(data)
 
     def wait(self, until_ns: int) -> None:
-        wakeup_ns = self.card.next_wakeup_ns()
-        if wakeup_ns is None or wakeup_ns >= until_ns:
+        wakeup_ns = min((end_ns for end_ns, _ in self._jobs.values()), default=until_ns)
+        card_ns = self.card.next_wakeup_ns()
+        if card_ns is not None:
+            wakeup_ns = min(wakeup_ns, card_ns)
+        if wakeup_ns >= until_ns:
             self._now_ns = until_ns
             self.card.tick(until_ns)
         else:
@@ -249,12 +250,17 @@ class ModelPort(_Port):
         self._collect()
 
     def _collect(self) -> None:
-        self.card.take_role_kills()  # a job that is not finished here was never begun
+        for ticket in self.card.take_role_kills():
+            self._jobs.pop(ticket, None)
+        ddr = self.card.memory.role.array
         for job in self.card.take_role_jobs():
-            if job.kernel:
-                status = run_kernel(job, self.card.memory.role.array)
-                if status:
-                    self.card.role_finished(job.ticket, status, 1_000, "", self._now_ns)
+            if job.kernel:  # else it is only to be compiled
+                self._jobs[job.ticket] = self._now_ns + kernel_ns(job, len(ddr)), job
+        for ticket, (end_ns, job) in list(self._jobs.items()):
+            if end_ns <= self._now_ns:
+                del self._jobs[ticket]
+                run_kernel(job, ddr)
+                self.card.role_finished(ticket, "ok", max(1_000, kernel_ns(job, len(ddr))), "", self._now_ns)
         for out in self.card.take_output():
             for raw in _frames_of(out):
                 self.take_in(self._now_ns, raw)

@@ -752,6 +752,15 @@ CLAUSES: Final[dict[str, Clause]] = {
         "COMMIT-6", "COMMIT",
         "A COMMIT of another cached image MUST load it without a transfer.",
         6, "card", "image"),
+    "COMMIT-7": Clause(
+        "COMMIT-7", "COMMIT",
+        "While a COMMIT is under way, an XFER_OPEN of another image into its slot MUST be refused with "
+        "busy: what was verified is what is loaded.",
+        6, "card", "image"),
+    "COMMIT-8": Clause(
+        "COMMIT-8", "COMMIT",
+        "Another commit id while a COMMIT is under way MUST be refused with busy, which does not use it up.",
+        6, "card", "image"),
     "PHASE-1": Clause(
         "PHASE-1", "PHASE",
         "Phases MUST go forward only, and end in release with status ok, pr_status success and the image's "
@@ -773,6 +782,10 @@ CLAUSES: Final[dict[str, Clause]] = {
     "PHASE-5": Clause(
         "PHASE-5", "PHASE",
         "The card MUST answer KEEPALIVE in every phase.",
+        6, "card", "image"),
+    "PHASE-6": Clause(
+        "PHASE-6", "PHASE",
+        "A new command while a COMMIT is under way MUST be refused with busy, which does not use its id up.",
         6, "card", "image"),
     "PRERR-1": Clause(
         "PRERR-1", "PRERR",
@@ -859,6 +872,10 @@ CLAUSES: Final[dict[str, Clause]] = {
     "KILL-2": Clause(
         "KILL-2", "KILL",
         "What runs MUST end with killed, and its slot MUST take the next command.",
+        7, "card", "image"),
+    "KILL-3": Clause(
+        "KILL-3", "KILL",
+        "A kernel that was killed, by KILL or by a COMMIT, MUST NOT write to DDR afterwards.",
         7, "card", "image"),
     "DEADLINE-1": Clause(
         "DEADLINE-1", "DEADLINE",
