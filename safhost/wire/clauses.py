@@ -431,6 +431,11 @@ CLAUSES: Final[dict[str, Clause]] = {
         "SCRUB-4", "SCRUB",
         "A change of owner MUST raise the role epoch, and leave no role.",
         4, "card", "nothing"),
+    "SCRUB-5": Clause(
+        "SCRUB-5", "SCRUB",
+        "`forgotten` of OPENED MUST grow by one, modulo 65536, with every change of owner, and stay for an "
+        "owner that comes back.",
+        4, "card", "nothing"),
     "KEEPALIVE-1": Clause(
         "KEEPALIVE-1", "KEEPALIVE",
         "KEEPALIVE MUST be answered by ALIVE with card state, role epoch and lease left.",

@@ -348,6 +348,19 @@ def a_new_owner_finds_no_role(p: Probe) -> None:
         raise ClauseBroken(f"card state {o.card_state}, image {o.image_digest.hex()[:12]}")
 
 
+@check("SCRUB-5")
+def what_is_forgotten_is_counted(p: Probe) -> None:
+    """The owner's next start, another owner, and the next start of that one."""
+    first = p.s.opened.forgotten
+    kept = _resumed(p).opened.forgotten
+    owner = p.owner()
+    other = p.open(owner, 1).opened.forgotten
+    again = p.open(owner, 2, takeover=False).opened.forgotten
+    p.note(came=f"forgotten {first}, {kept}, {other}, {again}")
+    if (kept, other, again) != (first, first + 1 & 0xFFFF, first + 1 & 0xFFFF):
+        raise ClauseBroken(f"forgotten {first}, {kept}, {other}, {again}")
+
+
 @check("SCLOSE-1")
 def close_ends_the_session(p: Probe) -> None:
     """SESSION_CLOSE, then KEEPALIVE."""
