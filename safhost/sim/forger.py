@@ -221,8 +221,8 @@ class Forger(Observer):
             hello = hello._replace(mac0=src)
         elif what == "state":
             hello = hello._replace(session_open=0, session_count=self.rng.choice((0, hello.session_count + 1)),
-                                   image_digest=self.rng.randbytes(32), mtu=self.rng.choice((0, 1500, 9000)),
-                                   receive_rate=self.rng.choice((0, hello.receive_rate)), suite=self.rng.randrange(2))
+                                   image_digest=self.rng.randbytes(32), mtu=self.rng.choice((90, 1500, 9000)),
+                                   receive_rate=self.rng.choice((1, hello.receive_rate)), suite=self.rng.randrange(2))
         elif what == "invented":
             src = FORGER_MAC[:5] + bytes([self.rng.randrange(4)])
             hello = hello._replace(mac0=src, serial=b"forged".ljust(16, b"\0"), boot_nonce=self.rng.randbytes(16))
