@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from safhost.conformance.broken import ClauseBroken
 from safhost.conformance.expect import pattern, want, want_bytes, want_status, written
-from safhost.conformance.images import FOREVER, CardImage
+from safhost.conformance.images import FOREVER
+from safhost.conformance.kernels import SPIN_AT, WAIT_MS, increment, loaded, spin, spin_again
 from safhost.conformance.operations import EMPTY_KERNEL
-from safhost.conformance.probe import CAPABILITY_PUSH, Probe
+from safhost.conformance.probe import Probe
 from safhost.conformance.suite import check
-from safhost.wire.codec import HEADER
-from safhost.wire.digest import tree_root
 from safhost.wire.generated import (
     ARGUMENT_MAX_BYTES,
     COMMAND_SLOTS,
-    ETHERTYPE_RESULT,
-    HEADER_BYTES,
-    READ_MAX_BYTES,
     REGISTER_COMMANDS,
     Done,
     Opcode,
@@ -26,46 +19,10 @@ from safhost.wire.generated import (
     Status,
 )
 
-_FLAG_PUSH = 1
-_SPIN_AT = 1 << 16
-_WAIT_MS = 20_000
-"""Longest wait for a kernel of ours to end; patience multiplies it."""
-
 
 def _commands(p: Probe) -> int:
     """Commands accepted since boot (shell register)."""
     return p.s.registers()[REGISTER_COMMANDS // 8]
-
-
-def _loaded(p: Probe) -> CardImage:
-    """The first image, running."""
-    image = p.images()[0]
-    p.s.load(image)
-    return image
-
-
-def _spin(p: Probe, image: CardImage, slot: int = 0, **fields: Any) -> int:
-    """A command that does not end by itself; returns its id."""
-    command = p.s.new_command()
-    arguments = image.block("spin", _SPIN_AT, FOREVER)
-    p.s.run(slot, command, kernel=image.kernel("spin"), arguments=arguments, **fields)
-    done = _again(p, image, slot, command, **fields)
-    want_status(p, "DONE of a kernel that does not end", done.status, Status.RUNNING)
-    return command
-
-
-def _again(p: Probe, image: CardImage, slot: int, command: int, **fields: Any) -> Done:
-    """The same RUN of `spin` again, and its answer."""
-    ask = Run(role_epoch=p.s.role_epoch, kernel=image.kernel("spin"), work_dim=1, global_x=1,
-              arguments=image.block("spin", _SPIN_AT, FOREVER))._replace(**fields)
-    done: Done = p.s.ask_body(Opcode.RUN, ask, slot, command)
-    return done
-
-
-def _increment(p: Probe, image: CardImage, slot: int, address: int, count: int, command: int | None = None) -> Done:
-    """`increment` of ``count`` words at ``address``, to its end."""
-    return p.s.run(slot, command, kernel=image.kernel("increment"), global_x=count, wait_ms=_WAIT_MS,
-                   arguments=image.block("increment", address, count))
 
 
 def _words(*values: int) -> bytes:
@@ -101,11 +58,11 @@ def kill_of_other_epochs(p: Probe) -> None:
 @check("EPOCH-3", needs="image")
 def kill_of_other_epochs_kills_nothing(p: Probe) -> None:
     """KILL with another role epoch while a kernel runs"""
-    image = _loaded(p)
-    command = _spin(p, image)
+    image = loaded(p)
+    command = spin(p, image)
     p.note(sent="KILL for another role epoch while a kernel runs")
     want_status(p, "KILLED", p.s.kill(role_epoch=p.s.role_epoch + 1).status, Status.BAD_EPOCH)
-    want_status(p, "DONE", _again(p, image, 0, command).status, Status.RUNNING)
+    want_status(p, "DONE", spin_again(p, image, 0, command).status, Status.RUNNING)
     p.s.kill()
 
 
@@ -127,7 +84,7 @@ def empty_kernel(p: Probe) -> None:
 @check("EMPTY-1", needs="image")
 def empty_kernel_with_a_role(p: Probe) -> None:
     """RUN of kernel 0xFFFF on a card with a role"""
-    _loaded(p)
+    loaded(p)
     p.note(sent="RUN of the empty kernel with a role loaded")
     want_status(p, "DONE", p.s.run(wait_ms=1_000).status, Status.OK)
 
@@ -183,8 +140,8 @@ def refusals_stay(p: Probe) -> None:
 @check("SLOT-5")
 def slot_that_runs(p: Probe) -> None:
     """RUN with a newer id in a slot whose kernel runs, in another slot, and the same again after KILL"""
-    image = _loaded(p)
-    _spin(p, image, 2)
+    image = loaded(p)
+    spin(p, image, 2)
     newer = p.s.new_command()
     for _ in range(2):
         p.note(sent="RUN with a newer id in a slot that runs")
@@ -199,12 +156,12 @@ def slot_that_runs(p: Probe) -> None:
 @check("SLOT-6")
 def command_that_runs(p: Probe) -> None:
     """RUN with the id of a command that runs, three times"""
-    image = _loaded(p)
-    command = _spin(p, image, 1)
+    image = loaded(p)
+    command = spin(p, image, 1)
     before = _commands(p)
     for _ in range(3):
         p.note(sent="RUN with the id of a command that runs")
-        done = _again(p, image, 1, command)
+        done = spin_again(p, image, 1, command)
         want_status(p, "DONE", done.status, Status.RUNNING)
         want(p, "state", done.state, SlotState.RUNNING)
     want(p, "commands accepted since", _commands(p) - before, 0)
@@ -214,15 +171,15 @@ def command_that_runs(p: Probe) -> None:
 @check("SLOT-7")
 def effect_is_there_once(p: Probe) -> None:
     """RUN of `increment` four times with one id, then with a newer one"""
-    image = _loaded(p)
+    image = loaded(p)
     written(p.s, _words(*range(100, 164)), base=4096)
     command = p.s.new_command()
     for _ in range(4):
         p.note(sent="RUN of increment with one and the same id")
-        want_status(p, "DONE", _increment(p, image, 0, 4096, 64, command).status, Status.OK)
+        want_status(p, "DONE", increment(p, image, 0, 4096, 64, command).status, Status.OK)
     want_bytes(p, "DDR", p.s.read(4096, 256), _words(*range(101, 165)))
     p.note(sent="RUN of increment with a newer id")
-    want_status(p, "DONE", _increment(p, image, 0, 4096, 64).status, Status.OK)
+    want_status(p, "DONE", increment(p, image, 0, 4096, 64).status, Status.OK)
     want_bytes(p, "DDR", p.s.read(4096, 256), _words(*range(102, 166)))
 
 
@@ -251,7 +208,7 @@ def kernels_of_no_role(p: Probe) -> None:
 @check("ROLE-2")
 def kernels_the_role_has_not(p: Probe) -> None:
     """RUN of the kernel behind the last one, and of kernel 0xFFFE"""
-    image = _loaded(p)
+    image = loaded(p)
     for kernel in (len(image.kernels), 0xFFFE):
         p.note(sent=f"RUN of kernel {kernel:#x} of a role with {len(image.kernels)}")
         want_status(p, "DONE", p.s.run(kernel=kernel, arguments=bytes(16)).status, Status.UNKNOWN_KERNEL)
@@ -260,7 +217,7 @@ def kernels_the_role_has_not(p: Probe) -> None:
 @check("ROLE-3")
 def arguments_that_do_not_fit(p: Probe) -> None:
     """RUN of `increment` with no arguments, with too few and too many bytes of them"""
-    image = _loaded(p)
+    image = loaded(p)
     right = image.block("increment", 4096, 16)
     for arguments in (b"", right[:8], right[:-1], right + bytes(64), bytes(ARGUMENT_MAX_BYTES)):
         p.note(sent=f"RUN of increment with {len(arguments)} bytes of arguments, not {len(right)}")
@@ -271,12 +228,12 @@ def arguments_that_do_not_fit(p: Probe) -> None:
 @check("ROLE-4")
 def kernel_in_ddr(p: Probe) -> None:
     """RUN of `increment` at several addresses of DDR full of other bytes"""
-    image, around = _loaded(p), pattern(8192)
+    image, around = loaded(p), pattern(8192)
     written(p.s, around, base=0)
     expected = bytearray(around)
     for address, count in ((0, 4), (64, 1), (1024, 16), (4096, 100)):
         p.note(sent=f"RUN of increment, {count} words at {address}")
-        want_status(p, "DONE", _increment(p, image, 0, address, count).status, Status.OK)
+        want_status(p, "DONE", increment(p, image, 0, address, count).status, Status.OK)
         for at in range(address, address + 4 * count, 4):
             value = int.from_bytes(expected[at:at + 4], "little") + 1 & 0xFFFFFFFF
             expected[at:at + 4] = value.to_bytes(4, "little")
@@ -297,42 +254,42 @@ def kill_ids(p: Probe) -> None:
 @check("KILL-1", needs="image")
 def kill_again_kills_nothing(p: Probe) -> None:
     """KILL, a kernel started after it, and the same KILL again"""
-    image = _loaded(p)
+    image = loaded(p)
     kill = p.s.new_kill()
     want_status(p, "KILLED", p.s.kill(kill).status, Status.OK)
-    command = _spin(p, image)
+    command = spin(p, image)
     for old in (kill, kill, kill - 1):
         p.note(sent=f"KILL with id {old} again while a kernel runs that was started since")
         p.s.kill(old)
-        want_status(p, "DONE", _again(p, image, 0, command).status, Status.RUNNING)
+        want_status(p, "DONE", spin_again(p, image, 0, command).status, Status.RUNNING)
     p.s.kill()
 
 
 @check("KILL-2")
 def kill_what_runs(p: Probe) -> None:
     """KILL with kernels running in two slots, RUN of both again, and new commands in both"""
-    image = _loaded(p)
-    commands = {slot: _spin(p, image, slot) for slot in (0, 6)}
+    image = loaded(p)
+    commands = {slot: spin(p, image, slot) for slot in (0, 6)}
     p.s.collect(1)
     p.note(sent="KILL with two kernels running")
     want_status(p, "KILLED", p.s.kill().status, Status.OK)
     for slot, command in commands.items():
         p.note(sent=f"RUN in slot {slot} again after KILL")
-        want_status(p, "DONE", _again(p, image, slot, command).status, Status.KILLED)
+        want_status(p, "DONE", spin_again(p, image, slot, command).status, Status.KILLED)
     written(p.s, _words(5, 6), base=4096)
     for slot in commands:
         p.note(sent=f"RUN of increment in slot {slot} after KILL")
-        want_status(p, "DONE", _increment(p, image, slot, 4096, 2).status, Status.OK)
+        want_status(p, "DONE", increment(p, image, slot, 4096, 2).status, Status.OK)
     want_bytes(p, "DDR", p.s.read(4096, 8), _words(7, 8))
 
 
 @check("DEADLINE-1")
 def deadline(p: Probe) -> None:
     """RUN with a deadline of 100 ms of a kernel that does not end, and of one that does"""
-    image = _loaded(p)
+    image = loaded(p)
     command = p.s.new_command()
     ask = Run(role_epoch=p.s.role_epoch, kernel=image.kernel("spin"), work_dim=1, global_x=1, deadline_ms=100,
-              arguments=image.block("spin", _SPIN_AT, FOREVER))
+              arguments=image.block("spin", SPIN_AT, FOREVER))
     p.note(sent="RUN of a kernel that does not end, deadline 100 ms")
     p.s.tell(Opcode.RUN, ask, 0, command)
     frame = p.s.await_frame(Opcode.DONE, 0, command, 3_000)
@@ -343,82 +300,5 @@ def deadline(p: Probe) -> None:
     want_status(p, "DONE", done.status, Status.DEADLINE)
     p.note(sent="RUN of increment in the same slot, deadline 60 s")
     written(p.s, _words(1), base=4096)
-    want_status(p, "DONE", p.s.run(0, kernel=image.kernel("increment"), deadline_ms=60_000, wait_ms=_WAIT_MS,
+    want_status(p, "DONE", p.s.run(0, kernel=image.kernel("increment"), deadline_ms=60_000, wait_ms=WAIT_MS,
                                    arguments=image.block("increment", 4096, 1)).status, Status.OK)
-
-
-def _push(p: Probe, slot: int, command: int, address: int, length: int, block: int,
-          push_read: int) -> tuple[Done, list[bytes]]:
-    """RUN of the empty kernel with push: DONE and the DATA frames of ``push_read`` that came before it."""
-    s = p.s
-    s.data.clear()
-    done = s.run(slot, command, flags=_FLAG_PUSH, push_read=push_read, push_address=address, push_bytes=length,
-                 push_block=block, wait_ms=2_000)
-    return done, [raw for raw in s.data if raw[24:28] == push_read.to_bytes(4, "big")]
-
-
-@check("PUSH-1")
-def push(p: Probe) -> None:
-    """RUN of the empty kernel with push of 1, 64, 1,000 and 10,007 bytes, and of the last bytes of DDR"""
-    p.need_capability(CAPABILITY_PUSH, "push")
-    s, end = p.s, p.last_hello().ddr_bytes
-    written(s, data := pattern(16_384), base=0)
-    written(s, tail := pattern(100, seed=3), base=end - 100)
-    for number, (address, length, block) in enumerate(((0, 1, 64), (64, 64, 64), (7, 1000, 128), (0, 10_007, 1472),
-                                                       (end - 100, 100, 64))):
-        expected = tail if address >= 16_384 else data[address:address + length]
-        for _ in range(4):  # what is lost of a push is lost: another command pushes it again
-            push_read = 900 + s.new_read()
-            p.note(sent=f"RUN with push of {length} bytes at {address:#x} in blocks of {block}")
-            done, frames = _push(p, number, s.new_command(), address, length, block, push_read)
-            want_status(p, "DONE", done.status, Status.OK)
-            if len(frames) >= done.push_blocks:
-                break
-        blocks = -(-length // block)
-        want(p, "push_length and push_blocks", (done.push_length, done.push_blocks), (length, blocks))
-        want(p, "root", done.digest.hex(), tree_root(expected).hex())
-        want(p, "DATA frames before DONE", len(frames), blocks)
-        out = bytearray(length)
-        for raw in frames:
-            _, _, ethertype, _, _, _, size, _, _, index, _ = HEADER.unpack(raw[:HEADER_BYTES])
-            want(p, "EtherType", ethertype, p.codec.outgoing(ETHERTYPE_RESULT))
-            out[index * block:index * block + size] = raw[HEADER_BYTES:HEADER_BYTES + size]
-        want_bytes(p, "what was pushed", bytes(out), expected)
-
-
-@check("PUSH-2")
-def push_once(p: Probe) -> None:
-    """RUN with push again with the same id"""
-    p.need_capability(CAPABILITY_PUSH, "push")
-    s = p.s
-    written(s, pattern(5000), base=0)
-    command = s.new_command()
-    first, _ = _push(p, 0, command, 0, 5000, 1472, 77)
-    want_status(p, "DONE", first.status, Status.OK)
-    s.collect(10)
-    for _ in range(3):
-        p.note(sent="RUN with push again, same id")
-        again, frames = _push(p, 0, command, 0, 5000, 1472, 77)
-        want(p, "the stored reply", again, first)
-        s.collect(10)
-        want(p, "DATA frames", len(frames), 0)
-        want(p, "DATA frames", len(s.data), 0)
-
-
-@check("PUSH-3")
-def push_refused(p: Probe) -> None:
-    """RUN with push of 0 bytes, of more than 1 MiB, in impossible blocks, and outside DDR"""
-    p.need_capability(CAPABILITY_PUSH, "push")
-    end = p.last_hello().ddr_bytes
-    largest = p.s.block_max
-    for address, length, block, status in (
-            (0, 0, 64, Status.BAD_PARAMETER), (0, READ_MAX_BYTES + 1, 64, Status.TOO_LARGE),
-            (0, 0xFFFFFFFF, 64, Status.TOO_LARGE), (0, 64, 0, Status.BAD_BLOCK_SIZE),
-            (0, 64, 65, Status.BAD_BLOCK_SIZE), (0, 64, min(largest + 64, 0xFFFF), Status.BAD_BLOCK_SIZE),
-            (end - 63, 64, 64, Status.BAD_RANGE), (end, 1, 64, Status.BAD_RANGE),
-            ((1 << 64) - 64, 64, 64, Status.BAD_RANGE), ((1 << 64) - 1, 64, 64, Status.BAD_RANGE)):
-        p.note(sent=f"RUN with push of {length} bytes at {address:#x} in blocks of {block}")
-        done, frames = _push(p, 0, p.s.new_command(), address, length, block, 5)
-        want_status(p, "DONE", done.status, status)
-        if frames:
-            raise ClauseBroken(f"{len(frames)} DATA frames of a push that was refused")

@@ -1,28 +1,25 @@
-"""Staged images and COMMIT: what is kept, what is loaded, how often, and what becomes of the old role."""
+"""COMMIT: what is loaded, how often, and what becomes of the old role."""
 
 from __future__ import annotations
 
 from safhost.conformance.broken import ClauseBroken, NotRun, status_name
-from safhost.conformance.expect import opened, pattern, sent, state_name, want, want_bytes, want_status, written
-from safhost.conformance.images import FOREVER, CardImage
+from safhost.conformance.expect import opened, pattern, sent, want, want_status, written
+from safhost.conformance.images import CardImage
+from safhost.conformance.kernels import alive, role_works, spin, spin_again
 from safhost.conformance.operations import FINAL_MS
 from safhost.conformance.probe import CAPABILITY_EMULATED, Probe
 from safhost.conformance.suite import check
 from safhost.wire.digest import tree_root
 from safhost.wire.generated import (
     REGISTER_PR_COUNT,
-    Alive,
     CardState,
     Commit,
     CommitPhase,
     Committed,
-    Done,
     Opcode,
     PrStatus,
-    Run,
     Status,
     TransferKind,
-    TransferState,
 )
 
 IMAGE = TransferKind.IMAGE
@@ -30,116 +27,10 @@ _OPTION_KILL = 1
 _PR_ERRORS = (Status.PR_ERROR, Status.PR_CRC_ERROR, Status.PR_INCOMPATIBLE)
 _PR_STATUS = {Status.PR_ERROR: PrStatus.PR_ERROR, Status.PR_CRC_ERROR: PrStatus.CRC_ERROR,
               Status.PR_INCOMPATIBLE: PrStatus.INCOMPATIBLE}
-_SPIN_AT = 1 << 16
-
-
-def _alive(p: Probe) -> Alive:
-    answer: Alive = p.s.ask_body(Opcode.KEEPALIVE)
-    return answer
 
 
 def _pr_count(p: Probe) -> int:
     return p.s.registers()[REGISTER_PR_COUNT // 8]
-
-
-def _increments(p: Probe, image: CardImage) -> None:
-    """The role works: one word of DDR becomes one more."""
-    written(p.s, (41).to_bytes(4, "little"), base=4096)
-    done = p.s.run(7, kernel=image.kernel("increment"), arguments=image.block("increment", 4096, 1), wait_ms=20_000)
-    want_status(p, "DONE of increment", done.status, Status.OK)
-    want(p, "what it made of 41", int.from_bytes(p.s.read(4096, 4), "little"), 42)
-
-
-def _spin(p: Probe, image: CardImage, slot: int) -> int:
-    """A command that does not end by itself."""
-    command = p.s.new_command()
-    arguments = image.block("spin", _SPIN_AT, FOREVER)
-    p.s.run(slot, command, kernel=image.kernel("spin"), arguments=arguments)
-    want_status(p, "DONE of a kernel that does not end", _again(p, image, slot, command).status, Status.RUNNING)
-    return command
-
-
-def _again(p: Probe, image: CardImage, slot: int, command: int) -> Done:
-    ask = Run(role_epoch=p.s.role_epoch, kernel=image.kernel("spin"), work_dim=1, global_x=1,
-              arguments=image.block("spin", _SPIN_AT, FOREVER))
-    done: Done = p.s.ask_body(Opcode.RUN, ask, slot, command)
-    return done
-
-
-@check("CACHE-1")
-def staged_already(p: Probe) -> None:
-    """XFER_OPEN of an image that its slot holds, three times; of the same root with another length; of another root"""
-    s, data = p.s, pattern(70_000)
-    x = written(s, data, kind=IMAGE, slot=0)
-    for _ in range(3):
-        again = s.xfer(data, kind=IMAGE, slot=0)
-        p.note(sent="XFER_OPEN of an image that its slot holds")
-        ready = s.open_xfer(again)
-        want_status(p, "READY", ready.status, Status.OK)
-        want(p, "state", state_name(ready.state), "verified")
-        want(p, "missing", ready.missing, 0)
-        p.note(sent="CLOSE of it, without any DATA")
-        verdict = s.finish(again)
-        want_status(p, "VERDICT", verdict.status, Status.OK)
-        want(p, "digest", verdict.digest.hex(), x.ask.digest.hex())
-    for what, other in (("the same root with another length", s.xfer(data[:-1], kind=IMAGE, digest=x.ask.digest)),
-                        ("another root", s.xfer(pattern(70_000, seed=2), kind=IMAGE))):
-        p.note(sent=f"XFER_OPEN of {what} for that slot")
-        ready = s.open_xfer(other)
-        want_status(p, "READY", ready.status, Status.OK)
-        want(p, "state", state_name(ready.state), "receiving")
-        want(p, "missing", ready.missing, other.ask.blocks)
-        s.abort(other, other.ethertype)
-
-
-@check("CACHE-2")
-def all_slots(p: Probe) -> None:
-    """Images of several lengths in all slots, and OPENED to a new generation"""
-    s, slots = p.s, p.last_hello().image_slots
-    xs = [written(s, pattern(1000 + 777 * slot, seed=slot), kind=IMAGE, slot=slot) for slot in range(slots)]
-    p.note(sent=f"images in {slots} slots, then SESSION_OPEN of a new generation")
-    again = p.open(s.opening.owner, s.opening.generation + 1)
-    listed = {i.slot: i for i in again.opened.images if i.state != TransferState.UNUSED}
-    want(p, "slots with images", sorted(listed), list(range(slots)))
-    for slot, x in enumerate(xs):
-        info = listed[slot]
-        want(p, f"slot {slot}", (info.digest.hex(), info.length, state_name(info.state)),
-             (x.ask.digest.hex(), x.ask.length, "verified"))
-
-
-@check("CACHE-3")
-def slot_used_again(p: Probe) -> None:
-    """Another image into a slot that holds one: OPENED, and COMMIT of both"""
-    s, last = p.s, p.last_hello().image_slots - 1
-    first = written(s, pattern(5000, seed=1), kind=IMAGE, slot=last)
-    kept = [written(s, pattern(5000, seed=10 + slot), kind=IMAGE, slot=slot) for slot in range(last)]
-    second = written(s, pattern(6000, seed=3), kind=IMAGE, slot=last)
-    p.note(sent="COMMIT of an image whose slot was given to another")
-    ask = Commit(digest=first.ask.digest, role_epoch=s.role_epoch)
-    answer: Committed = s.ask_body(Opcode.COMMIT, ask, s.new_commit())
-    want_status(p, "COMMITTED", answer.status, Status.UNKNOWN_IMAGE)
-    listed = {i.slot: i.digest.hex() for i in p.open(s.opening.owner, s.opening.generation + 1).opened.images
-              if i.state != TransferState.UNUSED}
-    want(p, "digests listed", listed, {slot: x.ask.digest.hex() for slot, x in enumerate([*kept, second])})
-
-
-@check("CACHE-4")
-def staging_is_apart(p: Probe) -> None:
-    """Images into all slots with DDR full of other bytes, then READ of its start and end, and of what lies behind"""
-    s, end = p.s, p.last_hello().ddr_bytes
-    start, tail = pattern(50_000, seed=1), pattern(50_000, seed=2)
-    written(s, start, base=0)
-    written(s, tail, base=end - len(tail))
-    for slot in range(p.last_hello().image_slots):
-        written(s, pattern(60_000, seed=10 + slot), kind=IMAGE, slot=slot, base=4096)
-    p.note(sent="READ of DDR after images were staged")
-    want_bytes(p, "the start of DDR", s.read(0, len(start)), start)
-    want_bytes(p, "the end of DDR", s.read(end - len(tail), len(tail)), tail)
-    for address in (end, end + 65_536):
-        p.note(sent=f"READ at {address:#x}, behind DDR")
-        done, frames = s.read_raw(address, 64, block=64)
-        want_status(p, "READ_DONE", done.status, Status.BAD_RANGE)
-        want(p, "DATA frames", len(frames), 0)
 
 
 def _refused(p: Probe, digest: bytes, commit: int, status: Status, epoch: int | None = None) -> None:
@@ -157,7 +48,7 @@ def commit_unknown(p: Probe) -> None:
     for what, digest in (("nobody staged", b"\x11" * 32), ("is zero", bytes(32)), ("is a DDR write's", x.ask.digest)):
         p.note(sent=f"COMMIT of a digest that {what}")
         _refused(p, digest, p.s.new_commit(), Status.UNKNOWN_IMAGE)
-    want(p, "card_state", _alive(p).card_state, CardState.NO_ROLE)
+    want(p, "card_state", alive(p).card_state, CardState.NO_ROLE)
 
 
 @check("COMMIT-2")
@@ -174,7 +65,7 @@ def commit_unverified(p: Probe) -> None:
     want_status(p, "VERDICT", s.finish(bad).status, Status.DIGEST_MISMATCH)
     p.note(sent="COMMIT of an image that is bad")
     _refused(p, bad.ask.digest, s.new_commit(), Status.NOT_VERIFIED)
-    want(p, "card_state", _alive(p).card_state, CardState.NO_ROLE)
+    want(p, "card_state", alive(p).card_state, CardState.NO_ROLE)
 
 
 @check("COMMIT-3")
@@ -186,7 +77,7 @@ def commit_refusal_stays(p: Probe) -> None:
     written(s, data, kind=IMAGE)
     p.note(sent="COMMIT again under the id that was refused, the image staged since")
     _refused(p, tree_root(data), commit, Status.UNKNOWN_IMAGE)
-    want(p, "card_state", _alive(p).card_state, CardState.NO_ROLE)
+    want(p, "card_state", alive(p).card_state, CardState.NO_ROLE)
 
 
 @check("COMMIT-4")
@@ -201,8 +92,8 @@ def commit_old_ids(p: Probe) -> None:
         for old in olds:
             p.note(sent=f"COMMIT with id {old} after {newest}")
             _refused(p, x.ask.digest, old, Status.STALE)
-    alive = _alive(p)
-    want(p, "card_state", alive.card_state, CardState.NO_ROLE)
+    said = alive(p)
+    want(p, "card_state", said.card_state, CardState.NO_ROLE)
 
 
 @check("EPOCH-2")
@@ -214,8 +105,8 @@ def commit_of_other_epochs(p: Probe) -> None:
     for other in (epoch + 1, (epoch - 1) & 0xFFFFFFFF):
         p.note(sent=f"COMMIT for role epoch {other}, the card's is {epoch}")
         _refused(p, x.ask.digest, s.new_commit(), Status.BAD_EPOCH, other)
-    alive = _alive(p)
-    want(p, "role_epoch and card_state", (alive.role_epoch, alive.card_state), (epoch, CardState.NO_ROLE))
+    said = alive(p)
+    want(p, "role_epoch and card_state", (said.role_epoch, said.card_state), (epoch, CardState.NO_ROLE))
 
 
 @check("COMMIT-5")
@@ -235,7 +126,7 @@ def commit_once(p: Probe) -> None:
         want(p, "the stored reply", again, first)
     want(p, "images loaded (register)", _pr_count(p) - count, 1)
     want(p, "role_epoch", s.role_epoch, epoch + 1)
-    _increments(p, image)
+    role_works(p, image)
     p.note(sent="COMMIT under an older id after that")
     stale: Committed = s.ask_body(Opcode.COMMIT, ask, commit - 1)
     want_status(p, "COMMITTED", stale.status, Status.STALE)
@@ -254,7 +145,7 @@ def commit_from_the_cache(p: Probe) -> None:
         answer = s.commit(images[number].digest)
         want_status(p, "COMMITTED", answer.status, Status.OK)
         want(p, "image_digest", answer.image_digest.hex(), images[number].digest.hex())
-        _increments(p, images[number])
+        role_works(p, images[number])
 
 
 @check("PHASE-1")
@@ -285,8 +176,8 @@ def phases(p: Probe) -> None:
     want(p, "image_digest", answer.image_digest.hex(), image.digest.hex())
     want(p, "role_epoch", answer.role_epoch, epoch + 1)
     want(p, "fed_bytes", answer.fed_bytes, len(image.payload))
-    alive = _alive(p)
-    want(p, "card_state and role_epoch of ALIVE", (alive.card_state, alive.role_epoch), (CardState.READY, epoch + 1))
+    said = alive(p)
+    want(p, "card_state and role_epoch of ALIVE", (said.card_state, said.role_epoch), (CardState.READY, epoch + 1))
 
 
 @check("PHASE-2")
@@ -294,7 +185,7 @@ def commit_end_unasked(p: Probe) -> None:
     """One COMMIT that kills a kernel which does not end, after 200 ms of drain, and nothing more"""
     s, image = p.s, p.images()[0]
     s.load(image)
-    _spin(p, image, 0)
+    spin(p, image, 0)
     commit = s.new_commit()
     ask = Commit(digest=image.digest, role_epoch=s.role_epoch, drain_ms=200, options=_OPTION_KILL)
     s.collect(1)
@@ -320,17 +211,17 @@ def drain_timeout(p: Probe) -> None:
     """COMMIT with 100 ms to drain while a kernel runs that does not end"""
     s, image = p.s, p.images()[0]
     s.load(image)
-    epoch, command = s.role_epoch, _spin(p, image, 2)
+    epoch, command = s.role_epoch, spin(p, image, 2)
     p.note(sent="COMMIT with 100 ms to drain and a kernel that does not end")
     answer = s.commit(image.digest, drain_ms=100)
     want_status(p, "COMMITTED", answer.status, Status.DRAIN_TIMEOUT)
     want(p, "role_epoch", s.role_epoch, epoch)
     p.note(sent="RUN of the command that runs, after the COMMIT gave up")
-    want_status(p, "DONE", _again(p, image, 2, command).status, Status.RUNNING)
-    want(p, "card_state", _alive(p).card_state, CardState.READY)
+    want_status(p, "DONE", spin_again(p, image, 2, command).status, Status.RUNNING)
+    want(p, "card_state", alive(p).card_state, CardState.READY)
     s.kill()
     p.note(sent="RUN of increment on the old role")
-    _increments(p, image)
+    role_works(p, image)
 
 
 @check("PHASE-4")
@@ -338,7 +229,7 @@ def drain_kills(p: Probe) -> None:
     """COMMIT with option bit 0 and 100 ms to drain while a kernel runs that does not end; RUN meanwhile"""
     s, image = p.s, p.images()[0]
     s.load(image)
-    epoch, command = s.role_epoch, _spin(p, image, 2)
+    epoch, command = s.role_epoch, spin(p, image, 2)
     commit = s.new_commit()
     ask = Commit(digest=image.digest, role_epoch=epoch, drain_ms=300, options=_OPTION_KILL)
     p.note(sent="COMMIT with option bit 0 while a kernel runs that does not end")
@@ -356,8 +247,8 @@ def drain_kills(p: Probe) -> None:
     want_status(p, "COMMITTED", answer.status, Status.OK)
     want(p, "role_epoch", answer.role_epoch, epoch + 1)
     p.note(sent="RUN of the command that was running, again")
-    want_status(p, "DONE", _again(p, image, 2, command).status, Status.KILLED)
-    _increments(p, image)
+    want_status(p, "DONE", spin_again(p, image, 2, command).status, Status.KILLED)
+    role_works(p, image)
 
 
 @check("PHASE-5")
@@ -365,16 +256,16 @@ def alive_in_every_phase(p: Probe) -> None:
     """KEEPALIVE without a pause from COMMIT to its end, a kernel holding it up in Drain at first"""
     s, image = p.s, p.images()[0]
     s.load(image)
-    _spin(p, image, 0)
+    spin(p, image, 0)
     commit = s.new_commit()
     ask = Commit(digest=image.digest, role_epoch=s.role_epoch, drain_ms=100, options=_OPTION_KILL)
     s.ask_body(Opcode.COMMIT, ask, commit)
     p.note(sent="KEEPALIVE during a COMMIT")
     asked, until_ns, programming = 0, p.now_ns() + p.ms(FINAL_MS), False
     while True:
-        alive = _alive(p)  # breaks the check when there is no answer
+        said = alive(p)  # breaks the check when there is no answer
         asked += 1
-        programming |= alive.card_state == CardState.PROGRAMMING
+        programming |= said.card_state == CardState.PROGRAMMING
         answer: Committed = s.ask_body(Opcode.COMMIT, ask, commit)
         if answer.status != Status.RUNNING:
             break
@@ -416,8 +307,8 @@ def images_refused(p: Probe) -> None:
         want(p, "image_digest", answer.image_digest.hex(), bytes(32).hex())
         want(p, "pr_status", answer.pr_status, _PR_STATUS[Status(answer.status)])
         want(p, "role_epoch", answer.role_epoch, epoch)
-        alive = _alive(p)
-        want(p, "card_state and pr_status of ALIVE", (alive.card_state, alive.pr_status),
+        said = alive(p)
+        want(p, "card_state and pr_status of ALIVE", (said.card_state, said.pr_status),
              (CardState.NO_ROLE, answer.pr_status))
         p.note(sent="RUN of a kernel after that")
         done = s.run(kernel=0, arguments=image.block("increment", 4096, 1))
@@ -445,7 +336,7 @@ def card_after_an_error(p: Probe) -> None:
         written(s, image.payload, kind=IMAGE)
     p.note(sent="COMMIT of a good image after a failed one")
     want_status(p, "COMMITTED", s.commit(image.digest).status, Status.OK)
-    _increments(p, image)
+    role_works(p, image)
 
 
 @check("EPOCH-4")
