@@ -6,6 +6,7 @@ runtime or client is in it, so that their bugs are not in it either.
     wires     what a check talks through: a card model under a virtual clock, or a network interface
     probe     discovery and sessions by hand; session: requests, answers, transfers, reads, commands of one session
     images    the two small images whose kernels the suite runs
+    expect    what checks compare with; kernels: what several of them start
     suite     checks by clause, verdicts; report: the table, JSON and JUnit
     checks/   the checks, by subject
     faulty    card models with one bug each, which the suite must catch

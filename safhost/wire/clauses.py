@@ -555,7 +555,8 @@ CLAUSES: Final[dict[str, Clause]] = {
         5, "card", "nothing"),
     "DATA-1": Clause(
         "DATA-1", "DATA",
-        "Block i MUST be written at base + i * block size, and no other byte may change.",
+        "Block i MUST be written at base + i * block size, whatever the base is a multiple of, and no other"
+        " byte may change.",
         5, "card", "nothing"),
     "DATA-2": Clause(
         "DATA-2", "DATA",
@@ -614,7 +615,7 @@ CLAUSES: Final[dict[str, Clause]] = {
     "CREDIT-1": Clause(
         "CREDIT-1", "CREDIT",
         "`received` MUST count the DATA frames taken for the transfer, duplicates included, and not those "
-        "dropped for another reason.",
+        "dropped for another reason, unguarded ones among them.",
         5, "card", "nothing"),
     "CREDIT-2": Clause(
         "CREDIT-2", "CREDIT",
@@ -945,8 +946,8 @@ CLAUSES: Final[dict[str, Clause]] = {
         8, "card", "nothing"),
     "LEAVES-1": Clause(
         "LEAVES-1", "LEAVES",
-        "The leaf digests of a transfer that is verified or bad MUST be readable; their root is that of "
-        "VERDICT.",
+        "The leaf digests of a transfer that is verified or bad MUST be readable while it has its context; "
+        "their root is that of VERDICT.",
         8, "card", "nothing"),
     "LEAVES-2": Clause(
         "LEAVES-2", "LEAVES",
