@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from safhost.core.actions import RequestEnded
+from safhost.core.commands import RunCommand
+from safhost.core.units import Attempt
 from safhost.sim.invariants import MEMBER_BYTES, Invariant, live_hosts
 from safhost.sim.ledger import Asked, Ledger, shell_of
 from safhost.sim.network import Port
@@ -12,7 +14,7 @@ from safhost.sim.nodes import SimCard, SimHost
 from safhost.sim.simulation import Simulation
 from safhost.sim.work import EMPTY_KERNEL
 from safhost.wire.codec import Codec, Frame, padded
-from safhost.wire.generated import Group, GroupMember, Opcode, Run, SlotState
+from safhost.wire.generated import CommitPhase, Group, GroupMember, Opcode, Run, SlotState, TransferState
 
 
 class RightRole(Invariant):
@@ -128,9 +130,42 @@ class CardKeepsItsWord(Invariant):
 
 
 class KillKills(Invariant):
-    """When a KILL ended well, nothing runs on that card that ran when it was asked for."""
+    """When a KILL ended well, nothing runs on that card that ran when it was asked for, and a KILL has an id that the
+    card has not seen; a kernel whose command is over does not run on."""
 
     name: ClassVar[str] = "kill-kills"
+
+    def __init__(self, sim: Simulation, ledger: Ledger) -> None:
+        super().__init__(sim, ledger)
+        self._codec = Codec()
+        self._sent: set[tuple[int, str, bytes, int, int]] = set()
+        self._kept: list[SimHost] = []
+        self._stray: set[tuple[str, int]] = set()
+
+    def on_sent(self, port: Port, raw: bytes) -> None:
+        if raw[15] != Opcode.KILL or not isinstance(port.node, SimHost):
+            return
+        frame = self._codec.parse(raw, "h2c")
+        node = next((n for n in self.sim.cards.values() if n.port.mac == raw[:6]), None)
+        if not isinstance(frame, Frame) or node is None:
+            return
+        shell = shell_of(node)
+        asked = id(port.node), node.key, shell.boot_nonce, shell.scrubs, frame.index
+        if asked in self._sent or shell.session is None or frame.session != shell.session.id:
+            return
+        self._sent.add(asked)
+        self._kept.append(port.node)  # its id stays its own
+        if frame.index <= shell.commands.last_kill:
+            self.fail(f"{port.node.name} asks {node.key} for a KILL with id {frame.index}, which was used before")
+
+    def check(self) -> None:
+        stray = set()
+        for key, node in self.sim.cards.items():
+            slots = {slot.ticket for slot in shell_of(node).commands.slots if slot.state is SlotState.RUNNING}
+            stray |= {(key, ticket) for ticket in node._jobs - slots}
+        for key, ticket in stray & self._stray:  # at two looks: what is compiled is over in no time
+            self.fail(f"{key}: kernel job {ticket} runs on, and its command is over")
+        self._stray = stray
 
     def on_ended(self, asked: Asked, ended: RequestEnded) -> None:
         if asked.kind != "kill" or ended.error is not None:
@@ -142,7 +177,8 @@ class KillKills(Invariant):
 
 
 class WorkHasAnOwner(Invariant):
-    """A host transfers nothing for a request that has ended or a try of a unit that was given up."""
+    """A host transfers nothing for a request that has ended or a try of a unit that was given up, and gives no DDR away
+    that a kernel may still write to; a card loads nothing from a slot that is not verified."""
 
     name: ClassVar[str] = "work-has-an-owner"
 
@@ -152,6 +188,16 @@ class WorkHasAnOwner(Invariant):
                 owner: Any = transfer.owner
                 if getattr(owner, "ended", False) or getattr(owner, "abandoned", False):
                     self.fail(f"{host.name} goes on with transfer {transfer.id}, which nobody waits for")
+            for card in host.cluster.sessions.by_mac.values():
+                for exchange in card.pending.values():
+                    attempt = exchange.asker.owner if isinstance(exchange.asker, RunCommand) else None
+                    if isinstance(attempt, Attempt) and attempt not in card.units:
+                        self.fail(f"{host.name} gave memory of {card.key} away, and a kernel may still write there")
+        for key, node in self.sim.cards.items():
+            shell = shell_of(node)
+            if shell.commits.active and shell.commits.phase < CommitPhase.CHECK \
+                    and shell.transfers.slots[shell.commits._slot].state is not TransferState.VERIFIED:
+                self.fail(f"{key} is about to load slot {shell.commits._slot}, which is not verified")
 
 
 CARD_INVARIANTS: tuple[type[Invariant], ...] = (RightRole, CardKeepsItsWord, KillKills, WorkHasAnOwner)

@@ -129,12 +129,4 @@ CORE_MUTANTS: tuple[Planting, ...] = (
         "        exchange.key = (exchange.key[0], exchange.object, exchange.number)\n"
         "        self.card.pending[exchange.key] = exchange\n        exchange.keep_asking(",
         "a command that still runs is asked for under a new id, and runs twice"),
-    Planting(
-        "lost-card-keeps-its-memory-map", "safhost.core.card", "Card.forget_boot",
-        "self.ddr.clear()", "self.committing = False",
-        "DDR that units of a card's last boot had stays reserved"),
-    Planting(
-        "epoch-of-the-past", "safhost.core.commands", "CommitCommand.on_answer",
-        "card.role_epoch = max(card.role_epoch, c.role_epoch)", "card.role_epoch = max(card.role_epoch, 0)",
-        "commands after a COMMIT name the role before it"),
 )

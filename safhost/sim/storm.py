@@ -107,10 +107,11 @@ class Storm:
         self._wall_end = time.monotonic() + self.wall_s
         kinds = frozenset(kind for kind in DISTURBANCES if rng.random() < 0.4)
         cards = max(1, int(cards_max ** rng.random()))
-        kernel_ns = rng.choice([1_000, 1 * MS, 100 * MS])
+        memory = {"ddr_bytes": profile.ddr_bytes, "image_slots": rng.choice([2, 4])}
+        kernel_ns = rng.choice([1_000, 1 * MS, 100 * MS, 1_500 * MS])
         self.sim = Simulation(seed, cards=cards, suite=1 if "forger" in kinds else rng.choice([0, 1, 1]),
                               mtu=rng.choice(profile.mtus), kernel_ns=kernel_ns,
-                              rate_bytes_s=rng.choice(profile.rates_bytes_s), card={"ddr_bytes": profile.ddr_bytes},
+                              rate_bytes_s=rng.choice(profile.rates_bytes_s), card=memory,
                               core={"takeover": rng.random() < 0.5}, observers=observers)
         self.ledger = Ledger(self.sim)
         self.invariants = [make(self.sim, self.ledger) for make in INVARIANTS]

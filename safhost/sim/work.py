@@ -74,11 +74,19 @@ class Work:
         cards = tuple(rng.sample(keys, rng.randint(1, len(keys)) if rng.random() < 0.5 else 1))
         kind = rng.choices(list(self.kinds), list(self.kinds.values()))[0]
         ask: Callable[[SimHost, tuple[str, ...]], Asked | None] = getattr(self, kind)
-        asked = ask(host, cards)
-        if asked is not None and asked.live and rng.random() < 0.1:
-            number = asked.number
-            self.sim.at(self.sim.now_ns + rng.randrange(NS // 20), lambda: host.feed(ev.RequestCancelled(number)))
+        if rng.random() < 0.05:  # more at once than a card has slots, contexts and room for
+            for _ in range(rng.randint(4, 16)):
+                if not host.stopped:  # it may die over any of them
+                    self._perhaps_cancel(host, ask(host, cards[:1]))
+        asked = None if host.stopped else ask(host, cards)
+        self._perhaps_cancel(host, asked)
         return asked
+
+    def _perhaps_cancel(self, host: SimHost, asked: Asked | None) -> None:
+        rng = self.rng
+        if asked is not None and asked.live and rng.random() < 0.1:
+            number, wait_ns = asked.number, rng.choice([NS // 20, NS // 20, 2 * NS])
+            self.sim.at(self.sim.now_ns + rng.randrange(wait_ns), lambda: host.feed(ev.RequestCancelled(number)))
 
     def _noise(self) -> np.random.Generator:
         return np.random.default_rng(self.rng.randrange(1 << 30))
