@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test setup debian generate check lint clean
+.PHONY: demo test setup debian generate check lint model clean
 
 demo: setup
 	$(BIN)/safhost demo
@@ -37,6 +37,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Every state of the protocol model, within the budgets of docs/model.md.
+model: setup debian
+	$(BIN)/python -m tools.modelcheck --full --jobs 2
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist
