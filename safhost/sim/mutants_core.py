@@ -15,10 +15,6 @@ CORE_MUTANTS: tuple[Planting, ...] = (
         "if card.boot_nonce and not kept:", "if False:",
         "work goes on as if a card that rebooted still had it"),
     Planting(
-        "kept-believed-without-flag", "safhost.core.session", "Sessions.on_opened",
-        "bool(opened.flags & 1) and opened.boot_nonce == card.boot_nonce", "opened.boot_nonce == card.boot_nonce",
-        "another owner scrubbed the card meanwhile, and work goes on as if nothing had happened"),
-    Planting(
         "command-id-reused-after-restart", "safhost.core.card", "Card.adopt",
         "slot.last = max(slot.last, info.command)", "slot.last = max(slot.last, 0)",
         "the card repeats the stored reply of an old command, and the new one never runs"),
@@ -77,7 +73,7 @@ CORE_MUTANTS: tuple[Planting, ...] = (
         "a card's context stays taken"),
     Planting(
         "leftovers-of-a-crash-not-aborted", "safhost.core.cluster", "Cluster.on_card_available",
-        "if info.transfer and (ours is None or", "if False and (ours is None or",
+        "abort(self, card, info.transfer,", "(self, card, info.transfer,",
         "contexts that an earlier process of the host opened stay taken"),
     Planting(
         "read-window-leaks", "safhost.core.reads", "Chunk.drop",
