@@ -226,7 +226,7 @@ class Transfer:
         if member.flow is exchange:
             member.flow = None
         if exchange.opcode == Opcode.XFER_OPEN and member.card.channel is not None:
-            abort(self.cluster, member.card, self.id, self.kind, now_ns)  # only its answers may have got lost
+            Unwanted.ask_on(exchange, self.kind, now_ns)  # only its answers may have got lost
             if isinstance(error, DeadlineExceeded) and not exchange.still and member.card.state == st.AVAILABLE:
                 error.hint = (f"it answers short frames: does every port on the way carry frames of "
                               f"{self.block_bytes + HEADER_BYTES} bytes? see `safhost doctor`")
@@ -399,7 +399,7 @@ class Transfer:
     def _close(self, member: Member, now_ns: int) -> None:
         member.state = m_.CLOSING
         member.missing_count = 0
-        self._drop_polls(member)
+        self._drop_polls(member, now_ns)
         Exchange(self.cluster, member.card, self, Opcode.CLOSE, self.ethertype, Close().pack(), self.id,
                  member.next_round(), self.deadline_ns, first_ns=self.cluster.config.poll_retry_ns,
                  tag=member).start(now_ns)
@@ -463,7 +463,7 @@ class Transfer:
         opened = member.state != m_.OPENING
         member.state = m_.FAILED
         member.error = error
-        self._drop_polls(member)
+        self._drop_polls(member, now_ns)
         if opened and member.card.channel is not None:
             abort(self.cluster, member.card, self.id, self.kind, now_ns)  # its context is free for others
         self._member_ended(member, now_ns)
@@ -488,10 +488,11 @@ class Transfer:
         self.cluster.transfers.remove(self)
         self.owner.on_transfer_ended(self, now_ns)
 
-    def _drop_polls(self, member: Member) -> None:
+    def _drop_polls(self, member: Member, now_ns: int) -> None:
         for exchange in [e for e in member.card.pending.values() if e.asker is self and e.tag is member]:
             if exchange.opcode == Opcode.XFER_OPEN:
                 exchange.asker = Unwanted(self.kind)
+                exchange.deadline_ns = now_ns + 2 * self.cluster.config.lease_ns
             else:
                 exchange.cancel()
         member.flow = None

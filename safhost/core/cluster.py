@@ -224,8 +224,9 @@ class Cluster:
         """A session is open: transfers the card still holds from before are nobody's any more, ours go on."""
         for info in opened.transfers:
             ours = self.transfers.active.get(info.transfer)
-            if info.transfer and (ours is None or card.key not in ours.by_card) \
-                    and info.state in (TransferState.CLEARING, TransferState.RECEIVING, TransferState.BAD):
+            member = None if ours is None else ours.by_card.get(card.key)
+            if info.transfer and (member is None or member.ended) \
+                    and info.state not in (TransferState.UNUSED, TransferState.VERIFIED):
                 abort(self, card, info.transfer, TransferKind.IMAGE if info.kind == TransferKind.IMAGE
                       else TransferKind.DDR, now_ns)
         for transfer in list(self.transfers.active.values()):

@@ -69,8 +69,20 @@ class Unwanted:
     def __init__(self, kind: TransferKind) -> None:
         self._kind = kind
 
+    @classmethod
+    def ask_on(cls, exchange: Exchange, kind: TransferKind, now_ns: int) -> None:
+        """Ask what ``exchange`` asked, whatever deadline it had, until the card has said what became of it."""
+        cluster = exchange.cluster
+        Exchange(cluster, exchange.card, cls(kind), exchange.opcode, exchange.ethertype, exchange.payload,
+                 exchange.object, exchange.number, now_ns + 2 * cluster.config.lease_ns,
+                 first_ns=exchange.first_ns).start(now_ns)
+
     def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
-        if Ready.unpack(frame.payload).status == Status.OK:
+        status = Ready.unpack(frame.payload).status
+        if status == Status.BUSY:  # a copy of it may still be taken when a context is free
+            exchange.keep_asking(now_ns, exchange.cluster.config.retry_max_ns, "busy")
+            return False
+        if status == Status.OK:
             abort(exchange.cluster, exchange.card, exchange.object, self._kind, now_ns)
         return True
 
