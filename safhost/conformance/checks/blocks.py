@@ -107,8 +107,9 @@ def blocks_twice(p: Probe) -> None:
     """Blocks again with other bytes: in the same go, later, and the last one"""
     s = p.s
     x = opened(s, pattern(3 * 256 + 50), base=0, block=256)
-    p.note(sent="block 1 and at once block 1 with other bytes")
-    s.send(s.block_frame(x, 1), s.block_frame(x, 1, block=bytes(256)))
+    p.note(sent="blocks 2, 1 and 0, in between them 1 and 2 again with other bytes, all at once")
+    s.send(s.block_frame(x, 2), s.block_frame(x, 1), s.block_frame(x, 1, block=bytes(256)), s.block_frame(x, 0),
+           s.block_frame(x, 2, block=bytes(256)))
     s.deliver(x)
     for index, length in ((0, 256), (1, 256), (3, 50)):
         p.note(sent=f"block {index}, which is there, with other bytes")

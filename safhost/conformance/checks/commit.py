@@ -43,9 +43,12 @@ def _refused(p: Probe, digest: bytes, commit: int, status: Status, epoch: int | 
 
 @check("COMMIT-1")
 def commit_unknown(p: Probe) -> None:
-    """COMMIT of a digest that nobody staged, of the digest zero, and of a DDR write's"""
+    """COMMIT of a digest that nobody staged, of zero, of a DDR write's, and of one whose transfer was aborted"""
     x = written(p.s, pattern(3000), base=0)
-    for what, digest in (("nobody staged", b"\x11" * 32), ("is zero", bytes(32)), ("is a DDR write's", x.ask.digest)):
+    aborted = sent(p.s, pattern(2000), kind=IMAGE)
+    p.s.abort(aborted, aborted.ethertype)
+    for what, digest in (("nobody staged", b"\x11" * 32), ("is zero", bytes(32)), ("is a DDR write's", x.ask.digest),
+                         ("is an aborted image's", aborted.ask.digest)):
         p.note(sent=f"COMMIT of a digest that {what}")
         _refused(p, digest, p.s.new_commit(), Status.UNKNOWN_IMAGE)
     want(p, "card_state", alive(p).card_state, CardState.NO_ROLE)
@@ -140,12 +143,16 @@ def commit_from_the_cache(p: Probe) -> None:
         raise NotRun("a card with two image slots")
     for slot, image in enumerate(images[:2]):
         written(s, image.payload, kind=IMAGE, slot=slot)
+    last_used = {}
     for number in (0, 1, 0, 0):
         p.note(sent=f"COMMIT of image {number + 1} from the cache")
         answer = s.commit(images[number].digest)
+        last_used[number] = answer.role_epoch
         want_status(p, "COMMITTED", answer.status, Status.OK)
         want(p, "image_digest", answer.image_digest.hex(), images[number].digest.hex())
         role_works(p, images[number])
+    listed = {i.slot: i.last_used for i in p.open(s.opening.owner, s.opening.generation + 1).opened.images}
+    want(p, "last_used of both", [listed[0], listed[1]], [last_used[0], last_used[1]])
 
 
 @check("PHASE-1")
