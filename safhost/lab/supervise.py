@@ -148,6 +148,8 @@ class DaemonSupervisor:
 
     def hold(self) -> None:
         """End the daemon and start none until `resume`: somebody else wants the cards."""
+        if self.held:
+            return  # it is ending, and a second signal would cut that short
         self.held = True
         self._loop.set_alarm(self._alarm, None)
         if self._process is not None:
