@@ -153,6 +153,9 @@ class KillKills(Invariant):
         asked = id(port.node), node.key, shell.boot_nonce, shell.scrubs, frame.index
         if asked in self._sent or shell.session is None or frame.session != shell.session.id:
             return
+        known = port.node.cluster.sessions.by_key.get(node.key)
+        if known is not None and frame.index < known.last_kill:
+            return  # asked again, after a later one overtook it while the cable was out
         self._sent.add(asked)
         self._kept.append(port.node)  # its id stays its own
         if frame.index <= shell.commands.last_kill:
