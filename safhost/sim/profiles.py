@@ -72,7 +72,7 @@ PROFILES = {
     "quick": Profile(
         "quick", "small images and few requests, some tenths of a second a seed",
         images=((8_000, 2), (20_000, 4), (45_000, 4), (60_000, 3), (100_000, 1)),
-        write_bytes=80_000, read_bytes=60_000, unit_side=32, steps=(5, 25), gaps_s=(0.0001, 0.01, 0.01, 0.3),
+        write_bytes=80_000, read_bytes=60_000, unit_side=32, steps=(5, 25), gaps_s=(0.0001, 0.01, 0.05, 0.3),
         losses=(0.001, 0.01, 0.1, 0.2), bursts=(0.0002, 0.002), burst_frames=(5, 50), late_frames=(4, 64, 4096),
         delays_ns=(20_000, 1 * MS, 20 * MS), corruptions=(0.0005, 0.005), mtus=(1500,),
         rates_bytes_s=(20_000_000, 1_250_000_000), ddr_bytes=4 << 20, settle_s=600.0, max_steps=600_000, wall_s=60.0),

@@ -168,7 +168,10 @@ class Work:
              plain: bool = False) -> Asked:
         """A work unit on any card that runs its image, or on the given ones alone (``plain``: on these)."""
         rng, noise = self.rng, self._noise()
-        image = image or rng.choice(self.images)
+        # mostly what some card runs, or most units would end at once
+        running = {card.image_digest for card in host.cluster.sessions.by_mac.values()}
+        likely = [i for i in self.images if i.digest in running] if rng.random() < 0.8 else []
+        image = image or rng.choice(likely or self.images)
         n = rng.randint(1, self.profile.unit_side)
         a, b = (noise.random((n, n), dtype=np.float32) for _ in range(2))
         kernel = "ptrans" if plain else rng.choice(["ptrans", "ptrans", "vadd", "increment"])
