@@ -20,6 +20,7 @@ from safhost.wire.generated import (
     PrStatus,
     Status,
     TransferKind,
+    TransferState,
 )
 
 IMAGE = TransferKind.IMAGE
@@ -151,7 +152,8 @@ def commit_from_the_cache(p: Probe) -> None:
         want_status(p, "COMMITTED", answer.status, Status.OK)
         want(p, "image_digest", answer.image_digest.hex(), images[number].digest.hex())
         role_works(p, images[number])
-    listed = {i.slot: i.last_used for i in p.open(s.opening.owner, s.opening.generation + 1).opened.images}
+    listed = {i.slot: i.last_used for i in p.open(s.opening.owner, s.opening.generation + 1).opened.images
+              if i.state != TransferState.UNUSED}
     want(p, "last_used of both", [listed[0], listed[1]], [last_used[0], last_used[1]])
 
 
