@@ -58,6 +58,8 @@ GOOD = (
     _good("commands-kill", "2 commands and a KILL", "COMMANDS HOSTS=1 OPENS=3 KILLS=1", slow=True),
     _good("commands-three", "3 commands, a role change", "COMMANDS HOSTS=1 OPENS=3 COMMANDS_GIVEN=3",
           slow=True),
+    _good("bulk-pair", "2 images on 2 cards, restart, reboot, forged block",
+          "BULK CARDS=2 REQUESTS=2 LAPSES=0 GIVE_UPS=0 SESSIONS_OPENED=2", slow=True),
     _good("bulk-reboot", "as bulk, with a reboot, without forged blocks and deadlines", "BULK POISONED=0 GIVE_UPS=0",
           slow=True),
     _good("bulk-rival", "as bulk, with a rival that takes over, without forged blocks and deadlines",
