@@ -11,14 +11,14 @@ from typing import Any
 
 import click
 
-from safhost.cli.context import Address, SafGroup, Settings, pass_settings
+from safhost.cli.context import Address, OfflineGroup, Settings, pass_settings
 from safhost.cli.output import emit_json, note, say, table
 
 SIZE_DEFAULT = "97.4MB"  # PTRANS image of the paper, section VI-A
 PEERS_DEFAULT = "uftp,udpcast,blast"
 
 
-@click.group(cls=SafGroup)
+@click.group(cls=OfflineGroup)
 def bench() -> None:
     """Measure, beside peers; every figure with its goal."""
 

@@ -164,13 +164,16 @@ def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     return callback
 
 
-def common_options() -> list[click.Option]:
+def common_options(*, needs_cluster: bool = True) -> list[click.Option]:
     """Fresh option objects, to be appended to a command's own."""
-    return [
+    where = [
         click.Option(["--cluster"], metavar="NAME", expose_value=False, callback=_store("cluster"),
                      shell_complete=complete_cluster, help="Cluster to use (else SAFHOST_CLUSTER)."),
         click.Option(["-i", "--interface"], metavar="IFACE", multiple=True, expose_value=False,
                      callback=_store("interfaces"), help="Interface the cards are on; may be repeated."),
+    ]
+    return [
+        *(where if needs_cluster else ()),
         click.Option(["--json"], is_flag=True, expose_value=False, callback=_store("json"),
                      help="Print one JSON document (a stream: one a line)."),
         click.Option(["--config"], metavar="FILE", type=click.Path(dir_okay=False), expose_value=False,
@@ -194,9 +197,11 @@ def _add_missing(params: list[click.Parameter], extra: list[click.Option]) -> No
 class SafCommand(click.Command):
     """A command with the common options; log lines are configured before its function runs."""
 
+    needs_cluster = True
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _add_missing(self.params, common_options())
+        _add_missing(self.params, common_options(needs_cluster=self.needs_cluster))
 
     def invoke(self, ctx: click.Context) -> Any:
         ctx.ensure_object(Settings).start_logging()
@@ -208,14 +213,28 @@ class SafGroup(click.Group):
 
     command_class = SafCommand
     group_class = type
+    needs_cluster = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        _add_missing(self.params, common_options())
+        _add_missing(self.params, common_options(needs_cluster=self.needs_cluster))
 
     def invoke(self, ctx: click.Context) -> Any:
         ctx.ensure_object(Settings).start_logging()
         return super().invoke(ctx)
+
+
+class OfflineCommand(SafCommand):
+    """A command that has nothing to do with any cluster or interface, and takes no option that names one."""
+
+    needs_cluster = False
+
+
+class OfflineGroup(SafGroup):
+    """A group of such commands."""
+
+    command_class = OfflineCommand
+    needs_cluster = False
 
 
 class Address(click.ParamType[int]):

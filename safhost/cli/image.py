@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from safhost import paths
-from safhost.cli.context import Address, SafCommand, SafGroup, Settings, pass_settings
+from safhost.cli.context import Address, OfflineCommand, OfflineGroup, Settings, pass_settings
 from safhost.cli.output import clean, emit_json, say, table
 from safhost.cli.program import resolve_image
 from safhost.errors import ConfigError
@@ -22,7 +22,7 @@ def open_store() -> ImageStore:
     return ImageStore(paths.state_dir() / "images")
 
 
-@click.group(cls=SafGroup)
+@click.group(cls=OfflineGroup)
 def image() -> None:
     """Build, inspect, verify and store images.
 
@@ -30,7 +30,7 @@ def image() -> None:
     """
 
 
-@image.command(cls=SafCommand)
+@image.command(cls=OfflineCommand)
 @click.argument("kernel", metavar="KERNEL_DIR", type=click.Path())
 @click.option("--pad", type=Address(), metavar="SIZE", help="Size of the payload, such as 97.4MB.")
 @click.option("-o", "--out", metavar="FILE", type=click.Path(dir_okay=False),
@@ -68,7 +68,7 @@ def find_kernel_dir(name: str) -> Path:
     )
 
 
-@image.command(cls=SafCommand)
+@image.command(cls=OfflineCommand)
 @click.argument("reference", metavar="IMAGE")
 @click.option("--kernel", type=click.Path(exists=True), metavar="FILE", help="kernel.yaml of a bare .rbf.")
 @pass_settings
@@ -95,7 +95,7 @@ def inspect(settings: Settings, reference: str, kernel: str | None) -> None:
               right=("offset", "bytes"))
 
 
-@image.command(cls=SafCommand)
+@image.command(cls=OfflineCommand)
 @click.argument("reference", metavar="IMAGE")
 @pass_settings
 def verify(settings: Settings, reference: str) -> None:
@@ -111,7 +111,7 @@ def verify(settings: Settings, reference: str) -> None:
     )
 
 
-@image.command("import", cls=SafCommand)
+@image.command("import", cls=OfflineCommand)
 @click.argument("source", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
 @click.option("--name", help="Name in the store; default: the kernel's.")
 @click.option("--kernel", type=click.Path(exists=True), metavar="FILE",
@@ -161,7 +161,7 @@ def _convert(source: str, target: Path, kernel: str | None) -> None:
     write_container(target, opened.payload, opened.package)
 
 
-@image.command("list", cls=SafCommand)
+@image.command("list", cls=OfflineCommand)
 @pass_settings
 def list_images(settings: Settings) -> None:
     """List the images in the store."""
@@ -180,7 +180,7 @@ def list_images(settings: Settings) -> None:
         say("the store is empty: `safhost image import FILE` or `safhost image build DIR --store` fill it")
 
 
-@image.command("rm", cls=SafCommand)
+@image.command("rm", cls=OfflineCommand)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @pass_settings
 def remove(settings: Settings, names: tuple[str, ...]) -> None:
@@ -192,7 +192,7 @@ def remove(settings: Settings, names: tuple[str, ...]) -> None:
     say(f"removed {', '.join(clean(n) for n in names)}")
 
 
-@image.command(cls=SafCommand)
+@image.command(cls=OfflineCommand)
 @pass_settings
 def gc(settings: Settings) -> None:
     """Delete images without a name and leftovers of interrupted imports."""

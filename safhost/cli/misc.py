@@ -8,7 +8,7 @@ from importlib import metadata
 import click
 
 from safhost import __version__
-from safhost.cli.context import SafCommand, Settings, pass_settings
+from safhost.cli.context import OfflineCommand, Settings, pass_settings
 from safhost.cli.output import emit_json, say
 from safhost.errors import ConfigError
 
@@ -40,7 +40,7 @@ def versions() -> dict[str, object]:
     }
 
 
-@click.command(cls=SafCommand)
+@click.command(cls=OfflineCommand)
 @pass_settings
 def version(settings: Settings) -> None:
     """Print versions of safhost and of what it stands on."""
@@ -52,7 +52,7 @@ def version(settings: Settings) -> None:
     say(f"Python {found['python']}, Linux {found['kernel']} {found['machine']}")
 
 
-@click.command(cls=SafCommand)
+@click.command(cls=OfflineCommand)
 @click.argument("shell", type=click.Choice(list(COMPLETION_HINTS)))
 def completion(shell: str) -> None:
     """Print the completion script of a shell.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from safhost.cli.context import SafGroup, Settings, pass_settings
+from safhost.cli.context import OfflineGroup, Settings, pass_settings
 from safhost.cli.output import emit_json, is_terminal, note, say, table
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ PLAIN_INTERVAL_S = 5.0
 DEFAULT_SEEDS = 200
 
 
-class SimGroup(SafGroup):
+class SimGroup(OfflineGroup):
     """Storms by itself, tables by name; those are imported on use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

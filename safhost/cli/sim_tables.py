@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from safhost.cli.context import Address, SafCommand, Settings, pass_settings
+from safhost.cli.context import Address, OfflineCommand, Settings, pass_settings
 from safhost.cli.output import emit_json, note, say, table
 from safhost.errors import ConfigError
 
@@ -25,7 +25,7 @@ def _numbers(text: str) -> list[float]:
     return found
 
 
-@click.command(cls=SafCommand)
+@click.command(cls=OfflineCommand)
 @click.argument("conditions", nargs=-1, metavar="[CONDITION]...")
 @click.option("--cards", default=20, show_default=True, type=click.IntRange(1, 1000), help="Simulated cards.")
 @click.option("--size", type=Address(), default="2MB", show_default=True, help="Size of the image.")
@@ -81,7 +81,7 @@ def _survive_cells(row: Any) -> tuple[object, ...]:
             f"{found['bound']:.3f}", f"{found['ratio']:.3f}", found["verdict"])
 
 
-@click.command(cls=SafCommand)
+@click.command(cls=OfflineCommand)
 @click.option("--cards", default=8, show_default=True, type=click.IntRange(1, 1000), help="Simulated cards.")
 @click.option("--loss", "losses", default="0,1e-5,1e-4,1e-3,1e-2,1e-1", show_default=True, metavar="P,P...",
               help="Share of frames lost, each way of each card.")
@@ -123,7 +123,7 @@ def _baseline_cells(row: Any, outcomes: tuple[str, ...]) -> tuple[object, ...]:
             f"{row.to_dict()['virtual_seconds']:.3f}")
 
 
-@click.command(cls=SafCommand)
+@click.command(cls=OfflineCommand)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--seeds", default=1000, show_default=True, type=click.IntRange(1), help="Seeds to try for each bug.")
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1, 256), help="Processes.")
