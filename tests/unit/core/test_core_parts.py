@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,22 @@ def test_timers_ring_in_order_and_may_set_themselves_again():
     timers.run(5)
     assert (first.rang, second.rang) == ([5], [5])
     assert timers.next_ns() == 15
+
+
+def test_timers_do_not_keep_what_ended_long_before_it_was_due():
+    timers, waiting = Timers(), Bell()
+    timers.set(waiting, 5_000)
+    ended = [Bell() for _ in range(10_000)]
+    kept = weakref.WeakSet(ended)
+    for i, bell in enumerate(ended):
+        timers.set(bell, 1_000_000 + i)
+        bell.due_ns = None
+        ended[i] = None
+    del bell
+    assert len(kept) <= 130
+    assert timers.next_ns() == 5_000
+    timers.run(2_000_000)
+    assert waiting.rang == [2_000_000]
 
 
 def test_bucket_gives_its_rate_over_time_and_its_burst_at_once():
