@@ -54,6 +54,7 @@ GOOD = (
     _good("bulk-pair-progress", "1 image on 2 cards, one is lost meanwhile, faults stop",
           "BULK CARDS=2 IMAGES=1 RESTARTS=0 REBOOTS=0 POISONED=0 GIVE_UPS=0 CALM"),
     _good("sessions-more", "2 rival hosts, 1 card, 4 SESSION_OPENs", "SESSIONS OPENS=4", slow=True),
+    _good("sessions-pair", "2 rival hosts, 2 cards, 3 SESSION_OPENs", "SESSIONS CARDS=2 OPENS=3", slow=True),
     _good("commands-rival", "2 commands, a rival that takes over", "COMMANDS HOSTS=2 OPENS=3", slow=True),
     _good("commands-kill", "2 commands and a KILL", "COMMANDS HOSTS=1 OPENS=3 KILLS=1", slow=True),
     _good("commands-three", "3 commands, a role change", "COMMANDS HOSTS=1 OPENS=3 COMMANDS_GIVEN=3",
