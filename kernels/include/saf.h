@@ -124,7 +124,7 @@ typedef uint64_t saf_u64;
 #define SAF_REGISTER_CARD_STATE 0x018u
 #define SAF_REGISTER_PR_STATUS 0x020u
 #define SAF_REGISTER_ROLE_EPOCH 0x028u
-#define SAF_REGISTER_SESSION_COUNT 0x030u
+#define SAF_REGISTER_SESSION_COUNT 0x030u  /* sessions opened since boot */
 #define SAF_REGISTER_UPTIME_US 0x038u
 #define SAF_REGISTER_RX_FRAMES 0x040u
 #define SAF_REGISTER_TX_FRAMES 0x048u
@@ -252,7 +252,7 @@ enum saf_status {
     SAF_STATUS_BAD_EPOCH = 4,  /* command for another role epoch */
     SAF_STATUS_NO_ROLE = 5,  /* no role to run it */
     SAF_STATUS_STALE_GENERATION = 6,  /* generation not newer; the current one is in the answer */
-    SAF_STATUS_BAD_CHALLENGE = 7,  /* session_count is not the card's; the right one is in the answer */
+    SAF_STATUS_BAD_CHALLENGE = 7,  /* challenge is not the card's; the right one is in the answer */
     SAF_STATUS_BAD_PARAMETER = 8,  /* a field has an impossible value */
     SAF_STATUS_BAD_RANGE = 9,  /* address or length outside what is allowed */
     SAF_STATUS_BAD_SLOT = 10,  /* no such command or image slot */
@@ -375,7 +375,7 @@ typedef struct {
     saf_u8 session_open[1];  /* 1 while somebody holds the lease */
     saf_u8 reserved0[1];
     saf_u8 role_epoch[4];
-    saf_u8 session_count[4];  /* valid SESSION_OPENs answered since boot, opened or refused; SESSION_OPEN must echo it */
+    saf_u8 challenge[4];  /* random, never 0; SESSION_OPEN must echo it, and every one that does makes another */
     saf_u8 uptime_ms[4];
     saf_u8 image_digest[32];  /* digest of the running image; zero: none */
 } saf_hello;
@@ -409,7 +409,7 @@ SAF_STATIC_ASSERT(sizeof(saf_hello) == SAF_HELLO_BYTES, "saf_hello");
     X(session_open, U8, 106, 1, 1, none) \
     X(reserved0, U8, 107, 1, 1, none) \
     X(role_epoch, U32, 108, 4, 1, none) \
-    X(session_count, U32, 112, 4, 1, none) \
+    X(challenge, U32, 112, 4, 1, none) \
     X(uptime_ms, U32, 116, 4, 1, none) \
     X(image_digest, BYTES, 120, 32, 1, none)
 
@@ -420,7 +420,7 @@ typedef struct {
     saf_u8 generation[8];  /* grows at every start of the owner */
     saf_u8 host_nonce[16];
     saf_u8 boot_nonce[16];  /* the one of the HELLO it follows */
-    saf_u8 session_count[4];  /* the card's, so that an old OPEN cannot be replayed */
+    saf_u8 challenge[4];  /* the card's, so that no OPEN can be kept for later */
     saf_u8 lease_ms[4];
     saf_u8 options[4];  /* bit 0: take over from another owner */
     saf_u8 host_mtu[2];
@@ -433,7 +433,7 @@ SAF_STATIC_ASSERT(sizeof(saf_session_open) == SAF_SESSION_OPEN_BYTES, "saf_sessi
     X(generation, U64, 8, 8, 1, none) \
     X(host_nonce, BYTES, 16, 16, 1, none) \
     X(boot_nonce, BYTES, 32, 16, 1, none) \
-    X(session_count, U32, 48, 4, 1, none) \
+    X(challenge, U32, 48, 4, 1, none) \
     X(lease_ms, U32, 52, 4, 1, none) \
     X(options, U32, 56, 4, 1, none) \
     X(host_mtu, U16, 60, 2, 1, none) \
@@ -506,7 +506,7 @@ typedef struct {
     saf_u8 owner[8];  /* current owner */
     saf_u8 generation[8];  /* current generation */
     saf_u8 lease_left_ms[4];
-    saf_u8 session_count[4];
+    saf_u8 challenge[4];  /* the card's from now on */
     saf_u8 role_epoch[4];
     saf_u8 last_transfer[4];  /* newest transfer id seen; new ids must exceed it */
     saf_u8 last_commit[4];  /* newest commit id seen */
@@ -531,7 +531,7 @@ SAF_STATIC_ASSERT(sizeof(saf_opened) == SAF_OPENED_BYTES, "saf_opened");
     X(owner, U64, 40, 8, 1, none) \
     X(generation, U64, 48, 8, 1, none) \
     X(lease_left_ms, U32, 56, 4, 1, none) \
-    X(session_count, U32, 60, 4, 1, none) \
+    X(challenge, U32, 60, 4, 1, none) \
     X(role_epoch, U32, 64, 4, 1, none) \
     X(last_transfer, U32, 68, 4, 1, none) \
     X(last_commit, U32, 72, 4, 1, none) \

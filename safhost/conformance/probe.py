@@ -197,13 +197,13 @@ class Probe:
                  host_mtu: int | None = None, **fields: Any) -> tuple[Opened, ProbeSession]:
         """SESSION_OPEN, whatever the answer; the session is of use only when the status is ok.
 
-        ``hello``: whose boot nonce and session count to echo (default: one asked for now). Raises ClauseBroken without
+        ``hello``: whose boot nonce and challenge to echo (default: one asked for now). Raises ClauseBroken without
         an answer.
         """
         wire = wire or self.wire
         hello = hello or self.hello(wire)
         ask = SessionOpen(owner=owner, generation=generation, host_nonce=nonce or self.random(16),
-                          boot_nonce=hello.boot_nonce, session_count=hello.session_count, lease_ms=lease_ms,
+                          boot_nonce=hello.boot_nonce, challenge=hello.challenge, lease_ms=lease_ms,
                           options=OPTION_TAKEOVER if takeover else 0,
                           host_mtu=min(65535, wire.mtu) if host_mtu is None else host_mtu)._replace(**fields)
         session = ProbeSession(self, wire, self.channel(ask, wire), ask)

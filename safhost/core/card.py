@@ -71,7 +71,7 @@ class Card:
         self.generation = 0
         self.boot_nonce = b""
         self.forgotten = 0  # how often the card forgot everything, as it said when our session was opened
-        self.session_count = hello.session_count
+        self.challenge = hello.challenge
         self.lease_left_ms = 0
         # role and cache
         self.role_epoch = hello.role_epoch
@@ -107,7 +107,7 @@ class Card:
     def adopt(self, opened: Opened) -> None:
         """Take over what OPENED reports; ids go on where the card has been."""
         self.boot_nonce, self.forgotten = opened.boot_nonce, opened.forgotten
-        self.session_count = opened.session_count
+        self.challenge = opened.challenge
         self.role_epoch = opened.role_epoch
         self.note_state(opened.card_state)
         self.image_digest = opened.image_digest

@@ -99,13 +99,13 @@ class Sessions:
         if card.channel is None:
             card.hello = hello
             card.last_heard_ns = now_ns
-            card.session_count = hello.session_count
+            card.challenge = hello.challenge
             self._consider(card, now_ns)
         elif hello.boot_nonce != card.boot_nonce or card.state == st.SUSPECT or (
                 not hello.session_open and now_ns - card.last_heard_ns > 2 * self.cluster.config.keepalive_ns):
             # It rebooted, or lost our session but not its boot: OPENED will tell. A card that has just answered
             # in its session has not lost it, whatever somebody claims in its name.
-            card.session_count = hello.session_count
+            card.challenge = hello.challenge
             self._consider(card, now_ns)
 
     def open_all(self, now_ns: int) -> None:
@@ -164,7 +164,7 @@ class Sessions:
             self.bump(card.generation + 1)  # re-adoption within one boot needs a newer generation
         card.generation = max(card.generation, self.generation)
         link = c.links[card.link]
-        asked = (offer.boot_nonce, card.generation, card.session_count, link.mac)
+        asked = (offer.boot_nonce, card.generation, card.challenge, link.mac)
         if card.opening is None or card.asked != asked:
             self._new_open(card, link)
             card.asked, card.open_tries = asked, 0
@@ -193,7 +193,7 @@ class Sessions:
                                     c.config.owner, card.generation, link.mac, card.mac)
         card.opening = Channel.for_host(c.codec, link.mac, card.mac, keys)
         card.open_payload = SessionOpen(c.config.owner, card.generation, card.host_nonce, offer.boot_nonce,
-                                        card.session_count, c.config.lease_ns // MS,
+                                        card.challenge, c.config.lease_ns // MS,
                                         OPTION_TAKEOVER if c.config.takeover else 0, link.mtu, 0).pack()
 
     def on_opened(self, card: Card, frame: Frame, now_ns: int) -> None:
@@ -211,7 +211,7 @@ class Sessions:
             c.drop(DropReason.REPLAYED)
             return
         self._note_heard(card, now_ns)
-        card.session_count = opened.session_count
+        card.challenge = opened.challenge
         if opened.status != Status.OK:
             self._refused(card, opened, now_ns)
             return

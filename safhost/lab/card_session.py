@@ -144,7 +144,7 @@ class SessionUnit:
             self._open(frame, ask, keys, now_ns)
         else:
             if status is not Status.BAD_CHALLENGE:
-                shell.session_count += 1  # or a stranger could repeat this very OPEN when it would be accepted
+                shell.renew_challenge()  # or a stranger could repeat this very OPEN when it would be accepted
             channel = self._channel(frame, keys)
             refusal = self._content(ask, status, 0, now_ns).pack()
             shell.send(channel.seal(Opcode.OPENED, refusal, ETHERTYPE_RESULT, frame.object, frame.index))
@@ -219,7 +219,7 @@ class SessionUnit:
                 and ask.generation == self.generation and ask.host_nonce == self.host_nonce)
 
     def _judge(self, ask: SessionOpen, now_ns: int) -> Status:
-        if ask.session_count != self._shell.session_count:
+        if ask.challenge != self._shell.challenge:
             return Status.BAD_CHALLENGE
         if ask.host_mtu and ask.host_mtu < MIN_HOST_MTU:
             return Status.BAD_PARAMETER
@@ -240,6 +240,7 @@ class SessionUnit:
             shell.role_epoch += 1
         shell.reads.reset()
         shell.session_count += 1
+        shell.renew_challenge()
         channel = self._channel(frame, keys)
         if keys is not None:
             channel.window.commit(frame.sequence)
@@ -271,7 +272,7 @@ class SessionUnit:
         opened = Opened(
             status=status, flags=flags, session=shell.session.id if shell.session and status is Status.OK else 0,
             boot_nonce=shell.boot_nonce, host_nonce=ask.host_nonce, owner=self.owner or 0,
-            generation=self.generation, lease_left_ms=self.lease_left_ms(now_ns), session_count=shell.session_count,
+            generation=self.generation, lease_left_ms=self.lease_left_ms(now_ns), challenge=shell.challenge,
             role_epoch=shell.role_epoch, card_state=shell.card_state, pr_status=shell.pr_status,
             image_digest=shell.image_digest, forgotten=shell.scrubs & 0xFFFF)
         if status is Status.BUSY:  # what another owner left here is not the asker's concern
@@ -312,4 +313,4 @@ class SessionUnit:
             receive_rate=config.receive_rate, window_blocks=config.window_blocks,
             capabilities=CAPABILITY_PUSH | CAPABILITY_GROUP | CAPABILITY_EMULATED, card_state=shell.card_state,
             pr_status=shell.pr_status, session_open=shell.session is not None, role_epoch=shell.role_epoch,
-            session_count=shell.session_count, uptime_ms=uptime_ms & 0xFFFFFFFF, image_digest=shell.image_digest)
+            challenge=shell.challenge, uptime_ms=uptime_ms & 0xFFFFFFFF, image_digest=shell.image_digest)

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 MAX_OUTPUTS = 65_536
 """Frames and batches that may wait to be taken; more are lost, as in a full transmit queue."""
 
+_CHALLENGES = (1 << 32) - 1  # 1 to this
+
 _ANSWER_ETHERTYPE = {ETHERTYPE_CONTROL: ETHERTYPE_RESULT, ETHERTYPE_IMAGE: ETHERTYPE_IMAGE_ANSWER,
                      ETHERTYPE_INPUT: ETHERTYPE_INPUT_ANSWER}
 
@@ -88,7 +90,9 @@ class Shell:
         self.boot_nonce = self.entropy(16)
         self.booted_ns = now_ns
         self.session: Session | None = None
-        self.session_count = 0
+        self.session_count = 0  # sessions opened
+        self.challenge = 0
+        self.renew_challenge()
         self.role: Role | None = None
         self.role_epoch = 0
         self.card_state = CardState.NO_ROLE
@@ -99,6 +103,11 @@ class Shell:
         self.ddr_overflow = self.peer_hellos = self.foreign_frames = 0
         self.outputs.clear()
         self.watch.booted(self.boot_nonce)
+
+    def renew_challenge(self) -> None:
+        """Another challenge for SESSION_OPEN: never 0, never the one before, and nobody can foretell it."""
+        step = int.from_bytes(self.entropy(8), "big") % (_CHALLENGES - 1)
+        self.challenge = (self.challenge + step) % _CHALLENGES + 1
 
     def drop(self, reason: DropReason, frames: int = 1) -> None:
         """Count frames that were dropped for ``reason``."""

@@ -26,6 +26,8 @@ from safhost.wire.generated import (
     TAG_BYTES,
     Hello,
     Opcode,
+    Opened,
+    SessionOpen,
     Solicit,
 )
 
@@ -38,10 +40,15 @@ FORGER_MAC = 0x025A00AD0000.to_bytes(6, "big")
 RECENT = 512  # latest frames it remembers,
 OLD = 512  # and as many of all times, of earlier sessions and boots too
 BLOCKS = 64  # DATA frames
+OPENS = 64  # SESSION_OPENs to each card,
+CHALLENGES = 16  # and what it wanted them to echo
 ROWS_A_BATCH = 2  # of each batch it keeps
 FLOOD = 20  # SOLICITs at once at most
 MAX_DELAY_NS = 200_000
 _NUMBERS = (0, 1, 2, 3, 7, 8, 0xFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
+
+
+_OPEN_BYTES = OPCODES[Opcode.SESSION_OPEN].size
 
 
 class Captured(NamedTuple):
@@ -68,6 +75,8 @@ class Forger(Observer):
         self._old: list[Captured] = []
         self._seen = 0
         self._hellos: dict[bytes, bytes] = {}
+        self._opens: dict[bytes, deque[Captured]] = {}
+        self._challenges: dict[bytes, deque[int]] = {}
         self._blocks: deque[bytes] = deque(maxlen=BLOCKS)
         self._running = True
         sim.hooks.add(self)
@@ -89,12 +98,25 @@ class Forger(Observer):
         if raw[15] == Opcode.HELLO and len(raw) >= HEADER_BYTES + OPCODES[Opcode.HELLO].size:
             self._hellos[raw[6:12]] = raw
         captured = Captured(port, raw)
+        self._learn(captured)
         self._recent.append(captured)
         self._seen += 1
         if len(self._old) < OLD:
             self._old.append(captured)
         elif (at := self.rng.randrange(self._seen)) < OLD:
             self._old[at] = captured
+
+    def _learn(self, captured: Captured) -> None:
+        """What a card wants SESSION_OPEN to echo, and the SESSION_OPENs that it got."""
+        raw = captured.raw
+        opcode, body = raw[15], raw[HEADER_BYTES:]
+        if opcode == Opcode.SESSION_OPEN and isinstance(captured.port.node, SimCard) and len(body) >= _OPEN_BYTES:
+            self._opens.setdefault(raw[:6], deque(maxlen=OPENS)).append(captured)
+        elif opcode in (Opcode.HELLO, Opcode.OPENED) and len(body) >= OPCODES[opcode].size:
+            said = (Hello if opcode == Opcode.HELLO else Opened).unpack(body[:OPCODES[opcode].size])
+            known = self._challenges.setdefault(raw[6:12], deque(maxlen=CHALLENGES))
+            if not known or known[-1] != said.challenge:
+                known.append(said.challenge)
 
     def on_batch(self, port: Port, frames: Frames, lengths: Lengths) -> None:
         for _ in range(ROWS_A_BATCH):
@@ -215,12 +237,12 @@ class Forger(Observer):
         hello = Hello.unpack(raw[HEADER_BYTES:HEADER_BYTES + OPCODES[Opcode.HELLO].size])
         what = self.rng.choice(("boot", "place", "stale", "state", "invented"))
         if what == "boot":
-            hello = hello._replace(boot_nonce=self.rng.randbytes(16), session_count=self.rng.randrange(3))
+            hello = hello._replace(boot_nonce=self.rng.randbytes(16), challenge=self.rng.choice(_NUMBERS))
         elif what == "place":  # its serial, at our address
             src = FORGER_MAC
             hello = hello._replace(mac0=src)
         elif what == "state":
-            hello = hello._replace(session_open=0, session_count=self.rng.choice((0, hello.session_count + 1)),
+            hello = hello._replace(session_open=0, challenge=self.rng.choice((0, self._foretold(src))),
                                    image_digest=self.rng.randbytes(32), mtu=self.rng.choice((90, 1500, 9000)),
                                    receive_rate=self.rng.choice((1, hello.receive_rate)), suite=self.rng.randrange(2))
         elif what == "invented":
@@ -228,6 +250,31 @@ class Forger(Observer):
             hello = hello._replace(mac0=src, serial=b"forged".ljust(16, b"\0"), boot_nonce=self.rng.randbytes(16))
         dst = self.rng.choice([BROADCAST_BYTES, *self._hosts()])
         self._send("hello", self._frame(Opcode.HELLO, dst, src, hello.pack(), hello.suite, 0, 0, 0, 0))
+
+    def _claim(self) -> None:
+        """Makes hosts sign SESSION_OPENs for challenges to come, and brings them when they may have come."""
+        cards = [mac for mac in self._hellos if mac in self._challenges]
+        if not cards:
+            return
+        src = self.rng.choice(cards)
+        opens = self._opens.get(src)
+        if opens and self.rng.random() < 0.5:
+            wanted = [c for c in opens if _echoed(c) == self._challenges[src][-1]]
+            found = self.rng.choice(wanted or list(opens))
+            self._send("claim", found.raw, found.port)
+            return
+        raw = self._hellos[src]
+        hello = Hello.unpack(raw[HEADER_BYTES:HEADER_BYTES + OPCODES[Opcode.HELLO].size])
+        hello = hello._replace(session_open=0, challenge=self._foretold(src))
+        dst = self.rng.choice([BROADCAST_BYTES, *self._hosts()])
+        self._send("claim", self._frame(Opcode.HELLO, dst, src, hello.pack(), hello.suite, 0, 0, 0, 0))
+
+    def _foretold(self, card: bytes) -> int:
+        """What ``card`` may want next, by what it wanted before: a number close by, the same step again, an old one."""
+        known = list(self._challenges.get(card, ())) or [0]
+        step = known[-1] - known[-2] if len(known) > 1 else 1
+        guess = self.rng.choice((known[-1] + 1, known[-1] + 2, known[-1] + 3, known[-1] + step, self.rng.choice(known)))
+        return guess & 0xFFFFFFFF
 
     def _solicit(self) -> None:
         """Many questions who is there, from as many askers."""
@@ -280,7 +327,12 @@ class Forger(Observer):
         return frame
 
 
+def _echoed(captured: Captured) -> int:
+    """The challenge in a SESSION_OPEN."""
+    return SessionOpen.unpack(captured.raw[HEADER_BYTES:HEADER_BYTES + _OPEN_BYTES]).challenge
+
+
 KINDS: dict[str, Callable[[Forger], None]] = {
     "replay": Forger._replay, "mutate": Forger._mutate, "invent": Forger._invent, "answer": Forger._answer,
-    "poison": Forger._poison, "hello": Forger._hello, "solicit": Forger._solicit}
+    "poison": Forger._poison, "hello": Forger._hello, "claim": Forger._claim, "solicit": Forger._solicit}
 """What it can do, by name."""

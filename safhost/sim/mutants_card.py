@@ -6,9 +6,17 @@ from safhost.planting import Planting
 
 CARD_MUTANTS: tuple[Planting, ...] = (
     Planting(
-        "session-count-not-checked", "safhost.lab.card_session", "SessionUnit._judge",
-        "if ask.session_count != self._shell.session_count:", "if False:",
+        "challenge-not-checked", "safhost.lab.card_session", "SessionUnit._judge",
+        "if ask.challenge != self._shell.challenge:", "if False:",
         "an old SESSION_OPEN opens a session again"),
+    Planting(
+        "challenge-is-a-counter", "safhost.lab.card_shell", "Shell.renew_challenge",
+        "self.challenge = (self.challenge + step) % _CHALLENGES + 1", "self.challenge += 1",
+        "a host signs a SESSION_OPEN for later, when somebody's HELLO names the challenge to come"),
+    Planting(
+        "refusal-keeps-the-challenge", "safhost.lab.card_session", "SessionUnit.on_open",
+        "if status is not Status.BAD_CHALLENGE:", "if status is None:",
+        "a SESSION_OPEN that was refused opens a session later"),
     Planting(
         "open-without-tag", "safhost.lab.card_session", "SessionUnit.on_open",
         "if keys is not None and not tag_valid(frame, keys.h2c):", "if False:",

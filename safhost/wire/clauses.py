@@ -37,7 +37,7 @@ FAMILIES: Final[dict[str, str]] = {  # family → what it is about
     "FIRSTFRAME": "the paper's trigger",
     "NONCE": "boot nonce",
     "OPEN": "opening a session",
-    "CHALLENGE": "old SESSION_OPENs",
+    "CHALLENGE": "SESSION_OPENs made for another time",
     "BUSY": "a card that is somebody else's",
     "TAKEOVER": "taking a card over",
     "GENERATION": "starts of one owner",
@@ -274,8 +274,8 @@ CLAUSES: Final[dict[str, Clause]] = {
         3, "card", "nothing"),
     "HELLO-5": Clause(
         "HELLO-5", "HELLO",
-        "`session_count`, `role_epoch`, `card_state` and `image_digest` MUST be those that OPENED and the "
-        "registers give.",
+        "`challenge`, `role_epoch`, `card_state` and `image_digest` MUST be those that OPENED gives, and "
+        "`role_epoch` and `card_state` those of the registers.",
         3, "card", "nothing"),
     "HELLO-6": Clause(
         "HELLO-6", "HELLO",
@@ -315,7 +315,8 @@ CLAUSES: Final[dict[str, Clause]] = {
         3, "card", "replug"),
     "NONCE-1": Clause(
         "NONCE-1", "NONCE",
-        "A reboot MUST make another boot nonce, set `session_count` to 0 and end the session.",
+        "A reboot MUST make another boot nonce and another challenge, set the register `session_count` to 0"
+        " and end the session.",
         3, "card", "reboot"),
     "NONCE-2": Clause(
         "NONCE-2", "NONCE",
@@ -351,8 +352,9 @@ CLAUSES: Final[dict[str, Clause]] = {
         4, "card", "nothing"),
     "OPEN-6": Clause(
         "OPEN-6", "OPEN",
-        "`session_count` MUST grow by one with every session opened and with every SESSION_OPEN refused "
-        "otherwise than with bad_challenge (so that it opens nothing later), and with nothing else.",
+        "`challenge` MUST be another one after every session opened and after every SESSION_OPEN refused "
+        "otherwise than with bad_challenge (so that it opens nothing later), and MUST stay the same else "
+        "until a reboot.",
         4, "card", "nothing"),
     "OPEN-7": Clause(
         "OPEN-7", "OPEN",
@@ -364,8 +366,13 @@ CLAUSES: Final[dict[str, Clause]] = {
         4, "card", "nothing"),
     "CHALLENGE-1": Clause(
         "CHALLENGE-1", "CHALLENGE",
-        "A SESSION_OPEN with another `session_count` than the card's MUST be refused with bad_challenge, "
-        "and OPENED holds the right one.",
+        "A SESSION_OPEN with another `challenge` than the card's MUST be refused with bad_challenge, and "
+        "OPENED holds the right one.",
+        4, "card", "nothing"),
+    "CHALLENGE-2": Clause(
+        "CHALLENGE-2", "CHALLENGE",
+        "`challenge` MUST NOT be 0, and who knows all earlier ones MUST NOT be able to foretell the next: "
+        "anybody can get a SESSION_OPEN for any value out of a host, by a forged HELLO.",
         4, "card", "nothing"),
     "BUSY-1": Clause(
         "BUSY-1", "BUSY",
@@ -961,8 +968,8 @@ CLAUSES: Final[dict[str, Clause]] = {
         8, "card", "nothing"),
     "REGS-2": Clause(
         "REGS-2", "REGS",
-        "`uptime_us` MUST go on with time, and `session_count`, `card_state` and `role_epoch` MUST be those"
-        " of OPENED.",
+        "`uptime_us` MUST go on with time, `session_count` MUST grow by one with every session opened and "
+        "with nothing else, and `card_state` and `role_epoch` MUST be those of OPENED.",
         8, "card", "nothing"),
     "REGS-3": Clause(
         "REGS-3", "REGS",

@@ -74,7 +74,7 @@ REGISTER_PR_COMPAT_ID: Final = 0x10
 REGISTER_CARD_STATE: Final = 0x18
 REGISTER_PR_STATUS: Final = 0x20
 REGISTER_ROLE_EPOCH: Final = 0x28
-REGISTER_SESSION_COUNT: Final = 0x30
+REGISTER_SESSION_COUNT: Final = 0x30  # sessions opened since boot
 REGISTER_UPTIME_US: Final = 0x38
 REGISTER_RX_FRAMES: Final = 0x40
 REGISTER_TX_FRAMES: Final = 0x48
@@ -203,7 +203,7 @@ class Status(IntEnum):
     BAD_EPOCH = 4  # command for another role epoch
     NO_ROLE = 5  # no role to run it
     STALE_GENERATION = 6  # generation not newer; the current one is in the answer
-    BAD_CHALLENGE = 7  # session_count is not the card's; the right one is in the answer
+    BAD_CHALLENGE = 7  # challenge is not the card's; the right one is in the answer
     BAD_PARAMETER = 8  # a field has an impossible value
     BAD_RANGE = 9  # address or length outside what is allowed
     BAD_SLOT = 10  # no such command or image slot
@@ -304,8 +304,7 @@ class Hello(NamedTuple):
     session_open: int = 0  # 1 while somebody holds the lease
     reserved0: int = 0
     role_epoch: int = 0
-    # valid SESSION_OPENs answered since boot, opened or refused; SESSION_OPEN must echo it
-    session_count: int = 0
+    challenge: int = 0  # random, never 0; SESSION_OPEN must echo it, and every one that does makes another
     uptime_ms: int = 0
     image_digest: bytes = bytes(32)  # digest of the running image; zero: none
 
@@ -329,7 +328,7 @@ class SessionOpen(NamedTuple):
     generation: int = 0  # grows at every start of the owner
     host_nonce: bytes = bytes(16)
     boot_nonce: bytes = bytes(16)  # the one of the HELLO it follows
-    session_count: int = 0  # the card's, so that an old OPEN cannot be replayed
+    challenge: int = 0  # the card's, so that no OPEN can be kept for later
     lease_ms: int = 0
     options: int = 0  # bit 0: take over from another owner
     host_mtu: int = 0
@@ -426,7 +425,7 @@ class Opened(NamedTuple):
     owner: int = 0  # current owner
     generation: int = 0  # current generation
     lease_left_ms: int = 0
-    session_count: int = 0
+    challenge: int = 0  # the card's from now on
     role_epoch: int = 0
     last_transfer: int = 0  # newest transfer id seen; new ids must exceed it
     last_commit: int = 0  # newest commit id seen
@@ -446,7 +445,7 @@ class Opened(NamedTuple):
     def pack(self) -> bytes:
         """Payload bytes."""
         return _STRUCT_OPENED.pack(self.status, self.flags, self.session, self.boot_nonce, self.host_nonce,
-            self.owner, self.generation, self.lease_left_ms, self.session_count, self.role_epoch,
+            self.owner, self.generation, self.lease_left_ms, self.challenge, self.role_epoch,
             self.last_transfer, self.last_commit, self.last_kill, self.card_state, self.pr_status,
             self.forgotten, self.hello_tag, self.image_digest, b"".join(x.pack() for x in self.slots),
             b"".join(x.pack() for x in self.images), b"".join(x.pack() for x in self.transfers))
@@ -1328,7 +1327,7 @@ PAYLOAD_DTYPES["hello"] = np.dtype([
     ("session_open", 'u1'),
     ("reserved0", 'u1'),
     ("role_epoch", '>u4'),
-    ("session_count", '>u4'),
+    ("challenge", '>u4'),
     ("uptime_ms", '>u4'),
     ("image_digest", 'u1', (32,)),
 ])
@@ -1337,7 +1336,7 @@ PAYLOAD_DTYPES["session_open"] = np.dtype([
     ("generation", '>u8'),
     ("host_nonce", 'u1', (16,)),
     ("boot_nonce", 'u1', (16,)),
-    ("session_count", '>u4'),
+    ("challenge", '>u4'),
     ("lease_ms", '>u4'),
     ("options", '>u4'),
     ("host_mtu", '>u2'),
@@ -1374,7 +1373,7 @@ PAYLOAD_DTYPES["opened"] = np.dtype([
     ("owner", '>u8'),
     ("generation", '>u8'),
     ("lease_left_ms", '>u4'),
-    ("session_count", '>u4'),
+    ("challenge", '>u4'),
     ("role_epoch", '>u4'),
     ("last_transfer", '>u4'),
     ("last_commit", '>u4'),

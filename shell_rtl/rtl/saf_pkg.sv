@@ -224,7 +224,7 @@ package saf_pkg;
     StatusBadEpoch = 16'h0004,  // command for another role epoch
     StatusNoRole = 16'h0005,  // no role to run it
     StatusStaleGeneration = 16'h0006,  // generation not newer; the current one is in the answer
-    StatusBadChallenge = 16'h0007,  // session_count is not the card's; the right one is in the answer
+    StatusBadChallenge = 16'h0007,  // challenge is not the card's; the right one is in the answer
     StatusBadParameter = 16'h0008,  // a field has an impossible value
     StatusBadRange = 16'h0009,  // address or length outside what is allowed
     StatusBadSlot = 16'h000A,  // no such command or image slot
@@ -330,7 +330,7 @@ package saf_pkg;
     logic [7:0] session_open;  // 1 while somebody holds the lease
     logic [7:0] reserved0;
     logic [31:0] role_epoch;
-    logic [31:0] session_count;  // valid SESSION_OPENs answered since boot, opened or refused; SESSION_OPEN must echo it
+    logic [31:0] challenge;  // random, never 0; SESSION_OPEN must echo it, and every one that does makes another
     logic [31:0] uptime_ms;
     logic [255:0] image_digest;  // digest of the running image; zero: none
   } hello_t;
@@ -342,7 +342,7 @@ package saf_pkg;
     logic [63:0] generation;  // grows at every start of the owner
     logic [127:0] host_nonce;
     logic [127:0] boot_nonce;  // the one of the HELLO it follows
-    logic [31:0] session_count;  // the card's, so that an old OPEN cannot be replayed
+    logic [31:0] challenge;  // the card's, so that no OPEN can be kept for later
     logic [31:0] lease_ms;
     logic [31:0] options;  // bit 0: take over from another owner
     logic [15:0] host_mtu;
@@ -391,7 +391,7 @@ package saf_pkg;
     logic [63:0] owner;  // current owner
     logic [63:0] generation;  // current generation
     logic [31:0] lease_left_ms;
-    logic [31:0] session_count;
+    logic [31:0] challenge;  // the card's from now on
     logic [31:0] role_epoch;
     logic [31:0] last_transfer;  // newest transfer id seen; new ids must exceed it
     logic [31:0] last_commit;  // newest commit id seen

@@ -85,7 +85,7 @@ local ENUMS = {
         { "bad_epoch", 4 },  -- command for another role epoch
         { "no_role", 5 },  -- no role to run it
         { "stale_generation", 6 },  -- generation not newer; the current one is in the answer
-        { "bad_challenge", 7 },  -- session_count is not the card's; the right one is in the answer
+        { "bad_challenge", 7 },  -- challenge is not the card's; the right one is in the answer
         { "bad_parameter", 8 },  -- a field has an impossible value
         { "bad_range", 9 },  -- address or length outside what is allowed
         { "bad_slot", 10 },  -- no such command or image slot
@@ -183,7 +183,7 @@ local STRUCTS = {
             { name = "session_open", kind = "u8", offset = 106, size = 1, doc = "1 while somebody holds the lease" },
             { name = "reserved0", kind = "u8", offset = 107, size = 1 },
             { name = "role_epoch", kind = "u32", offset = 108, size = 4 },
-            { name = "session_count", kind = "u32", offset = 112, size = 4, doc = "valid SESSION_OPENs answered since boot, opened or refused; SESSION_OPEN must echo it" },
+            { name = "challenge", kind = "u32", offset = 112, size = 4, doc = "random, never 0; SESSION_OPEN must echo it, and every one that does makes another" },
             { name = "uptime_ms", kind = "u32", offset = 116, size = 4 },
             { name = "image_digest", kind = "bytes", offset = 120, size = 32, doc = "digest of the running image; zero: none" },
         },
@@ -195,7 +195,7 @@ local STRUCTS = {
             { name = "generation", kind = "u64", offset = 8, size = 8, doc = "grows at every start of the owner" },
             { name = "host_nonce", kind = "bytes", offset = 16, size = 16 },
             { name = "boot_nonce", kind = "bytes", offset = 32, size = 16, doc = "the one of the HELLO it follows" },
-            { name = "session_count", kind = "u32", offset = 48, size = 4, doc = "the card's, so that an old OPEN cannot be replayed" },
+            { name = "challenge", kind = "u32", offset = 48, size = 4, doc = "the card's, so that no OPEN can be kept for later" },
             { name = "lease_ms", kind = "u32", offset = 52, size = 4 },
             { name = "options", kind = "u32", offset = 56, size = 4, doc = "bit 0: take over from another owner" },
             { name = "host_mtu", kind = "u16", offset = 60, size = 2 },
@@ -244,7 +244,7 @@ local STRUCTS = {
             { name = "owner", kind = "u64", offset = 40, size = 8, hex = true, doc = "current owner" },
             { name = "generation", kind = "u64", offset = 48, size = 8, doc = "current generation" },
             { name = "lease_left_ms", kind = "u32", offset = 56, size = 4 },
-            { name = "session_count", kind = "u32", offset = 60, size = 4 },
+            { name = "challenge", kind = "u32", offset = 60, size = 4, doc = "the card's from now on" },
             { name = "role_epoch", kind = "u32", offset = 64, size = 4 },
             { name = "last_transfer", kind = "u32", offset = 68, size = 4, doc = "newest transfer id seen; new ids must exceed it" },
             { name = "last_commit", kind = "u32", offset = 72, size = 4, doc = "newest commit id seen" },

@@ -105,8 +105,9 @@ def hello_tells_whether_a_session_is_open(p: Probe) -> None:
 def hello_agrees_with_opened_and_registers(p: Probe) -> None:
     """SOLICIT and a READ of the registers."""
     h, words, opened = p.hello(), p.s.registers(), p.s.opened
-    for name, address in (("session_count", REGISTER_SESSION_COUNT), ("role_epoch", REGISTER_ROLE_EPOCH),
-                          ("card_state", REGISTER_CARD_STATE)):
+    if h.challenge != opened.challenge:
+        raise ClauseBroken(f"challenge is {h.challenge:#010x} in HELLO, {opened.challenge:#010x} in OPENED")
+    for name, address in (("role_epoch", REGISTER_ROLE_EPOCH), ("card_state", REGISTER_CARD_STATE)):
         values = (getattr(h, name), words[address // 8], getattr(opened, name))
         if len(set(values)) != 1:
             raise ClauseBroken(f"{name} is {values[0]} in HELLO, {values[1]} in its register, {values[2]} in OPENED")
@@ -228,18 +229,22 @@ def a_session_survives_the_cable(p: Probe) -> None:
 
 @check("NONCE-1")
 def a_reboot_makes_a_new_nonce(p: Probe) -> None:
-    """A reboot, SOLICIT, and a KEEPALIVE of the session before."""
+    """A reboot, SOLICIT, a KEEPALIVE of the session before, and a READ of the registers in a first session."""
     assert p.wire.reboot is not None
     before = p.hello()
     p.wire.reboot()
     after = _hello_after_boot(p)
-    p.note(came=f"session_count {after.session_count}, session_open {after.session_open}")
+    p.note(came=f"challenge {after.challenge:#010x}, session_open {after.session_open}")
     if after.boot_nonce == before.boot_nonce:
         raise ClauseBroken("the boot nonce is the one before the reboot")
-    if after.session_count or after.session_open:
-        raise ClauseBroken(f"session_count {after.session_count}, session_open {after.session_open}")
+    if after.challenge == before.challenge or after.session_open:
+        raise ClauseBroken(f"challenge {before.challenge:#010x} became {after.challenge:#010x}, "
+                           f"session_open {after.session_open}")
     p.s.tell(Opcode.KEEPALIVE)
     p.s.expect_silence(50)
+    count = p.open().registers()[REGISTER_SESSION_COUNT // 8]
+    if count != 1:
+        raise ClauseBroken(f"session_count is {count} in the first session after the reboot")
 
 
 def _hello_after_boot(p: Probe) -> Hello:
@@ -259,7 +264,7 @@ def another_nonce_opens_nothing(p: Probe) -> None:
     s, h = p.s, p.hello()
     p.pause(2 * SOLICIT_GUARD_MS)
     p.hellos.clear()
-    ask = s.opening._replace(owner=p.owner(), options=1, session_count=h.session_count, boot_nonce=p.random(16))
+    ask = s.opening._replace(owner=p.owner(), options=1, challenge=h.challenge, boot_nonce=p.random(16))
     s.must_drop([p.open_frame(ask)], DropReason.WRONG_SESSION)
     if not _hellos(p.hellos, p.wire.host_mac):
         p.expect_hello(60, to=p.wire.host_mac)

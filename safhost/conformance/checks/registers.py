@@ -44,7 +44,7 @@ def shell_registers_are_those_of_hello(p: Probe) -> None:
 
 @check("REGS-2")
 def registers_follow_the_card(p: Probe) -> None:
-    """READ of the shell registers twice, 20 ms apart."""
+    """READ of the shell registers twice, 20 ms apart, and after a refused and an accepted SESSION_OPEN."""
     first, opened = p.s.registers(), p.s.opened
     p.pause(20)
     second = p.s.registers()
@@ -52,10 +52,16 @@ def registers_follow_the_card(p: Probe) -> None:
     p.note(came=f"uptime went on by {passed_us} µs")
     if passed_us < 15_000:
         raise ClauseBroken(f"uptime_us went on by {passed_us} µs in 20 ms")
-    for address, name in ((REGISTER_SESSION_COUNT, "session_count"), (REGISTER_CARD_STATE, "card_state"),
-                          (REGISTER_ROLE_EPOCH, "role_epoch")):
+    for address, name in ((REGISTER_CARD_STATE, "card_state"), (REGISTER_ROLE_EPOCH, "role_epoch")):
         if second[address // 8] != getattr(opened, name):
             raise ClauseBroken(f"{name} is {second[address // 8]}, OPENED said {getattr(opened, name)}")
+    p.s.reopen()
+    p.ask_open(p.owner())
+    refused = p.s.registers()
+    resumed = p.open(p.s.opening.owner, p.s.opening.generation + 1, takeover=False).registers()
+    counts = [words[REGISTER_SESSION_COUNT // 8] for words in (second, refused, resumed)]
+    if counts != [counts[0], counts[0], counts[0] + 1]:
+        raise ClauseBroken(f"session_count {counts[0]}, {counts[1]} after a refusal, {counts[2]} after another session")
 
 
 @check("REGS-3")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from safhost.conformance.broken import ClauseBroken, status_name
@@ -32,6 +33,10 @@ def _refused(p: Probe, status: Status, owner: int, generation: int = 1, **fields
     if opened.session:
         raise ClauseBroken(f"a refusal that names session {opened.session}")
     return opened
+
+
+def _listed(challenges: list[int]) -> str:
+    return ", ".join(f"{challenge:#010x}" for challenge in challenges)
 
 
 def _resumed(p: Probe) -> ProbeSession:
@@ -67,14 +72,14 @@ def sessions_open(p: Probe) -> None:
 def a_repeated_open_is_answered_again(p: Probe) -> None:
     """The SESSION_OPEN of the open session, again."""
     s = p.s
-    before, count = s.opened, p.hello().session_count
+    before, challenge = s.opened, p.hello().challenge
     again = s.reopen()
     s.ask(Opcode.KEEPALIVE)
-    after = p.hello().session_count
-    p.note(came=f"session {again.session:#x} again, session_count {after}")
-    if (again.session, again.status, after) != (before.session, before.status, count):
+    after = p.hello().challenge
+    p.note(came=f"session {again.session:#x} again, challenge {after:#010x}")
+    if (again.session, again.status, after) != (before.session, before.status, challenge):
         raise ClauseBroken(f"OPENED {status_name(again.status)}, session {again.session:#x} instead of "
-                           f"{before.session:#x}, session_count {count} became {after}")
+                           f"{before.session:#x}, challenge {challenge:#010x} became {after:#010x}")
 
 
 @check("OPEN-3")
@@ -90,7 +95,7 @@ def sessions_have_numbers_of_their_own(p: Probe) -> None:
 def an_open_names_no_session(p: Probe) -> None:
     """SESSION_OPEN by takeover whose header names a session."""
     h = p.hello()
-    ask = p.s.opening._replace(owner=p.owner(), options=1, session_count=h.session_count, host_nonce=p.random(16))
+    ask = p.s.opening._replace(owner=p.owner(), options=1, challenge=h.challenge, host_nonce=p.random(16))
     p.s.must_drop([p.open_frame(ask, session=p.s.id), p.open_frame(ask, session=1)], DropReason.WRONG_SESSION)
 
 
@@ -104,20 +109,25 @@ def a_small_host_mtu_is_refused(p: Probe) -> None:
 
 
 @check("OPEN-6")
-def sessions_are_counted(p: Probe) -> None:
-    """A SESSION_OPEN that is repeated, one refused with busy, and two that open."""
-    s, counts = p.s, [p.hello().session_count]
+def every_answer_makes_another_challenge(p: Probe) -> None:
+    """A SESSION_OPEN that is repeated, one with a wrong challenge, one refused with busy, and two that open."""
+    s, h = p.s, p.hello()
+    kept, renewed = [h.challenge], [h.challenge]
     s.reopen()
-    counts.append(p.hello().session_count)
-    _refused(p, Status.BUSY, p.owner())
-    counts.append(p.hello().session_count)
-    second = _resumed(p)
-    counts.append(second.opened.session_count)
-    counts.append(p.open().opened.session_count)
-    p.note(came=f"session_count {', '.join(map(str, counts))}")
-    base = counts[0]
-    if counts != [base, base, base + 1, base + 2, base + 3]:
-        raise ClauseBroken(f"session_count {', '.join(map(str, counts))}")
+    kept.append(p.hello().challenge)
+    _refused(p, Status.BAD_CHALLENGE, p.owner(), takeover=True, hello=h._replace(challenge=h.challenge ^ 1))
+    kept.append(p.hello().challenge)
+    renewed.append(_refused(p, Status.BUSY, p.owner()).challenge)
+    renewed.append(p.hello().challenge)
+    renewed.append(_resumed(p).opened.challenge)
+    renewed.append(p.open().opened.challenge)
+    p.note(came=f"challenges {_listed(kept)}, then {_listed(renewed[1:])}")
+    if len(set(kept)) != 1:
+        raise ClauseBroken(f"the challenge changed without a valid SESSION_OPEN: {_listed(kept)}")
+    if renewed[1] != renewed[2]:
+        raise ClauseBroken(f"the refusal said challenge {renewed[1]:#010x}, HELLO after it {renewed[2]:#010x}")
+    if len(set(renewed)) != 4:
+        raise ClauseBroken(f"busy and two sessions made the challenges {_listed(renewed)}")
 
 
 @check("OPEN-7")
@@ -140,7 +150,7 @@ def refusals_disturb_nobody(p: Probe) -> None:
     h = p.hello()
     _refused(p, Status.BUSY, p.owner())
     _refused(p, Status.STALE_GENERATION, s.opening.owner)
-    _refused(p, Status.BAD_CHALLENGE, p.owner(), takeover=True, hello=h._replace(session_count=h.session_count + 1))
+    _refused(p, Status.BAD_CHALLENGE, p.owner(), takeover=True, hello=h._replace(challenge=h.challenge ^ 1))
     _refused(p, Status.BAD_PARAMETER, p.owner(), takeover=True, host_mtu=576)
     s.ask(Opcode.KEEPALIVE)
     if s.read(0x300, 11) != b"undisturbed":
@@ -148,15 +158,31 @@ def refusals_disturb_nobody(p: Probe) -> None:
 
 
 @check("CHALLENGE-1")
-def an_old_session_count_is_refused(p: Probe) -> None:
-    """SESSION_OPENs by takeover with a session_count one too low and one too high."""
+def another_challenge_is_refused(p: Probe) -> None:
+    """SESSION_OPENs by takeover with the challenge before, one off either way, and 0."""
+    before = p.hello().challenge
+    _refused(p, Status.BUSY, p.owner())
     h = p.hello()
-    for wrong in (h.session_count - 1, h.session_count + 1):
+    for wrong in (before, h.challenge - 1, h.challenge + 1, 0):
         opened = _refused(p, Status.BAD_CHALLENGE, p.owner(), takeover=True,
-                          hello=h._replace(session_count=wrong & 0xFFFFFFFF))
-        if opened.session_count != h.session_count:
-            raise ClauseBroken(f"OPENED holds session_count {opened.session_count}, HELLO {h.session_count}")
+                          hello=h._replace(challenge=wrong & 0xFFFFFFFF))
+        if opened.challenge != h.challenge:
+            raise ClauseBroken(f"OPENED holds challenge {opened.challenge:#010x}, HELLO {h.challenge:#010x}")
     p.s.ask(Opcode.KEEPALIVE)
+
+
+@check("CHALLENGE-2")
+def challenges_cannot_be_foretold(p: Probe) -> None:
+    """Eight sessions; no challenge twice, and no step from one to the next twice."""
+    owner, generation = p.s.opening.owner, p.s.opening.generation
+    seen = [p.open(owner, generation + n, takeover=False).opened.challenge for n in range(1, 9)]
+    p.note(came=f"challenges {_listed(seen)}")
+    if not all(seen):
+        raise ClauseBroken("a challenge is 0")
+    # of 32 random bits one time in 10^8 does this by chance
+    steps = [(after - before) & 0xFFFFFFFF for before, after in pairwise(seen)]
+    if len(set(seen)) < len(seen) or len(set(steps)) < len(steps):
+        raise ClauseBroken(f"challenges that follow a rule: {_listed(seen)}")
 
 
 @check("BUSY-1")

@@ -134,7 +134,7 @@ def session_open_needs_the_card_key(p: Probe) -> None:
     """SESSION_OPEN by takeover with right challenge and nonce, tagged with a wrong key."""
     s = p.s
     hello = p.hello()
-    ask = s.opening._replace(owner=p.owner(), options=1, session_count=hello.session_count,
+    ask = s.opening._replace(owner=p.owner(), options=1, challenge=hello.challenge,
                              boot_nonce=hello.boot_nonce, host_nonce=p.random(16))
     s.must_drop([p.open_frame(ask, key=b"\x11" * 32), p.open_frame(ask, key=s.channel.send_key),
                  _flip(p.open_frame(ask), 45)], DropReason.BAD_TAG)

@@ -187,7 +187,7 @@ def test_stale_generation_is_told_and_exceeded(simulate):
 def test_bad_challenge_is_answered_with_the_right_one(simulate):
     sim = simulate(settled=False, cards=0)
     node = sim.add_card()
-    sim.host.feed(ev.FrameReceived(LINK, hello_of(sim, "c01", session_count=77)))
+    sim.host.feed(ev.FrameReceived(LINK, hello_of(sim, "c01", challenge=77)))
     sim.settle(timeout_s=1)
     assert node.card.snapshot()["session_count"] == 1
 

@@ -9,6 +9,7 @@ from safhost.core import card as st
 from safhost.core import events as ev
 from safhost.core import session
 from safhost.sim import make_image
+from safhost.sim.ledger import shell_of
 from safhost.sim.nodes import LINK
 from safhost.wire.codec import Codec
 from safhost.wire.generated import ETHERTYPE_DISCOVERY, DropReason, Hello, Opcode
@@ -76,7 +77,8 @@ def test_session_opened_on_a_strangers_hello_is_opened_anew_on_the_cards_own(sim
     node = sim.add_card()
     boot = bytes.fromhex(node.card.snapshot()["boot_nonce"])
     sim.host.feed(claim(sim, "c01", **(FIELDS | {"serial": b"c01".ljust(16, b"\0"), "boot_nonce": boot, "suite": suite,
-                                                 "pr_compat_id": 1, "ddr_bytes": 64})))
+                                                 "pr_compat_id": 1, "ddr_bytes": 64,
+                                                 "challenge": shell_of(node).challenge})))
     assert sim.view("c01").hello.pr_compat_id == 1
     sim.settle(timeout_s=5)
     hello, config = sim.view("c01").hello, node.card.config

@@ -133,7 +133,7 @@ class Host:
         hello = hello or self.hello()
         channel = self.prepare(hello)
         ask = SessionOpen(owner=self.owner, generation=self.generation, host_nonce=self.nonce,
-                          boot_nonce=hello.boot_nonce, session_count=hello.session_count, lease_ms=10_000,
+                          boot_nonce=hello.boot_nonce, challenge=hello.challenge, lease_ms=10_000,
                           options=int(takeover), host_mtu=self.mtu)._replace(**fields)
         self.card.handle_control(channel.seal(Opcode.SESSION_OPEN, ask.pack(), ETHERTYPE_CONTROL), self.now)
         answers = [f for f in self.raw_output() if f.opcode == Opcode.OPENED]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from card_host import CODEC, HOST_MAC, KEY, MS, Host, S, connected, make_card
+from card_host import CARD_MAC, CODEC, HOST_MAC, KEY, MS, Host, S, connected, make_card
 
+from safhost.lab.card import CardConfig
+from safhost.lab.card_shell import Shell
 from safhost.wire.codec import BROADCAST_BYTES
 from safhost.wire.generated import (
     ETHERTYPE_CONTROL,
@@ -14,6 +16,7 @@ from safhost.wire.generated import (
     Hello,
     Keepalive,
     Opcode,
+    Opened,
     SessionClose,
     SessionOpen,
     Solicit,
@@ -110,7 +113,8 @@ def test_open_gives_a_session_and_hello_stops(suite: int) -> None:
     opened = host.open()
     assert opened.status == Status.OK
     assert opened.session
-    assert (opened.flags, opened.session_count, opened.lease_left_ms) == (0, 1, 10_000)
+    assert (opened.flags, opened.lease_left_ms) == (0, 10_000)
+    assert host.card.snapshot()["session_count"] == 1
     assert (opened.owner, opened.generation, opened.role_epoch) == (7, 1, 0)
     alive = keepalive(host)
     assert alive.status == Status.OK
@@ -122,7 +126,7 @@ def test_open_repeated_repeats_the_stored_answer(suite: int) -> None:
     hello = host.hello()
     channel = host.prepare(hello)
     ask = SessionOpen(owner=7, generation=1, host_nonce=host.nonce, boot_nonce=hello.boot_nonce,
-                      session_count=0, lease_ms=10_000, host_mtu=1500).pack()
+                      challenge=hello.challenge, lease_ms=10_000, host_mtu=1500).pack()
     answers = []
     for _ in range(3):
         host.card.handle_control(channel.seal(Opcode.SESSION_OPEN, ask, ETHERTYPE_CONTROL), host.now)
@@ -137,7 +141,8 @@ def test_open_replayed_frame_is_dropped() -> None:
     host = Host(make_card())
     hello = host.hello()
     channel = host.prepare(hello)
-    ask = SessionOpen(owner=7, generation=1, host_nonce=host.nonce, boot_nonce=hello.boot_nonce, lease_ms=10_000)
+    ask = SessionOpen(owner=7, generation=1, host_nonce=host.nonce, boot_nonce=hello.boot_nonce,
+                      challenge=hello.challenge, lease_ms=10_000)
     raw = channel.seal(Opcode.SESSION_OPEN, ask.pack(), ETHERTYPE_CONTROL)
     host.card.handle_control(raw, host.now)
     host.card.handle_control(raw, host.now)
@@ -157,10 +162,55 @@ def test_open_with_another_boot_nonce_is_dropped_and_hinted(suite: int) -> None:
     assert host.card.counters["wrong_session"] == 1
 
 
-def test_open_bad_challenge_tells_the_right_count(suite: int) -> None:
+def test_open_bad_challenge_tells_the_right_one_and_keeps_it(suite: int) -> None:
     host = Host(make_card(suite))
-    opened = host.open(session_count=5)
-    assert (opened.status, opened.session, opened.session_count) == (Status.BAD_CHALLENGE, 0, 0)
+    hello = host.hello()
+    for wrong in (0, hello.challenge ^ 1):
+        opened = host.open(hello, challenge=wrong)
+        assert (opened.status, opened.session, opened.challenge) == (Status.BAD_CHALLENGE, 0, hello.challenge)
+    assert host.open(hello).status == Status.OK
+
+
+def test_challenges_are_never_0_and_never_the_one_before() -> None:
+    for fill in (b"\0", b"\xff", b"\x80"):
+        shell = Shell(CardConfig(serial="S", mac=CARD_MAC), CODEC, lambda size, fill=fill: fill * size)
+        before = 0
+        for _ in range(20):
+            assert shell.challenge not in (0, before)
+            assert shell.challenge < 1 << 32
+            before = shell.challenge
+            shell.renew_challenge()
+
+
+def test_challenges_depend_on_entropy_alone() -> None:
+    cards = [make_card(seed=1), make_card(seed=2)]
+    seen = set()
+    for card in cards:
+        host = Host(card)
+        for generation in range(1, 20):
+            host.generation = generation
+            seen.add(host.open().challenge)
+    assert len(seen) == 38
+
+
+def test_open_signed_for_a_challenge_to_come_does_not_open_when_it_is_repeated() -> None:
+    host = connected(1)
+    hello = host.hello()
+    rival = Host(host.card, owner=8, mac=OTHER_MAC, nonce=b"o" * 16)
+    early = []
+    for step in range(-3, 4):
+        ask = SessionOpen(owner=8, generation=1, host_nonce=rival.nonce, boot_nonce=hello.boot_nonce,
+                          challenge=(hello.challenge + step) & 0xFFFFFFFF, lease_ms=10_000)
+        early.append(rival.prepare(hello).seal(Opcode.SESSION_OPEN, ask.pack(), ETHERTYPE_CONTROL))
+    statuses = []
+    for _ in range(2):
+        for raw in early:
+            host.card.handle_control(raw, host.now)
+            statuses += [Opened.unpack(f.payload).status for f in host.raw_output() if f.opcode == Opcode.OPENED]
+        host.send(Opcode.SESSION_CLOSE, SessionClose().pack(), ETHERTYPE_CONTROL)
+    assert statuses.count(Status.BUSY) == 1  # the one that was for now
+    assert statuses.count(Status.BAD_CHALLENGE) == 2 * len(early) - 1
+    assert host.card.snapshot()["owner"] == 7
 
 
 def test_open_with_wrong_key_or_suite_is_dropped() -> None:
@@ -201,16 +251,18 @@ def test_open_by_another_owner_is_busy_until_takeover(suite: int) -> None:
     busy = other.open(hello)
     assert (busy.status, busy.owner, busy.generation, busy.session) == (Status.BUSY, 7, 1, 0)
     assert 5_800 <= busy.lease_left_ms <= 6_000
-    assert busy.session_count == 2
-    repeated = other.open(hello)
-    assert (repeated.status, repeated.session_count) == (Status.BAD_CHALLENGE, 2)  # refused once, it opens nothing later
-    taken = other.open(hello, takeover=True, session_count=2)
-    assert (taken.status, taken.flags, taken.role_epoch, taken.session_count) == (Status.OK, 0, 1, 3)
+    assert busy.challenge != hello.challenge
+    repeated = other.open(hello)  # refused once, it opens nothing later
+    assert (repeated.status, repeated.challenge) == (Status.BAD_CHALLENGE, busy.challenge)
+    taken = other.open(hello, takeover=True, challenge=busy.challenge)
+    assert (taken.status, taken.flags, taken.role_epoch) == (Status.OK, 0, 1)
+    assert taken.challenge not in (busy.challenge, hello.challenge)
+    assert other.card.snapshot()["session_count"] == 2
     assert keepalive(other).status == Status.OK
     host.now = other.now + 100 * MS
     host.send(Opcode.KEEPALIVE, Keepalive().pack(), ETHERTYPE_CONTROL)
     (hint,) = host.raw_output()
-    assert (hint.opcode, Hello.unpack(hint.payload).session_count) == (Opcode.HELLO, 3)
+    assert (hint.opcode, Hello.unpack(hint.payload).challenge) == (Opcode.HELLO, taken.challenge)
     assert host.card.counters["wrong_source"] == 1
 
 

@@ -9,7 +9,7 @@ from safhost.errors import ConfigError
 from safhost.sim import Impairment, Observer, Simulation, make_image
 from safhost.sim.forger import KINDS
 from safhost.wire.codec import BROADCAST_BYTES, HEADER
-from safhost.wire.generated import OPCODES, Opcode
+from safhost.wire.generated import HEADER_BYTES, OPCODES, Hello, Opcode, SessionOpen
 
 IMAGE = make_image(150_000)
 
@@ -81,8 +81,34 @@ def test_each_attack_sends_its_kind_alone(attacked, kind):
     elif kind == "answer":
         assert all(opcode & 0x80 for opcode in opcodes)
         assert {node for node, _ in seen.frames} == set(sim.hosts)
+    elif kind == "claim":
+        assert opcodes == {Opcode.HELLO}  # in a session nobody sends a SESSION_OPEN that could be brought again
     else:
         assert len(opcodes) > 5
+
+
+def test_claims_make_hosts_sign_for_other_challenges_which_are_brought_again():
+    asked = {}
+
+    class Asked(Observer):
+        def on_delivered(self, port, raw):
+            if raw[15] == Opcode.SESSION_OPEN:
+                asked.setdefault(port.name, set()).add(raw)
+
+    seen = Forged()
+    sim = Simulation(7, cards=3, observers=[seen, Asked()])
+    sim.add_forger(200, ("claim",))
+    sim.add_host(owner=0x2000)
+    sim.run_for(5)
+    opens = [(node, raw) for node, raw in seen.frames if raw[15] == Opcode.SESSION_OPEN]
+    assert len(opens) > 100
+    assert all(raw in asked[node.port.name] for node, raw in opens)
+    wanted = {SessionOpen.unpack(raw[HEADER_BYTES:HEADER_BYTES + 64]).challenge for _, raw in opens}
+    claimed = {Hello.unpack(raw[HEADER_BYTES:HEADER_BYTES + 152]).challenge
+               for _, raw in seen.frames if raw[15] == Opcode.HELLO}
+    assert len(wanted & claimed) > 5
+    assert sum(sim.view(key).channel is not None for key in sim.cards) == 3
+    sim.close()
 
 
 def test_replays_are_of_frames_that_the_same_port_has_had_before():

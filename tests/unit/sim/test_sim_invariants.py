@@ -193,7 +193,8 @@ def test_wrong_unit_is_found(world):
 
 
 def test_frame_whose_tag_nobody_checks_is_found(world):
-    with planted(bug("safhost.wire.channel", "Channel.check", "if not tag_valid(frame, self.receive_key):", "if False:")):
+    with planted(bug("safhost.wire.channel", "Channel.check", "if not tag_valid(frame, self.receive_key):",
+                     "if False:")):
         w = world(cards=2)
         w.settle()
         w.program()

@@ -17,7 +17,8 @@ from safhost.sim.storm import INVARIANTS, STORM_CHECKS
 FEW = 40  # seeds that the quickly found ones get here
 QUICK = ("retry-not-sealed-anew", "generation-sent-before-kept", "generation-never-kept", "tag-not-checked",
          "replay-window-off", "hello-believed", "timer-forgotten", "read-window-leaks", "silence-ends-no-question",
-         "waiting-write-forgotten", "open-without-tag", "session-count-not-checked", "boot-nonce-not-renewed",
+         "waiting-write-forgotten", "open-without-tag", "challenge-not-checked", "challenge-is-a-counter",
+         "boot-nonce-not-renewed",
          "scrubbed-for-its-own-host", "takeover-without-being-asked", "same-command-runs-again",
          "card-not-scrubbed-for-a-new-owner")
 
