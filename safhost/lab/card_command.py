@@ -89,6 +89,7 @@ class CommandUnit:
         self.last_error = ""
         self._kill_status = Status.OK
         self._window = bytearray(ROLE_WINDOW_BYTES)
+        self._role_done = False  # a kernel of this role ended
         self._running: set[int] = set()
 
     def reset(self) -> None:
@@ -103,6 +104,7 @@ class CommandUnit:
     def role_changed(self) -> None:
         """Another role: its registers start at zero."""
         self._window = bytearray(ROLE_WINDOW_BYTES)
+        self._role_done = False
 
     def running_mask(self) -> int:
         """Bit n: slot n runs."""
@@ -213,8 +215,7 @@ class CommandUnit:
     def registers(self) -> bytes:
         """The role register window, `ROLE_WINDOW_BYTES` long."""
         busy = bool(self._running)
-        done = any(s.state is SlotState.DONE for s in self.slots)
-        control = _CSR_VERSION << 16 | done * _CRA_DONE | busy * (_CRA_BUSY | _CRA_RUNNING)
+        control = _CSR_VERSION << 16 | self._role_done * _CRA_DONE | busy * (_CRA_BUSY | _CRA_RUNNING)
         self._window[:4] = control.to_bytes(4, "little")
         return bytes(self._window)
 
@@ -320,6 +321,8 @@ class CommandUnit:
                 digest: bytes = _NO_DIGEST) -> None:
         slot, shell = self.slots[number], self._shell
         self._running.discard(number)
+        if status is Status.OK and slot.ask is not None and slot.ask.kernel != EMPTY_KERNEL:
+            self._role_done = True
         slot.state, slot.status, slot.ticket, slot.due_ns = SlotState.DONE, status, 0, None
         shell.watch.command_ended(shell.boot_nonce, number, slot.command, status)
         slot.reply = Done(status=status, state=SlotState.DONE, role_epoch=shell.role_epoch,
