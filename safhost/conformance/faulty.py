@@ -7,15 +7,9 @@ share are broken only where breaking them makes a card too lenient, so that the 
 
 from __future__ import annotations
 
+from safhost.conformance.faulty_hardware import HARDWARE
+from safhost.conformance.faulty_hardware import bug as _bug
 from safhost.planting import Planting
-
-
-def _bug(name: str, function: str, old: str, new: str, breaks: str) -> Planting:
-    """A planting; ``function`` is ``module:function`` below safhost.lab, or ``wire.module:function``."""
-    module, _, path = function.partition(":")
-    package = "safhost." if module.startswith("wire.") else "safhost.lab."
-    return Planting(name, package + module, path, old, new, breaks)
-
 
 _FRAMES = (
     _bug("FRAME: reserved fields hold something", "card_session:SessionUnit.on_keepalive",
@@ -453,5 +447,5 @@ _GROUP = (
 )
 
 FAULTY: tuple[Planting, ...] = (_FRAMES + _TRUST + _DISCOVERY + _SESSIONS + _LIVENESS + _TRANSFERS + _COMMIT + _COMMANDS
-                                + _ROLES + _READS + _GROUP)
+                                + _ROLES + _READS + _GROUP + HARDWARE)
 """All faulty cards; in each exactly one of these."""

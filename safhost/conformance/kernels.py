@@ -23,13 +23,13 @@ def loaded(p: Probe) -> CardImage:
     return image
 
 
-def spin(p: Probe, image: CardImage, slot: int = 0) -> int:
-    """Start a command that does not end by itself; returns its id."""
+def spin(p: Probe, image: CardImage, slot: int = 0, count: int = FOREVER, **fields: Any) -> int:
+    """Start `spin`, which by default does not end by itself; returns its command id. ``fields`` are RUN's."""
     command = p.s.new_command()
-    arguments = image.block("spin", SPIN_AT, FOREVER)
-    p.s.run(slot, command, kernel=image.kernel("spin"), arguments=arguments)
-    done = spin_again(p, image, slot, command)
-    want_status(p, "DONE of a kernel that does not end", done.status, Status.RUNNING)
+    arguments = image.block("spin", SPIN_AT, count)
+    p.s.run(slot, command, kernel=image.kernel("spin"), arguments=arguments, **fields)
+    done = spin_again(p, image, slot, command, arguments=arguments, **fields)
+    want_status(p, "DONE of a kernel that has not ended", done.status, Status.RUNNING)
     return command
 
 

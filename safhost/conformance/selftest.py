@@ -22,6 +22,7 @@ from safhost.units import Mac
 
 MODEL_KEY = hashlib.blake2s(b"safhost conformance model").digest()
 MODEL_MAC = Mac(0x025AF0_000001)
+MODEL_DDR_BYTES = 8 << 30  # more than 32 bits of address; memory that nobody writes is not there
 
 
 class Caught(NamedTuple):
@@ -34,8 +35,8 @@ class Caught(NamedTuple):
 
 def make_model(suite: int = 1, mtu: int = 1500, key: bytes = MODEL_KEY) -> Probe:
     """A probe of a fresh card model, the same one every time."""
-    config = CardConfig(serial="MODEL", mac=MODEL_MAC, mtu=mtu, card_key=key if suite else None, ddr_bytes=64 << 20,
-                        image_slot_bytes=4 << 20)
+    config = CardConfig(serial="MODEL", mac=MODEL_MAC, mtu=mtu, card_key=key if suite else None,
+                        ddr_bytes=MODEL_DDR_BYTES, image_slot_bytes=16 << 20)
     return Probe(model_wire(config), config.card_key, seed=1)
 
 

@@ -246,6 +246,10 @@ CLAUSES: Final[dict[str, Clause]] = {
         "DROPS-3", "DROPS",
         "`rx_frames` MUST count every frame that was received, dropped ones included.",
         1, "card", "nothing"),
+    "DROPS-4": Clause(
+        "DROPS-4", "DROPS",
+        "`rx_frames` of ALIVE MUST be that of the register.",
+        1, "card", "nothing"),
     "UNICAST-1": Clause(
         "UNICAST-1", "UNICAST",
         "A broadcast control frame other than SOLICIT and GROUP MUST be dropped (bad_parameter).",
@@ -286,6 +290,10 @@ CLAUSES: Final[dict[str, Clause]] = {
         "HELLO-7", "HELLO",
         "OPENED with status ok MUST hold the hello_tag of what HELLO says, made with the session's "
         "card-to-host key (none under suite 0).",
+        3, "card", "nothing"),
+    "HELLO-8": Clause(
+        "HELLO-8", "HELLO",
+        "`uptime_ms` MUST be the time since the card booted, and the register `uptime_us` that time, too.",
         3, "card", "nothing"),
     "SOLICIT-1": Clause(
         "SOLICIT-1", "SOLICIT",
@@ -422,6 +430,11 @@ CLAUSES: Final[dict[str, Clause]] = {
         "ADOPT-4", "ADOPT",
         "DDR MUST be kept.",
         4, "card", "nothing"),
+    "ADOPT-5": Clause(
+        "ADOPT-5", "ADOPT",
+        "The role MUST be kept, and OPENED MUST name it: card_state, pr_status and image_digest as "
+        "COMMITTED gave them.",
+        4, "card", "image"),
     "SCRUB-1": Clause(
         "SCRUB-1", "SCRUB",
         "Another owner MUST NOT read anything of the former one's DDR: it reads zero.",
@@ -465,7 +478,7 @@ CLAUSES: Final[dict[str, Clause]] = {
         4, "card", "nothing"),
     "LEASE-3": Clause(
         "LEASE-3", "LEASE",
-        "Frames that are dropped, and plain DATA, MUST NOT renew it.",
+        "Frames that are dropped, plain DATA, and GROUPs without a member for the card MUST NOT renew it.",
         4, "card", "nothing"),
     "LEASE-4": Clause(
         "LEASE-4", "LEASE",
@@ -492,6 +505,11 @@ CLAUSES: Final[dict[str, Clause]] = {
     "SCLOSE-3": Clause(
         "SCLOSE-3", "SCLOSE",
         "What the owner had MUST stay until another owner opens.",
+        4, "card", "nothing"),
+    "SCLOSE-4": Clause(
+        "SCLOSE-4", "SCLOSE",
+        "Nothing of a session MUST be sent after its end, by SESSION_CLOSE, by its lease or by another "
+        "SESSION_OPEN: its READs stop, and nobody is told of its commands' ends.",
         4, "card", "nothing"),
     "XOPEN-1": Clause(
         "XOPEN-1", "XOPEN",
@@ -800,6 +818,10 @@ CLAUSES: Final[dict[str, Clause]] = {
         "PHASE-6", "PHASE",
         "A new command while a COMMIT is under way MUST be refused with busy, which does not use its id up.",
         6, "card", "image"),
+    "PHASE-7": Clause(
+        "PHASE-7", "PHASE",
+        "`elapsed_us` MUST be the time since the COMMIT was taken, its drain included.",
+        6, "card", "image"),
     "PRERR-1": Clause(
         "PRERR-1", "PRERR",
         "An image the PR controller refuses MUST end the COMMIT with the controller's error, phase no_role "
@@ -825,6 +847,10 @@ CLAUSES: Final[dict[str, Clause]] = {
         "EPOCH-4", "EPOCH",
         "Every role that is loaded MUST raise the epoch by one.",
         7, "card", "image"),
+    "EPOCH-5": Clause(
+        "EPOCH-5", "EPOCH",
+        "DONE and COMMITTED MUST name the card's role epoch.",
+        7, "card", "nothing"),
     "EMPTY-1": Clause(
         "EMPTY-1", "EMPTY",
         "Kernel 0xFFFF MUST end with status ok, whatever role there is.",
@@ -877,6 +903,10 @@ CLAUSES: Final[dict[str, Clause]] = {
         "ROLE-4", "ROLE",
         "A kernel MUST work on the DDR addresses of its arguments and on nothing else.",
         7, "card", "image"),
+    "ROLE-5": Clause(
+        "ROLE-5", "ROLE",
+        "`kernel_ns` MUST be the time the kernel took, and 0 for a command that did not end by itself.",
+        7, "card", "image"),
     "KILL-1": Clause(
         "KILL-1", "KILL",
         "KILL MUST be answered by KILLED with status ok; the same kill id again with the same, killing "
@@ -888,7 +918,8 @@ CLAUSES: Final[dict[str, Clause]] = {
         7, "card", "image"),
     "KILL-3": Clause(
         "KILL-3", "KILL",
-        "A kernel that was killed, by KILL or by a COMMIT, MUST NOT write to DDR afterwards.",
+        "A kernel that was ended by KILL, a COMMIT, its deadline or a change of owner MUST NOT write to DDR"
+        " afterwards.",
         7, "card", "image"),
     "DEADLINE-1": Clause(
         "DEADLINE-1", "DEADLINE",
@@ -987,6 +1018,19 @@ CLAUSES: Final[dict[str, Clause]] = {
     "REGS-6": Clause(
         "REGS-6", "REGS",
         "The role registers of a card with a role MUST be readable.",
+        8, "card", "image"),
+    "REGS-7": Clause(
+        "REGS-7", "REGS",
+        "After a COMMIT the role registers MUST hold nothing of the role before: done, busy and running are"
+        " clear, invocation and arguments zero.",
+        8, "card", "image"),
+    "REGS-8": Clause(
+        "REGS-8", "REGS",
+        "`tx_frames` MUST grow by one with every frame sent, DATA included.",
+        8, "card", "nothing"),
+    "REGS-9": Clause(
+        "REGS-9", "REGS",
+        "`pr_status` MUST be that of ALIVE, and `pr_count` grow by one with every image loaded.",
         8, "card", "image"),
     "MEMBER-1": Clause(
         "MEMBER-1", "MEMBER",

@@ -357,6 +357,35 @@ def received_frames_are_counted(p: Probe) -> None:
         raise ClauseBroken(f"rx_frames +{grown}, 11 wanted")
 
 
+@check("DROPS-3")
+def received_data_is_counted(p: Probe) -> None:
+    """Forty blocks in one go, and the register rx_frames."""
+    s = p.s
+    x = s.xfer(bytes(40 * 64), block=64)
+    s.open_xfer(x)
+    grown = 0
+    for _ in range(3):  # some of them may be lost
+        before = s.registers()[REGISTER_RX_FRAMES // 8]
+        s.send(*s.block_frames(x))
+        grown = s.registers()[REGISTER_RX_FRAMES // 8] - before
+        p.note(came=f"rx_frames +{grown}")
+        if 41 <= grown <= 70:
+            return
+    raise ClauseBroken(f"rx_frames +{grown}, 41 wanted")
+
+
+@check("DROPS-4")
+def alive_tells_what_was_received(p: Probe) -> None:
+    """KEEPALIVE between two READs of the register rx_frames."""
+    s = p.s
+    before = s.registers()[REGISTER_RX_FRAMES // 8]
+    told = s.ask_body(Opcode.KEEPALIVE).rx_frames
+    after = s.registers()[REGISTER_RX_FRAMES // 8]
+    p.note(came=f"rx_frames {told}")
+    if not before < told < after:
+        raise ClauseBroken(f"rx_frames {told}, the register had {before} before and {after} after it")
+
+
 @check("UNICAST-1")
 def broadcast_requests_are_dropped(p: Probe) -> None:
     """KEEPALIVE, RUN and SESSION_OPEN by broadcast."""

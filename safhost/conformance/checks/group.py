@@ -201,3 +201,37 @@ def groups_of_other_opcodes(p: Probe) -> None:
     p.note(sent="GROUP with COMMIT on EtherType control")
     p.s.must_drop([_frame(p, Opcode.COMMIT, Commit().pack(), [_me(p, p.s.new_commit(), 0)])],
                   DropReason.WRONG_ETHERTYPE)
+
+
+def _short_lease(p: Probe, milliseconds: int) -> None:
+    """The check's session becomes one with a short lease."""
+    _begin(p)
+    p.s = p.open(lease_ms=round(milliseconds * p.patience))
+
+
+@check("LEASE-2")
+def groups_renew_the_lease(p: Probe) -> None:
+    """A session with a lease of 1000 ms, and every 400 ms GROUP with RUN and nothing else"""
+    _short_lease(p, 1_000)
+    epoch = p.s.opened.role_epoch
+    p.note(sent="GROUP with RUN every 400 ms, the lease is 1000 ms")
+    for _ in range(5):
+        p.pause(400 * p.patience)
+        command = p.s.new_command()
+        frame = None
+        for _ in range(2):  # one may be lost
+            p.s.send(_frame(p, Opcode.RUN, _run(), [_me(p, 0, command, epoch)]))
+            frame = frame or p.s.await_frame(Opcode.DONE, 0, command, 50)
+        want(p, "answered", frame is not None, True)
+
+
+@check("LEASE-3")
+def groups_of_others_renew_nothing(p: Probe) -> None:
+    """A session with a lease of 400 ms, and for 800 ms GROUPs for other cards alone"""
+    _short_lease(p, 400)
+    p.note(sent="GROUP for another card every 100 ms, the lease is 400 ms")
+    for _ in range(8):
+        p.pause(100 * p.patience)
+        p.s.send(_frame(p, Opcode.RUN, _run(), [_stranger(p)]))
+    p.s.tell(Opcode.KEEPALIVE)
+    want(p, "answers after the lease's end", len(p.s.collect(60 * p.patience)), 0)

@@ -174,6 +174,8 @@ def read_slowly(p: Probe) -> None:
     want_status(p, "READ_DONE", done.status, Status.OK)
     p.note(came=f"{blocks} blocks in {taken_ns / 1e6:.1f} ms")
     want(p, f"not faster than asked for ({taken_ns / 1e6:.1f} ms)", taken_ns >= (blocks - 1) * gap_ns * 9 // 10, True)
+    slowest_ns = (3 * blocks * gap_ns + 20_000_000) * p.patience  # other work, a late answer, not another unit
+    want(p, f"not far slower than asked for ({taken_ns / 1e6:.1f} ms)", taken_ns <= slowest_ns, True)
 
 
 @check("READDONE-1")

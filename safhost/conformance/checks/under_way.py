@@ -4,37 +4,26 @@ from __future__ import annotations
 
 from safhost.conformance.broken import ClauseBroken
 from safhost.conformance.expect import want, want_status, written
-from safhost.conformance.images import FOREVER, CardImage
+from safhost.conformance.images import CardImage
+from safhost.conformance.kernels import SPIN_AT, loaded, spin, spin_again
 from safhost.conformance.probe import Probe
 from safhost.conformance.suite import check
 from safhost.wire.generated import Commit, Committed, Opcode, Run, Status, TransferKind
 
-_SPIN_AT = 0x8000
 _KILL_WHAT_RUNS = 1  # COMMIT.options
 _DRAIN_MS = 1_500
+_DEADLINE_MS = 150
 _COUNT = 500_000_000
 """Steps of a `spin` that would end by itself: half a second on the card model, about as long on a CPU."""
 
 _ENDED_MS = 3_000
 
 
-def _spinning(p: Probe, count: int) -> tuple[CardImage, int, Run]:
-    """An image loaded and `spin` running in slot 0: (image, command id, its RUN)."""
-    s, image = p.s, p.images()[0]
-    s.load(image)
-    written(s, bytes(64), base=_SPIN_AT)
-    ask = Run(role_epoch=s.role_epoch, kernel=image.kernel("spin"), work_dim=1, global_x=1,
-              arguments=image.block("spin", _SPIN_AT, count))
-    command = s.new_command()
-    s.tell(Opcode.RUN, ask, 0, command)
-    want_status(p, "DONE", s.ask_body(Opcode.RUN, ask, 0, command).status, Status.RUNNING)
-    return image, command, ask
-
-
 def _draining(p: Probe) -> tuple[CardImage, int, Commit]:
     """A COMMIT that waits for a kernel to end: (image, commit id, the COMMIT)."""
-    image, _, run = _spinning(p, FOREVER)
-    ask = Commit(digest=image.digest, role_epoch=run.role_epoch, drain_ms=round(_DRAIN_MS * p.patience),
+    image = loaded(p)
+    spin(p, image)
+    ask = Commit(digest=image.digest, role_epoch=p.s.role_epoch, drain_ms=round(_DRAIN_MS * p.patience),
                  options=_KILL_WHAT_RUNS)
     commit = p.s.new_commit()
     answer: Committed = p.s.ask_body(Opcode.COMMIT, ask, commit)
@@ -86,16 +75,38 @@ def no_new_command_during_a_commit(p: Probe) -> None:
 
 @check("KILL-3")
 def the_killed_write_nothing(p: Probe) -> None:
-    """KILL of a kernel that would write in a while; then COMMIT that kills one; READs of where it would have written"""
-    for way in ("KILL", "COMMIT"):
-        image, _, run = _spinning(p, _COUNT)
+    """KILL of a kernel that would write in a while; COMMIT that kills one; one past its deadline; READs of its place"""
+    for way in ("KILL", "COMMIT", "its deadline"):
+        image = loaded(p)
+        written(p.s, bytes(64), base=SPIN_AT)
+        p.note(sent=f"a kernel that {way} ends, and READ of where it would have written")
+        fields = {"deadline_ms": round(_DEADLINE_MS * p.patience)} if way == "its deadline" else {}
+        command = spin(p, image, 0, _COUNT, **fields)
         if way == "KILL":
             want_status(p, "KILLED", p.s.kill().status, Status.OK)
-        else:
-            answer = p.s.commit(image.digest, role_epoch=run.role_epoch, drain_ms=0, options=_KILL_WHAT_RUNS)
+        elif way == "COMMIT":
+            answer = p.s.commit(image.digest, drain_ms=0, options=_KILL_WHAT_RUNS)
             want_status(p, "COMMITTED", answer.status, Status.OK)
-        before = p.s.read(_SPIN_AT, 64)
+        else:
+            p.pause(2 * _DEADLINE_MS * p.patience)
+            want_status(p, "DONE", spin_again(p, image, 0, command).status, Status.DEADLINE)
+        before = p.s.read(SPIN_AT, 64)
         p.pause(_ENDED_MS * p.patience)
-        if p.s.read(_SPIN_AT, 64) != before or any(before):
+        if p.s.read(SPIN_AT, 64) != before or any(before):
             raise ClauseBroken(f"the kernel wrote after {way} had ended it")
     p.note(came="nothing was written")
+
+
+@check("KILL-3", "SCRUB-1", needs="image")
+def kernels_of_the_former_owner_write_nothing(p: Probe) -> None:
+    """A takeover while a kernel of the former owner runs that would write in a while, and READs of where"""
+    image = loaded(p)
+    written(p.s, bytes(64), base=SPIN_AT)
+    spin(p, image, 0, _COUNT)
+    p.note(sent="SESSION_OPEN of another owner while a kernel runs")
+    new = p.open(wire=p.other_wire())
+    for _ in range(2):
+        want(p, "DDR is zero", any(new.read(SPIN_AT, 64)), False)
+        new.ask(Opcode.KEEPALIVE)
+        new.collect(_ENDED_MS / 2 * p.patience)
+    want(p, "DDR is zero after the kernel would have ended", any(new.read(SPIN_AT, 64)), False)

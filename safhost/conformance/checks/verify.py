@@ -21,6 +21,9 @@ from safhost.wire.generated import (
 _LONG_BYTES = 2 << 20
 """Thirty-two leaves: long enough for most cards to be still hashing when CLOSE comes."""
 
+_INDEX = 0x5A
+"""Of a CLOSE whose verdict comes unasked: that has it, too."""
+
 
 @check("SEAL-1")
 def close_too_early(p: Probe) -> None:
@@ -105,19 +108,19 @@ def verdict_unasked(p: Probe) -> None:
     at_once = min(x.ask.blocks, p.last_hello().window_blocks)
     s.deliver(x, range(at_once, x.ask.blocks))
     p.note(sent="CLOSE of an object of 2 MiB, right behind its last blocks")
-    s.send(*s.block_frames(x, range(at_once)), s.seal(Opcode.CLOSE, b"", x.ethertype, x.id))
-    frame = s.await_frame(Opcode.VERDICT, x.id, 0, 2_000)
+    s.send(*s.block_frames(x, range(at_once)), s.seal(Opcode.CLOSE, b"", x.ethertype, x.id, _INDEX))
+    frame = s.await_frame(Opcode.VERDICT, x.id, _INDEX, 2_000)
     if frame is None or Verdict.unpack(frame.payload).status == Status.BAD_STATE:  # blocks were lost on the way
         s.deliver(x)
-        s.tell(Opcode.CLOSE, b"", x.id, ethertype=x.ethertype)
-        frame = s.await_frame(Opcode.VERDICT, x.id, 0, 500)
+        s.tell(Opcode.CLOSE, b"", x.id, _INDEX, x.ethertype)
+        frame = s.await_frame(Opcode.VERDICT, x.id, _INDEX, 500)
     if frame is None:
         raise ClauseBroken("no answer to CLOSE")
     verdict, count = Verdict.unpack(frame.payload), 1
     if verdict.status == Status.RUNNING:
         want(p, "state", state_name(verdict.state) in ("verifying", "sealed"), True)
         want(p, "digest while verifying", verdict.digest.hex(), bytes(32).hex())
-        frame = s.await_frame(Opcode.VERDICT, x.id, 0, FINAL_MS)
+        frame = s.await_frame(Opcode.VERDICT, x.id, _INDEX, FINAL_MS)
         if frame is None:
             raise ClauseBroken("no VERDICT came when verification ended")
         verdict, count = Verdict.unpack(frame.payload), 2
