@@ -2,6 +2,7 @@
 
 mtype = {
   stale_frame,          /* a frame of a session that is over, or of an owner who was taken over, has an effect */
+  opens_once,           /* a SESSION_OPEN that was answered opens a session later */
   session_boot,         /* a host believes in a session that the card opened in another boot */
   one_owner,            /* two hosts believe to own the same session of a card */
   generation_used_once, /* two lives of a host use the same generation */

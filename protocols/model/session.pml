@@ -39,7 +39,7 @@ typedef Opening {
   unsigned card : 1;
   unsigned generation : 4;
   unsigned boot : 2;         /* the boot nonce of the HELLO that it answers */
-  unsigned count : 3;        /* session count that it echoes */
+  unsigned count : 3;        /* challenge that it echoes, as the card's how-manieth of the boot */
   bit takeover;
   bit opened;                /* OPENED: ok */
   bit kept;
@@ -47,6 +47,7 @@ typedef Opening {
   bit busy;                  /* OPENED: busy */
   bit challenge;             /* OPENED: bad_challenge */
   byte stale;                /* OPENED: stale_generation, a bit for each generation told */
+  bit judged;                /* history: the card answered it */
   bit used;                  /* history: the host believed in it, so its frames are about */
   bit over                   /* history: the card left it */
 };
@@ -70,7 +71,7 @@ typedef Card {
   unsigned session : 3;
   unsigned owner : 2;        /* host + 1; 0: nobody */
   unsigned generation : 4;
-  unsigned count : 3
+  unsigned count : 3         /* which challenge of this boot */
 };
 
 Opening opening[OPENS + 1];
@@ -120,7 +121,8 @@ inline tidy() {
      fi;
      if
      :: MAY_STILL_OPEN(m) || ASKED(m)
-     :: else -> opening[m].takeover = 0; opening[m].generation = 0; opening[m].used = 0; opening[m].over = 0
+     :: else -> opening[m].takeover = 0; opening[m].generation = 0; opening[m].judged = 0; opening[m].used = 0;
+        opening[m].over = 0
      fi;
      if
      :: ASKED(m) || BELIEVED(m) || IN_FORCE(m) || MAY_STILL_OPEN(m)
@@ -150,6 +152,9 @@ inline leave_session(c) {
 inline open_session(c, n) {
   leave_session(c);
   MUST(stale_frame, !(opening[n].over && opening[n].used));
+#ifndef BROKEN_CHALLENGE            /* it breaks this at once, and is to show what comes of it */
+  MUST(opens_once, !opening[n].judged);
+#endif
   opening[n].kept = (card[c].owner == opening[n].host + 1);
   if
   :: opening[n].kept -> CARD_KEEPS(c)
@@ -166,7 +171,7 @@ inline open_session(c, n) {
   printf("card %d: opens session %d for owner %d, kept %d\n", c, n, card[c].owner, opening[n].kept)
 }
 
-#ifdef BROKEN_SESSION_COUNT
+#ifdef BROKEN_CHALLENGE
 #define SAME_COUNT(n, c) true
 #else
 #define SAME_COUNT(n, c) (opening[n].count == card[c].count)
@@ -177,10 +182,16 @@ inline open_session(c, n) {
 #define SAME_BOOT(n, c) (opening[n].boot == card[c].boot)
 #endif
 
+/* Whoever is refused for another reason than the challenge has used it up. */
+#ifdef BROKEN_REFUSAL_RENEWS
+#define RENEW(c)
+#else
+#define RENEW(c) card[c].count = card[c].count + 1
+#endif
 
 inline judge_open(c, n) {
   if
-#ifndef BROKEN_SESSION_COUNT
+#ifndef BROKEN_CHALLENGE
   :: opening[n].count != card[c].count ->
      opening[n].challenge = 1;
      printf("card %d: refuses open %d, bad_challenge: count is %d\n", c, n, card[c].count)
@@ -189,12 +200,15 @@ inline judge_open(c, n) {
      !(opening[n].generation > card[c].generation ||
        (opening[n].generation == card[c].generation && card[c].session == 0)) ->
      opening[n].stale = opening[n].stale | (1 << card[c].generation);
+     RENEW(c);
      printf("card %d: refuses open %d, stale_generation: is %d\n", c, n, card[c].generation)
   :: SAME_COUNT(n, c) && card[c].owner != opening[n].host + 1 && card[c].session && !opening[n].takeover ->
      opening[n].busy = 1;
+     RENEW(c);
      printf("card %d: refuses open %d, busy\n", c, n)
   :: else -> open_session(c, n)
-  fi
+  fi;
+  opening[n].judged = 1
 }
 
 #define ANSWERED(n) (opening[n].opened || opening[n].busy || opening[n].challenge || opening[n].stale)
@@ -319,7 +333,7 @@ proctype HostSessions(byte h; byte c) {
   byte s = SIDE(h, c);
 end:
   do
-  /* HELLO, unasked or asked for, or the count that a refusal told: the card as it is */
+  /* HELLO, unasked or asked for, or the challenge that a refusal told: the card as it is */
   :: atomic {
        WANTS_OPEN && NEW_QUESTION(card[c].boot, card[c].count) -> ask(card[c].boot, card[c].count); tidy()
      }
@@ -328,6 +342,13 @@ end:
        WANTS_OPEN && !calm && card[c].count && NEW_QUESTION(card[c].boot, card[c].count - 1) ->
        ask(card[c].boot, card[c].count - 1); tidy()
      }
+#ifdef BROKEN_CHALLENGE_RANDOM
+  /* a forged one, that names the challenge to come */
+  :: atomic {
+       WANTS_OPEN && !calm && NEW_QUESTION(card[c].boot, card[c].count + 1) ->
+       ask(card[c].boot, card[c].count + 1); tidy()
+     }
+#endif
   /* a HELLO of an earlier boot */
   :: atomic {
        WANTS_OPEN && !calm && card[c].boot > 1 && NEW_QUESTION(card[c].boot - 1, 0) ->

@@ -72,7 +72,11 @@ _BULK = "BULK REBOOTS=0"
 
 BROKEN = (
     _broken("BOOT_NONCE", "session_boot", "boot nonce neither in the key nor checked", "SESSIONS OPENS=3 KEEP_ALL"),
-    _broken("SESSION_COUNT", "stale_frame", "session count not checked, an old SESSION_OPEN opens again",
+    _broken("CHALLENGE", "stale_frame", "challenge not checked, an old SESSION_OPEN opens again",
+            "SESSIONS OPENS=3 KEEP_ALL"),
+    _broken("CHALLENGE_RANDOM", "opens_once", "a HELLO can name the challenge to come, and hosts sign for it",
+            "SESSIONS OPENS=3 KEEP_ALL"),
+    _broken("REFUSAL_RENEWS", "opens_once", "a refused SESSION_OPEN leaves the challenge, and opens later",
             "SESSIONS OPENS=3 KEEP_ALL"),
     _broken("HOST_NONCE", "session_boot", "OPENED not bound to the SESSION_OPEN it answers",
             "SESSIONS OPENS=3 KEEP_ALL"),
