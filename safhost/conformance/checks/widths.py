@@ -8,7 +8,6 @@ from safhost.conformance.probe import CAPABILITY_PUSH, Probe
 from safhost.conformance.suite import check
 from safhost.wire.digest import tree_root
 from safhost.wire.generated import (
-    ETHERTYPE_DISCOVERY,
     READ_MAX_BYTES,
     SECTION_BLOCKS,
     Answer,
@@ -17,7 +16,6 @@ from safhost.wire.generated import (
     DropReason,
     Keepalive,
     Opcode,
-    Solicit,
     Status,
     TransferKind,
 )
@@ -267,17 +265,6 @@ def tags_of_every_length(p: Probe) -> None:
     for length in range(18):
         p.note(sent=f"RUN with {length} bytes of arguments")
         want_status(p, "DONE", p.s.run(arguments=pattern(length), wait_ms=1_000).status, Status.OK)
-
-
-@check("SOURCE-3")
-def senders_that_are_groups(p: Probe) -> None:
-    """KEEPALIVE and SOLICIT from multicast addresses, one of them the host's own with the group bit"""
-    own = p.s.wire.host_mac
-    for mac in (b"\x01\x00\x5e\x00\x00\x01", bytes([own[0] | 1]) + own[1:]):
-        p.note(sent=f"KEEPALIVE and SOLICIT from {mac.hex(':')}")
-        p.s.must_drop([p.s.craft(Opcode.KEEPALIVE, Keepalive(), src=mac),
-                       p.encode(Opcode.SOLICIT, Solicit().pack(), ETHERTYPE_DISCOVERY, src=mac)],
-                      DropReason.WRONG_SOURCE)
 
 
 @check("SCRUB-1", "SCRUB-4")
