@@ -134,7 +134,8 @@ class Transfer:
         payload = fixed.pack()
         payload += bytes(max(0, self.block_bytes - tag - len(payload)))
         Exchange(self.cluster, member.card, self, Opcode.XFER_OPEN, self.ethertype, payload, self.id, 1,
-                 min(self.deadline_ns, now_ns + self.cluster.config.request_deadline_ns), tag=member,
+                 min(self.deadline_ns, now_ns + self.cluster.config.request_deadline_ns),
+                 max_ns=self.cluster.config.short_retry_max_ns, tag=member,
                  outage_until_ns=self.deadline_ns).start(now_ns)
 
     def _opened_or_not(self, member: Member, now_ns: int) -> None:

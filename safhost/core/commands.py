@@ -164,7 +164,8 @@ class KillCommand:
     def start(self, now_ns: int) -> None:
         self.card.last_kill += 1
         Exchange(self.cluster, self.card, self, Opcode.KILL, ETHERTYPE_CONTROL, Kill(self.card.role_epoch).pack(), 0,
-                 self.card.last_kill, now_ns + self.cluster.config.request_deadline_ns).start(now_ns)
+                 self.card.last_kill, now_ns + self.cluster.config.request_deadline_ns,
+                 max_ns=self.cluster.config.short_retry_max_ns).start(now_ns)
 
     def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
         status = Answer.unpack(frame.payload).status

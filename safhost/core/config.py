@@ -31,6 +31,7 @@ class CoreConfig:
     abandon_ns: int = 2_500 * MS  # units of a silent card go to others: later than suspect, repeating work costs
     retry_first_ns: int = 20 * MS
     retry_max_ns: int = 500 * MS
+    short_retry_max_ns: int = 100 * MS  # in a short deadline: half lost each way, one in a million gets no answer
     poll_retry_ns: int = 150 * MS  # a POLL waits behind a full receive ring
     request_deadline_ns: int = 5_000 * MS
     verify_poll_ns: int = 50 * MS
