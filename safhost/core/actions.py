@@ -67,4 +67,40 @@ class KeepGeneration:
     generation: int
 
 
-Action = SendFrames | SendBlocks | RequestProgressed | RequestEnded | CardChanged | KeepGeneration
+@dataclass(slots=True)
+class UnitEnded:
+    """A unit of a job ended, told exactly once; with ``error`` None its outputs are in its memory, which nothing
+    writes to from then on.
+
+    ``card``: key of the one that did it (or failed it last), ``attempts``: on how many it was begun. Times in ns:
+    waited for a card, inputs travelled, kernel as seen from here (``kernel_ns`` as the card measured it), outputs
+    travelled; ``ended_ns`` is the core's clock.
+    """
+
+    request: int
+    index: int
+    card: str
+    error: SafError | None
+    attempts: int
+    kernel_ns: int
+    write_ns: int
+    run_ns: int
+    read_ns: int
+    queued_ns: int
+    ended_ns: int
+
+
+@dataclass(slots=True)
+class JobNoted:
+    """Something a person who watches the job wants to know. ``kind``: card_joining, card_working, card_lost,
+    card_failed, card_excluded, speculated, unit_moved, drained, reprogrammed, phase."""
+
+    request: int
+    kind: str
+    card: str
+    text: str
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+Action = (SendFrames | SendBlocks | RequestProgressed | RequestEnded | CardChanged | KeepGeneration | UnitEnded
+          | JobNoted)

@@ -172,6 +172,100 @@ class StartUnit:
 
 
 @dataclass(frozen=True, slots=True)
+class JobImage:
+    """What a card that does not have a job's image is programmed with. ``payload`` (n,) uint8, ``leaves`` its
+    concatenated leaf digests."""
+
+    payload: Bytes
+    leaves: bytes
+    pr_compat_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    """A job: kernel ``kernel`` of the image with ``digest`` over units that come by AddUnits until EndUnits.
+
+    ``priority``: higher first. ``weight``: its share among jobs of one priority. ``cards``: keys, all when empty.
+    ``image`` None: only cards that run the image already. ``unit_deadline_ms`` of one run of the kernel, never 0.
+    ``retries``: so many cards may fail a unit until the unit is at fault. ``keep_going``: units that failed for
+    good are reported and the job goes on; else it ends. ``phased``: all units are loaded, then all run, then all
+    are read. ``repeat``: kernel runs of each unit on the data it has. ``depth``: units a card at once, 0 when
+    chosen from measured times.
+    """
+
+    request: int
+    digest: bytes
+    kernel: int
+    priority: int = 0
+    weight: float = 1.0
+    cards: tuple[str, ...] = ()
+    image: JobImage | None = None
+    unit_deadline_ms: int = 300_000
+    retries: int = 3
+    keep_going: bool = False
+    speculate: bool = True
+    phased: bool = False
+    repeat: int = 1
+    depth: int = 0
+
+
+@dataclass(slots=True)
+class JobUnit:
+    """One unit of a job; not frozen because a million are made.
+
+    ``memory`` (n,) uint8 holds inputs and takes outputs; ``room`` bytes of DDR are allocated for the unit.
+    ``inputs``: (offset in the DDR range and in ``memory``, length, leaves, root). ``outputs``: (offset in the
+    DDR range, length, offset in ``memory``), never on top of an input's bytes in ``memory``. ``relocations``:
+    offsets of 64-bit pointers in ``arguments`` that are relative to the range. ``card``: only this one (key),
+    until it is gone.
+    """
+
+    index: int
+    memory: Bytes
+    room: int
+    inputs: tuple[tuple[int, int, bytes, bytes], ...]
+    outputs: tuple[tuple[int, int, int], ...]
+    arguments: bytes
+    relocations: tuple[int, ...]
+    global_size: tuple[int, int, int] = (1, 1, 1)
+    local_size: tuple[int, int, int] = (0, 0, 0)
+    work_dim: int = 1
+    card: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AddUnits:
+    request: int
+    units: tuple[JobUnit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndUnits:
+    """No more units come: the job ends when all it has have ended."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeJob:
+    """None leaves as it is. ``hold``: start no unit until it is let go on."""
+
+    request: int
+    priority: int | None = None
+    weight: float | None = None
+    hold: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainCard:
+    """Give ``card`` (key) no more units while ``on``; the request ends when it works on none."""
+
+    request: int
+    card: str
+    on: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class StartKill:
     request: int
     card: str
@@ -192,4 +286,5 @@ class RequestCancelled:
 
 Event = (BatchReceived | LinkCameUp | LinkWentDown | FrameReceived | BlocksReceived | BlocksTaken | LinkWritable
          | TimePassed | KeysChanged | StartSolicit | SessionsWanted | StartProgram | StartWrite | StartRead | StartRun
-         | StartUnit | StartKill | StartClose | RequestCancelled)
+         | StartUnit | StartKill | StartClose | RequestCancelled | StartJob | AddUnits | EndUnits | ChangeJob
+         | DrainCard)
