@@ -119,14 +119,14 @@ def run(cards: int = 20, size_bytes: int = 97_400_000, mtu: int = 1500, topology
     blast = _Blast(block_bytes)
     with scratch_folder((cards + 3) * size_bytes) as scratch, _maybe_server(peers, cards, mtu, scratch) as server:
         if server is not None:
-            image = _build(scratch, 0, size_bytes)
+            image = build_round_image(scratch, 0, size_bytes)
             for name, series in theirs.items():
                 _tune(server, name, series, image.path, cards, tune, say)
         with ExitStack() as labs:
             many = labs.enter_context(_lab(ours, mtu, topology, "many"))
             one = labs.enter_context(_lab(single, mtu, topology, "one")) if one_card and cards > 1 else None
             for number in range(rounds + 1):
-                image = _build(scratch, number, size_bytes)
+                image = build_round_image(scratch, number, size_bytes)
                 seconds = many(image, number > 0)
                 say(f"round {number}: safhost {seconds:.2f} s{'' if number else ' (not counted)'}")
                 if one is not None:
@@ -195,7 +195,7 @@ def _growth(ours: _Series, single: _Series) -> dict[str, float]:
 # -- ours ----------------------------------------------------------------------------------------------------
 
 
-def _build(scratch: Path, number: int, size_bytes: int) -> Image:
+def build_round_image(scratch: Path, number: int, size_bytes: int) -> Image:
     """A new image for the round: the kernel with a remark that changes every byte of the filler."""
     source = scratch / "kernel"
     shutil.rmtree(source, ignore_errors=True)
@@ -217,7 +217,7 @@ def _lab(series: _Series, mtu: int, topology: str, label: str) -> Iterator[Calla
         series.ring_bytes = state["ring"]["total_bytes"] // (series.cards if topology == "bridge" else 1)
         pid = state["daemon"]["pid"]
         with connect(name) as cluster:
-            _wait_available(cluster, series.cards)
+            wait_available(cluster, series.cards)
             yield lambda image, counted: _measure_ours(series, cluster, pid, image, counted)
     finally:
         manager.down(name)
@@ -226,7 +226,7 @@ def _lab(series: _Series, mtu: int, topology: str, label: str) -> Iterator[Calla
 
 def _measure_ours(series: _Series, cluster: Cluster, pid: int, image: Image, counted: bool) -> float:
     """One broadcast."""
-    frames, host, client = _frames_sent(cluster), process_cpu(pid), os.times()
+    frames, host, client = frames_sent(cluster), process_cpu(pid), os.times()
     start_s = time.perf_counter()
     try:
         result = cluster.program(image.path, commit=False)
@@ -237,7 +237,7 @@ def _measure_ours(series: _Series, cluster: Cluster, pid: int, image: Image, cou
     client_after, host_after = os.times(), process_cpu(pid)
     if counted:
         series.seconds.append(seconds)
-        series.frames_sent.append(_frames_sent(cluster) - frames)
+        series.frames_sent.append(frames_sent(cluster) - frames)
         series.user_cpu_s.append(host_after[0] - host[0])
         series.system_cpu_s.append(host_after[1] - host[1])
         series.client_user_cpu_s.append(client_after.user - client.user)
@@ -247,7 +247,7 @@ def _measure_ours(series: _Series, cluster: Cluster, pid: int, image: Image, cou
     return seconds
 
 
-def _wait_available(cluster: Cluster, cards: int) -> None:
+def wait_available(cluster: Cluster, cards: int) -> None:
     deadline_s = time.monotonic() + READY_TIMEOUT_S
     while sum(card.state == "available" for card in cluster.cards()) < cards:
         if time.monotonic() > deadline_s:
@@ -256,7 +256,7 @@ def _wait_available(cluster: Cluster, cards: int) -> None:
         time.sleep(_READY_STEP_S)
 
 
-def _frames_sent(cluster: Cluster) -> int:
+def frames_sent(cluster: Cluster) -> int:
     return sum(link["tx_frames"] for link in cluster.info()["interfaces"])
 
 

@@ -116,9 +116,9 @@ def test_run_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_build_each_round_has_another_digest(tmp_path: Path) -> None:
-    first = reconfig._build(tmp_path, 1, 200_000)
+    first = reconfig.build_round_image(tmp_path, 1, 200_000)
     digest = first.digest_root
-    second = reconfig._build(tmp_path, 2, 200_000)
+    second = reconfig.build_round_image(tmp_path, 2, 200_000)
     assert second.payload_bytes == 200_000
     assert second.digest_root != digest
     assert [p.name for p in tmp_path.glob("*.saf")] == ["image-2.saf"]
