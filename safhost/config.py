@@ -8,6 +8,7 @@
         suite: 1                     # 1: cards with keys (BLAKE2s tags); 0: cards without
         keys: keys.yaml              # relative to this file; default: in the cluster's state folder
         profile: saf                 # saf, or paper for cards built exactly as published
+        link_rate: 10Gbit            # what each interface carries (default: 10 GbE); the host sends no faster
         mtu: 9000                    # largest frame payload to use; default: the interface's
         owner: 0x5af0                # 64-bit id of this host in leases; default: made once and kept
         ethertypes: {image: 0x88B5}  # replaces single EtherTypes of the paper's Table I
@@ -34,6 +35,7 @@ from safhost import paths
 from safhost.errors import ConfigError
 from safhost.plan.fields import Fields, parse_yaml
 from safhost.selectors import select, split_pattern
+from safhost.units import parse_rate
 
 __all__ = [
     "ClusterConfig",
@@ -56,6 +58,9 @@ ETHERTYPE_MIN = 0x0600
 
 MTU_RANGE = (576, 9216)
 """Smallest IPv4 MTU (RFC 791) and the largest jumbo frame that common switches pass."""
+
+LINK_RATE_MIN = 125_000
+"""1 Mbit/s in bytes per second: with less, one frame takes longer than the first repetition of a request."""
 
 AD_HOC = "default"
 """Name of the cluster of ``-i IFACE`` where no configuration names that interface."""
@@ -88,6 +93,7 @@ class ClusterConfig:
     log_level: str | None = None
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    link_rate: int | None = None
 
     @property
     def keys_path(self) -> Path:
@@ -101,7 +107,8 @@ class ClusterConfig:
             out["profile"] = self.profile
         out |= {
             key: value
-            for key, value in (("mtu", self.mtu), ("owner", self.owner), ("log_level", self.log_level))
+            for key, value in (("mtu", self.mtu), ("owner", self.owner), ("log_level", self.log_level),
+                               ("link_rate", f"{self.link_rate * 8}bit" if self.link_rate else None))
             if value is not None
         }
         if self.keys:
@@ -256,9 +263,23 @@ def _parse_cluster(fields: Fields, name: str, folder: Path) -> ClusterConfig:
         level,
         _parse_groups(fields),
         _parse_names(fields),
+        _parse_link_rate(fields),
     )
     fields.finish()
     return cluster
+
+
+def _parse_link_rate(fields: Fields) -> int | None:
+    text = fields.take("link_rate", str, None)
+    if text is None:
+        return None
+    try:
+        rate = parse_rate(text)
+    except ConfigError as err:
+        raise fields.error(err.message, err.hint, "link_rate") from None
+    if rate < LINK_RATE_MIN:
+        raise fields.error(f"link_rate is {text}", "1Mbit or more; 10Gbit is usual", "link_rate")
+    return rate
 
 
 def _parse_ethertypes(fields: Fields) -> dict[str, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from safhost.errors import ConfigError
 
 _SIZE = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)(i?)b?\s*$", re.IGNORECASE)
+_RATE = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)(bits?|b)(?:/s|ps)?\s*$", re.IGNORECASE)
 _TIME = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*(ns|us|µs|ms|s|m|h)?\s*$")
 _PREFIX = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _TIME_NS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000,
@@ -57,6 +58,27 @@ def parse_bytes(text: str | int) -> int:
     number, prefix, binary = float(m[1]), m[2].lower(), bool(m[3])
     base = 1024.0 if binary else 1000.0
     return round(number * base ** _PREFIX[prefix])
+
+
+def parse_rate(text: str | int) -> int:
+    """Bytes per second: ``1Gbit`` (bits, as links are called) → 125000000, ``50MB`` → 50000000; int as it is."""
+    if isinstance(text, int):
+        return text
+    m = _RATE.match(text)
+    if not m:
+        raise ConfigError(f"{text!r} is not a rate", "write it as 1Gbit, 100Mbit/s or 50MB/s")
+    bits = float(m[1]) * 1000.0 ** _PREFIX[m[2].lower()] * (1 if m[3].lower().startswith("bit") else 8)
+    return round(bits / 8)
+
+
+def format_rate(bytes_per_s: float) -> str:
+    """In bits, as links are called: ``1 Gbit/s``."""
+    bits = bytes_per_s * 8
+    for unit in ("bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"):
+        if bits < 1000 or unit == "Tbit/s":
+            return f"{bits:.3g} {unit}"
+        bits /= 1000
+    raise AssertionError("unreachable")
 
 
 def parse_ns(text: str | float) -> int:

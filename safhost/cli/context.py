@@ -271,3 +271,17 @@ class Duration(click.ParamType[float]):
             return parse_ns(value) / 1e9
         except SafError as err:
             self.fail(str(err), param, ctx)
+
+
+class LinkRate(click.ParamType[int]):
+    """What a link carries, in bytes per second: ``1Gbit``, ``100Mbit/s``, ``50MB``; 0 for no limit."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from safhost.units import parse_rate
+
+        try:
+            return 0 if value == "0" else parse_rate(value)
+        except SafError as err:
+            self.fail(str(err), param, ctx)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import click
 
 from safhost import log
-from safhost.cli.context import SafCommand, Settings, pass_settings
+from safhost.cli.context import LinkRate, SafCommand, Settings, pass_settings
 from safhost.errors import ConfigError
 
 
 @click.command(cls=SafCommand)
 @click.option("--takeover", is_flag=True, help="Take cards over from another owner; ends what runs on them.")
+@click.option("--link-rate", type=LinkRate(), default=0, metavar="RATE",
+              help="What each interface carries, as 10Gbit: the daemon sends no faster.")
 @pass_settings
-def daemon(settings: Settings, takeover: bool) -> None:
+def daemon(settings: Settings, takeover: bool, link_rate: int) -> None:
     """Own the interfaces of a cluster and serve its clients.
 
     Runs in the foreground, as a service manager wants it, and logs to stderr (the journal) or --log-file.
@@ -28,5 +30,5 @@ def daemon(settings: Settings, takeover: bool) -> None:
     log.configure(level, settings.log_file or config.log.file, json_lines=as_json)
     from safhost.runtime.daemon import serve
 
-    code = serve(cluster.name, cluster.interfaces, settings.config_path, takeover)
+    code = serve(cluster.name, cluster.interfaces, settings.config_path, takeover, link_rate)
     click.get_current_context().exit(code)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from safhost.cli.context import Duration, SafGroup, Settings, pass_settings
+from safhost.cli.context import Duration, LinkRate, SafGroup, Settings, pass_settings
 from safhost.cli.output import emit_json, note, say, table
 from safhost.errors import ConfigError
-from safhost.units import format_bytes, format_ns, parse_bytes, parse_ns
+from safhost.units import format_bytes, format_ns, format_rate, parse_bytes, parse_ns
 
 if TYPE_CHECKING:
     from safhost.lab.state import LabSpec
@@ -55,6 +55,10 @@ def lab() -> None:
 @click.option("--seed", default=1, show_default=True, help="Seed of all of these: the same again.")
 @click.option("--timing", type=click.Choice(["none", "arria10"]), default="none", show_default=True,
               help="Add modelled service times of a card.")
+@click.option("--time-scale", default=1.0, metavar="S", help="Modelled times take S times as long.")
+@click.option("--pr-scale", type=float, metavar="S", help="Those of reconfiguration (else as --time-scale).")
+@click.option("--link-rate", type=LinkRate(), default=0, metavar="RATE",
+              help="What the host's port carries each way, as 1Gbit (else as fast as this machine).")
 @click.option("--suite", type=click.Choice(["0", "1"]), default="0", show_default=True,
               help="1: cards with keys, frames with tags.")
 @click.option("--profile", type=click.Choice(["saf", "paper"]), default="saf", show_default=True,
@@ -89,7 +93,8 @@ def _spec(name: str, options: dict[str, Any]) -> LabSpec:
     return LabSpec(name=name, cards=options["cards"], topology=options["topology"], mtu=options["mtu"],
                    suite=int(options["suite"]), profile=options["profile"], timing=options["timing"],
                    seed=options["seed"], daemon=not options["no_daemon"], ring_slots=options["ring_slots"],
-                   impairments=impairments)
+                   link_rate=options["link_rate"], time_scale=options["time_scale"],
+                   pr_scale=options["pr_scale"], impairments=impairments)
 
 
 @lab.command()
@@ -280,6 +285,8 @@ def _print_summary(state: dict[str, Any]) -> None:
     wire += [f"in bursts of {harm['burst']:g}"] * (harm["burst"] != 1 and harm["loss"] > 0)
     wire += [f"delay {format_ns(harm['delay_ns'])}"] * (harm["delay_ns"] > 0)
     wire += [f"rate {format_bytes(harm['rate'])}/s"] * (harm["rate"] > 0)
+    if state["link_rate"]:
+        say(f"the host's port carries {format_rate(state['link_rate'])} each way (frames with preamble and gap)")
     if wire:
         say(f"wire: {', '.join(wire)} (seed {state['seed']})")
     ring = state["ring"]

@@ -271,6 +271,11 @@ class VirtualCard:
         return self._shell.counters()
 
     @property
+    def late_kernels(self) -> int:
+        """Kernels that ended over a millisecond later than their model says, since power-on: this machine was slow."""
+        return self._commands.late_kernels
+
+    @property
     def is_dead(self) -> bool:
         """An injected crash struck and nothing rebooted the card yet."""
         return self._is_dead
@@ -296,6 +301,7 @@ class VirtualCard:
                         "length": s.length} for s in self._transfers.slots],
             "transfers": self._transfers.snapshot(), "faults": shell.faults.active(),
             "timing": self.config.timing.name if self.config.timing else None,
+            "late_kernels": self.late_kernels,
             "ddr_resident_bytes": self.memory.role.resident_bytes(), "counters": self.counters}
 
     # -- inside

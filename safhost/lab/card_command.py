@@ -5,6 +5,11 @@ its slot is idle or done. A refused command uses its id up like one that ran; BU
 processes outside (`RoleJob`); the empty kernel is part of the shell, runs with any role or none, and is answered
 in the same call.
 
+Under a timing model a card's kernels share its DDR: commands in several slots run one after the other, back to
+back, each beginning when the one before it ends in the model; those of a kernel with a cycle model wait for that
+kernel alone. A result is given no earlier than the model says; later only when this machine was too slow
+(`late_kernels`).
+
 The role register window is the CRA window of an Intel OpenCL kernel (little endian, CSR version 3): +0 control
 and status (bit 1 done, 14 busy, 15 running, 31:16 version), +0x28 the invocation image of the latest command
 that was started, arguments from +0x60.
@@ -44,6 +49,10 @@ ARGUMENTS_OFFSET = 0x60
 _CSR_VERSION = 3
 _CRA_DONE, _CRA_BUSY, _CRA_RUNNING = 1 << 1, 1 << 14, 1 << 15
 _INVOCATION = Struct("<14I")  # work_dim, group size, global[3], num_groups[3], local[3], offset[3]: 0x28 to 0x60
+LATE_NS = 1_000_000
+"""A modelled kernel whose result comes this much later than it should is counted as late."""
+
+_DDR = -1  # what kernels without a cycle model wait for
 _MS = 1_000_000
 _DONE = Struct(">HBBIQII32s")  # Done.pack, without making a Done
 _NO_DIGEST = bytes(32)
@@ -57,7 +66,7 @@ _ROLE_STATUS = {"ok": Status.OK, "range": Status.BAD_RANGE, "no_kernel": Status.
 class CommandSlot:
     """One slot: the newest command id it saw and the answer to it."""
 
-    __slots__ = ("ask", "command", "deadline_ns", "due_ns", "kernel_ns", "modelled_ns", "reply",
+    __slots__ = ("ask", "command", "deadline_ns", "due_ns", "kernel_ns", "modelled_ns", "planned_ns", "reply",
                  "start_ns", "state", "status", "ticket")
 
     def __init__(self) -> None:
@@ -70,6 +79,7 @@ class CommandSlot:
         self.start_ns = 0
         self.deadline_ns = 0
         self.modelled_ns = 0
+        self.planned_ns = 0
         self.due_ns: int | None = None
         self.kernel_ns = 0
 
@@ -87,6 +97,8 @@ class CommandUnit:
         self.slots = [CommandSlot() for _ in range(COMMAND_SLOTS)]
         self.last_kill = 0
         self.last_error = ""
+        self.late_kernels = 0
+        self._free_ns: dict[int, int] = {}  # when the model's DDR, or a kernel with cycles of its own, is free
         self._kill_status = Status.OK
         self._window = bytearray(ROLE_WINDOW_BYTES)
         self._role_done = False  # a kernel of this role ended
@@ -103,6 +115,7 @@ class CommandUnit:
 
     def role_changed(self) -> None:
         """Another role: its registers start at zero."""
+        self._free_ns.clear()
         self._window = bytearray(ROLE_WINDOW_BYTES)
         self._role_done = False
 
@@ -167,6 +180,7 @@ class CommandUnit:
 
     def kill_running(self, status: Status, now_ns: int) -> None:
         """End every running command with ``status`` and say so."""
+        self._free_ns.clear()
         for number in sorted(self._running):
             self._abandon(self.slots[number])
             self._finish(number, status, now_ns)
@@ -188,7 +202,7 @@ class CommandUnit:
         timing = self._shell.config.timing
         if timing is not None and result is Status.OK:
             slot.kernel_ns = slot.modelled_ns
-            slot.due_ns = slot.start_ns + slot.modelled_ns + 2 * timing.launch_ns
+            slot.due_ns = slot.planned_ns
             if now_ns < slot.due_ns:
                 return
         self._complete(number, now_ns)
@@ -201,6 +215,7 @@ class CommandUnit:
                 self._complete(number, now_ns)
             elif slot.deadline_ns and now_ns >= slot.deadline_ns:
                 self._abandon(slot)
+                self._free_ns.clear()
                 self._finish(number, Status.DEADLINE, now_ns)
                 self._shell.commits.drained(now_ns)
 
@@ -245,6 +260,11 @@ class CommandUnit:
                                     ask.kernel, ask.arguments)
         if job is not None:
             self._remember(ask)
+            if timing is not None:
+                lane = ask.kernel if self._has_cycles(ask.kernel) else _DDR
+                begin_ns = max(now_ns + timing.launch_ns, self._free_ns.get(lane, 0))
+                self._free_ns[lane] = begin_ns + slot.modelled_ns
+                slot.planned_ns = begin_ns + slot.modelled_ns + timing.launch_ns
         shell.reach("running")
         if faults.take("hang_kernel"):
             return Status.OK
@@ -294,6 +314,10 @@ class CommandUnit:
         return shell.role_job(role, kernel=spec.name, block=ask.arguments, global_size=decoded.global_size,
                               local_size=decoded.local_size)
 
+    def _has_cycles(self, kernel: int) -> bool:
+        role = self._shell.role
+        return role is not None and role.kernels[kernel].model is not None
+
     def _judge_push(self, ask: Run) -> Status:
         if not 0 < ask.push_bytes <= READ_MAX_BYTES:
             return Status.TOO_LARGE if ask.push_bytes else Status.BAD_PARAMETER
@@ -306,6 +330,7 @@ class CommandUnit:
         """The kernel ended by itself: push what was asked for, then DONE."""
         slot, shell = self.slots[number], self._shell
         ask = slot.ask
+        self.late_kernels += slot.due_ns is not None and now_ns - slot.due_ns > LATE_NS
         if slot.status is Status.OK and ask is not None and ask.flags & FLAG_PUSH:
             data = shell.memory.role.view(ask.push_address, ask.push_bytes)
             blocks = -(-ask.push_bytes // ask.push_block)

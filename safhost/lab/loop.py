@@ -7,7 +7,9 @@ every frame; it is entered again only when the new time is earlier than the one 
 
 from __future__ import annotations
 
+import ctypes
 import heapq
+import os
 import select
 import time
 from collections.abc import Callable
@@ -15,7 +17,11 @@ from collections.abc import Callable
 Handler = Callable[[int, int], None]
 """Called with the epoll event mask and the time of this round in ns."""
 
-_SPIN_NS = 1_000_000
+_SPIN_NS = 60_000
+"""A descriptor wakes up to that late (50 µs of timer slack); the rest is waited for actively."""
+
+# linux/time.h; TFD_CLOEXEC | TFD_NONBLOCK and TFD_TIMER_ABSTIME of linux/timerfd.h
+_CLOCK_MONOTONIC, _TIMER_FLAGS, _ABSOLUTE = 1, 0o2004000, 1
 _IDLE_WAIT_NS = 60_000_000_000
 
 
@@ -31,13 +37,14 @@ class Alarm:
 
 
 class Loop:
-    """``precise``: wait actively through the last millisecond before an alarm, for modelled service times;
-    otherwise an alarm may be up to a millisecond late (epoll's resolution)."""
+    """``precise``: alarms to some microseconds, for modelled service times: a timer descriptor wakes the loop a little
+    before, and the rest is waited for actively. Otherwise an alarm may be a millisecond late (epoll's resolution)."""
 
     def __init__(self, *, precise: bool = False, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self.clock = clock
         self._precise = precise
         self._epoll = select.epoll()
+        self._timer = Timer(self._epoll) if precise and clock is time.monotonic_ns else None
         self._handlers: dict[int, Handler] = {}
         self._heap: list[tuple[int, int, Alarm]] = []
         self._entries = 0
@@ -95,8 +102,9 @@ class Loop:
         left_ns = min(self._heap[0][0] - self.clock(), _IDLE_WAIT_NS)
         if left_ns <= 0 or (self._precise and left_ns < _SPIN_NS):
             return 0.0
-        # epoll rounds up to whole milliseconds: the precise loop wakes one earlier.
-        return (left_ns - _SPIN_NS) / 1e9 if self._precise else left_ns / 1e9
+        if self._timer is not None:
+            self._timer.set(self._heap[0][0] - _SPIN_NS)
+        return left_ns / 1e9
 
     def _ring(self, now_ns: int) -> None:
         """Call what is due now; alarms set meanwhile wait for the next round: frames come in between."""
@@ -115,6 +123,33 @@ class Loop:
             alarm.callback(now_ns)
 
     def close(self) -> None:
+        if self._timer is not None:
+            self._timer.close()
         self._epoll.close()
         self._handlers.clear()
         self._heap.clear()
+
+
+class Timer:
+    """A timerfd(2) in an epoll set: wakes it at a time of CLOCK_MONOTONIC. Its descriptor has no handler: waking is
+    all it does (edge triggered, so that nobody has to read it)."""
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, _TIMER_FLAGS)
+        if self._fd < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        self._spec = (ctypes.c_int64 * 4)()  # struct itimerspec on 64-bit Linux: interval, then first expiry
+        self._set_ns = -1
+        epoll.register(self._fd, select.EPOLLIN | select.EPOLLET)
+
+    def set(self, at_ns: int) -> None:
+        """Wake at ``at_ns``; the time set before is forgotten."""
+        if at_ns != self._set_ns:
+            self._set_ns = at_ns
+            self._spec[2], self._spec[3] = divmod(at_ns, 1_000_000_000)
+            self._libc.timerfd_settime(self._fd, _ABSOLUTE, ctypes.byref(self._spec), None)
+
+    def close(self) -> None:
+        os.close(self._fd)

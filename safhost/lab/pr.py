@@ -47,7 +47,7 @@ def modelled_ns(spec: KernelSpec, block: bytes, arguments: DecodedArguments, tim
         return timing.ddr_ns(sum(b.length_bytes for b in arguments.buffers.values()))
     values = {a.name: int.from_bytes(block[a.csr_offset:a.csr_offset + a.csr_bytes], "little",
                                      signed=a.dtype.kind == "i") for a in spec.args if a.is_integer}
-    return max(0, round(spec.model.cycles.evaluate(values) * 1000 / spec.model.clock_mhz))
+    return max(0, round(spec.model.cycles.evaluate(values) * 1000 / spec.model.clock_mhz * timing.kernel_scale))
 
 
 class PrOutcome(NamedTuple):

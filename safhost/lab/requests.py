@@ -14,6 +14,7 @@ from safhost.errors import ConfigError, DaemonError
 from safhost.lab.card_faults import FAULTS
 from safhost.lab.ports import CardSlot
 from safhost.lab.state import HOST_INTERFACE, MAX_CARDS, Impairments
+from safhost.lab.timing import describe_timing
 from safhost.lab.topology import HOST_MAC, card_serial, select_cards
 
 if TYPE_CHECKING:
@@ -115,7 +116,9 @@ class Requests:
             "name": spec.name, "state": "up", "topology": spec.topology, "mtu": spec.mtu,
             "cards": len(lab.slots), "plugged": sum(s.plugged for s in lab.slots.values()),
             "suite": spec.suite, "profile": spec.profile,
-            "timing": spec.timing if spec.timing == "none" else f"{spec.timing} (modelled)",
+            "timing": describe_timing(spec.timing, spec.time_scale, spec.pr_scale),
+            "time_scale": spec.time_scale, "pr_scale": spec.time_scale if spec.pr_scale is None else spec.pr_scale,
+            "link_rate": spec.link_rate, "late_kernels": sum(s.card.late_kernels for s in lab.slots.values()),
             "seed": spec.seed, "impairments": dataclasses.asdict(lab.impairments),
             "interface": HOST_INTERFACE, "host_mac": str(HOST_MAC), "pid": os.getpid(),
             "uptime_s": round((now_ns - lab.started_ns) / 1e9, 3),

@@ -78,6 +78,8 @@ class LabServer:
         self._record = record
         self._reporter = reporter
         self.loop = Loop(precise=spec.timing != "none")
+        model = timing_named(spec.timing)
+        self._timing = None if model is None else model.scaled(spec.time_scale, spec.pr_scale, spec.link_rate)
         self.started_ns = self.loop.clock()
         self.slots: dict[int, CardSlot] = {}
         self.ports: dict[str, CardPort | ChassisPort] = {}
@@ -99,7 +101,7 @@ class LabServer:
         self._catch_signals()
         _raise_file_limit()
         self._reporter.send(step=f"building a {spec.topology}, cards: {spec.cards}")
-        self._topology = make_topology(spec.topology, spec.mtu)
+        self._topology = make_topology(spec.topology, spec.mtu, spec.link_rate)
         if spec.suite:
             self._make_keys()
         for number in range(1, spec.cards + 1):
@@ -169,7 +171,7 @@ class LabServer:
         link = port.link if port is not None else PacketLink(
             name, ethertypes=CARD_ETHERTYPES, promiscuous=spec.topology == "chassis", ring_bytes=self.ring_bytes())
         config = CardConfig(serial=serial, mac=card_mac(number), mac1=card_mac(number, 1), mtu=spec.mtu,
-                            card_key=self._keys.get(serial), timing=timing_named(spec.timing),
+                            card_key=self._keys.get(serial), timing=self._timing,
                             profile=spec.profile, image_slots=spec.image_slots,
                             window_blocks=int(link.ring_slots * WINDOW_SHARE[spec.topology]))
         card = VirtualCard(config, self._codec, os.urandom, self._leaf_cache)
@@ -262,7 +264,7 @@ class LabServer:
         configured = load_config().clusters.get(spec.name) or ClusterConfig(spec.name)
         cluster = dataclasses.replace(configured, interfaces=(HOST_INTERFACE,), suite=spec.suite,
                                       keys=keys_file(spec.name) if spec.suite else None, profile=spec.profile,
-                                      mtu=None)
+                                      mtu=None, link_rate=spec.link_rate or configured.link_rate)
         path = config_file(spec.name)
         path.write_text(Config({spec.name: cluster}, spec.name).to_yaml())
         self.supervisor = DaemonSupervisor(

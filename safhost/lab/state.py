@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from safhost import paths
 from safhost.errors import ConfigError, DaemonError
+from safhost.lab.shaping import check_rate
 
 TOPOLOGIES = ("bridge", "chassis")
 PROFILES = ("saf", "paper")
@@ -32,6 +33,15 @@ MAX_CARDS = {"bridge": 1000, "chassis": 16384}
 HOST_INTERFACE = "saf0"
 MTU_RANGE = (1500, 9216)
 """A SAF frame needs 1,500; 9,216 is what common switches carry."""
+
+SCALES = (1.0, 100_000.0)
+"""Smallest and largest stretch of modelled times: they are a card's, and a kernel has to end some day."""
+
+
+def check_scale(what: str, scale: float) -> None:
+    """Raises ConfigError for a stretch of modelled times that is not possible."""
+    if not SCALES[0] <= scale <= SCALES[1]:
+        raise ConfigError(f"{what} {scale:g} is not possible", f"give {SCALES[0]:g} to {SCALES[1]:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,11 @@ class Impairments:
 
 @dataclass(frozen=True, slots=True)
 class LabSpec:
-    """All that `lab up` is told. Raises ConfigError for what cannot be."""
+    """All that `lab up` is told. Raises ConfigError for what cannot be.
+
+    ``link_rate``: bytes per second that the host's port carries each way, 0 for no limit. ``time_scale``: by how much
+    the modelled times of ``timing`` are stretched; ``pr_scale``: those of partial reconfiguration (None: the same).
+    """
 
     name: str = "lab"
     cards: int = 4
@@ -77,6 +91,9 @@ class LabSpec:
     daemon: bool = True
     ring_slots: int = 0
     image_slots: int = 4
+    link_rate: int = 0
+    time_scale: float = 1.0
+    pr_scale: float | None = None
     impairments: Impairments = field(default_factory=Impairments)
 
     def __post_init__(self) -> None:
@@ -93,6 +110,12 @@ class LabSpec:
                               + ("; a chassis takes more" if self.topology == "bridge" and self.cards > 0 else ""))
         if not MTU_RANGE[0] <= self.mtu <= MTU_RANGE[1]:
             raise ConfigError(f"MTU {self.mtu} is not possible", f"use {MTU_RANGE[0]} to {MTU_RANGE[1]}")
+        check_rate(self.link_rate)
+        for what, scale in (("time scale", self.time_scale), ("PR time scale", self.pr_scale)):
+            if scale is not None:
+                check_scale(what, scale)
+                if self.timing == "none" and scale != 1:
+                    raise ConfigError(f"a {what} without modelled times", "add --timing arria10, or leave it out")
         if self.profile == "paper" and self.suite:
             raise ConfigError("the profile paper has no tags", "use --suite 0 with it")
         if not 1 <= self.image_slots <= 4:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from safhost.errors import ConfigError, DeadlineExceeded
+from safhost.lab.shaping import limit_rate
 from safhost.lab.state import HOST_INTERFACE
 from safhost.link import netns
 from safhost.link.netlink import query_links
@@ -133,9 +134,17 @@ class ChassisTopology:
         """Nothing on the wire changes."""
 
 
-def make_topology(kind: str, mtu: int) -> BridgeTopology | ChassisTopology:
-    """Build the host's side of ``kind`` in the current network namespace."""
-    return BridgeTopology(mtu) if kind == "bridge" else ChassisTopology(mtu)
+def make_topology(kind: str, mtu: int, link_rate: int = 0) -> BridgeTopology | ChassisTopology:
+    """Build the host's side of ``kind`` in the current network namespace.
+
+    ``link_rate``: bytes per second that the host's port carries each way, 0 for no limit. Raises LinkError.
+    """
+    topology = BridgeTopology(mtu) if kind == "bridge" else ChassisTopology(mtu)
+    if link_rate:
+        # out of the host, and out of the other end towards it
+        for name in (HOST_INTERFACE, HOST_PORT if kind == "bridge" else CHASSIS_INTERFACE):
+            limit_rate(name, link_rate)
+    return topology
 
 
 def wait_running(watcher: LinkWatcher, names: Iterable[str], deadline_ns: int,

@@ -28,6 +28,20 @@ from safhost.wire.generated import ETHERTYPES_C2H
 
 _LOG = logging.getLogger("safhost.host")
 RING_BYTES = 16 << 20  # more than the read window, so that answers of many cards at once are not lost
+SMALLEST_READ_BYTES = 64 * 1024
+READ_WINDOW_S = 0.032
+"""Of the link's rate, what all cards together are asked for at once. It waits in switch queues before commands'
+answers do, so this is also how late those may become; 4 MiB at 1 Gbit/s."""
+
+
+def _link_limits(rate_bytes_s: int | None) -> dict[str, int]:
+    """What of a `CoreConfig` follows from what the links carry; nothing when that is not configured."""
+    if not rate_bytes_s:
+        return {}
+    default = CoreConfig(owner=0, generation=0)
+    window = min(default.read_window_bytes, max(SMALLEST_READ_BYTES, round(rate_bytes_s * READ_WINDOW_S)))
+    return {"link_rate_bytes_s": rate_bytes_s, "read_window_bytes": window,
+            "read_chunk_bytes": min(default.read_chunk_bytes, max(SMALLEST_READ_BYTES, window // 8))}
 
 
 class Host:
@@ -56,7 +70,7 @@ class Host:
             kind = PaperCluster if config.profile == "paper" else Cluster
             core = kind(CoreConfig(owner=identity.owner, generation=identity.generation, suite=config.suite,
                                    keys=read_keys(config.keys_path) if config.suite else {}, auto_open=not local,
-                                   takeover=takeover), os.urandom, codec)
+                                   takeover=takeover, **_link_limits(config.link_rate)), os.urandom, codec)
             self.engine = Engine(core, time.monotonic_ns)
             self.service = Service(self.engine, config, identity, names, Manifests(state / "manifests"), __version__,
                                    local)

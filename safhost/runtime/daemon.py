@@ -9,21 +9,28 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from safhost import log, paths
 from safhost.config import choose_cluster, load_config
 from safhost.errors import SafError
 from safhost.runtime.assemble import Host
 from safhost.runtime.server import Server
+from safhost.units import parse_rate
 
 _LOG = logging.getLogger("safhost.daemon")
 
 
 def serve(cluster: str | None, interfaces: Sequence[str], config_path: str | None = None,
-          takeover: bool = False) -> int:
-    """Run until SIGTERM or SIGINT. Sessions stay open: the next daemon of this cluster re-adopts the cards."""
+          takeover: bool = False, link_rate: int = 0) -> int:
+    """Run until SIGTERM or SIGINT. Sessions stay open: the next daemon of this cluster re-adopts the cards.
+
+    ``link_rate``: bytes per second that each interface carries; 0: as configured.
+    """
     config = load_config(config_path)
     chosen = choose_cluster(config, cluster, interfaces=tuple(interfaces))
+    if link_rate:
+        chosen = replace(chosen, link_rate=link_rate)
     host = Host(chosen, list(interfaces) or list(chosen.interfaces), takeover=takeover)
     try:
         server = Server(host.engine, host.service, paths.daemon_socket(chosen.name))
@@ -74,13 +81,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cluster")
     parser.add_argument("--config")
     parser.add_argument("--takeover", action="store_true", help="take cards over from another owner")
+    parser.add_argument("--link-rate", default="0", help="what each interface carries, as 10Gbit")
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--log-file")
     parser.add_argument("--log-json", action="store_true")
     args = parser.parse_args(argv)
     try:
         log.configure(args.log_level, args.log_file, json_lines=args.log_json)
-        return serve(args.cluster, args.interface, args.config, args.takeover)
+        return serve(args.cluster, args.interface, args.config, args.takeover,
+                     0 if args.link_rate == "0" else parse_rate(args.link_rate))
     except SafError as err:
         print(f"error: {err}", file=sys.stderr)
         return err.exit_code
