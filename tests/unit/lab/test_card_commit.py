@@ -412,6 +412,66 @@ def test_timing_holds_commands_back_and_reports_modelled_time() -> None:
     assert Done.unpack(host.output()[0].payload).status == Status.OK
 
 
+def timed_card(payload: Any, scale: float = 1.0) -> Host:
+    """A card that runs ``payload`` and keeps modelled times."""
+    host = connected(timing=ARRIA10.scaled(scale))
+    host.write(payload, 1, IMAGE)
+    assert commit_to_end(host, tree_root(payload.data), 1).status == Status.OK
+    host.card.take_role_jobs()
+    return host
+
+
+def end_times(host: Host, tickets: list[int], wanted: int) -> list[int]:
+    """Modelled times from now to the ends of ``wanted`` commands whose role jobs are done at once."""
+    start = host.now
+    for ticket in tickets:
+        host.card.role_finished(ticket, "ok", 3, "", start)
+    ends: list[int] = []
+    while len(ends) < wanted:
+        wake = host.card.next_wakeup_ns()
+        assert wake is not None
+        host.card.tick(wake)
+        ends += [wake - start] * len(host.output())
+    return ends
+
+
+@pytest.mark.parametrize("scale", [1, 50])
+def test_commands_in_two_slots_run_back_to_back(scale: int) -> None:
+    host = timed_card(image(cycles="100 * n", clock_mhz=200), scale)
+    for slot in (0, 1):
+        assert host.run(slot, slot + 1, role_epoch=1, kernel=0, arguments=arguments(n=1000)) is None
+    tickets = [job.ticket for job in host.card.take_role_jobs()]
+    launch, kernel = scale * ARRIA10.launch_ns, scale * 500_000
+    assert end_times(host, tickets, 2) == [kernel + 2 * launch, 2 * kernel + 2 * launch]
+    assert host.card.late_kernels == 0
+
+
+def test_kernels_without_a_cycle_model_share_the_cards_ddr() -> None:
+    host = timed_card(image())
+    for slot in (0, 1, 2):
+        assert host.run(slot, slot + 1, role_epoch=1, kernel=0, arguments=arguments(n=1000)) is None
+    tickets = [job.ticket for job in host.card.take_role_jobs()]
+    first, second, third = end_times(host, tickets, 3)
+    assert second - first == third - second == first - 2 * ARRIA10.launch_ns > 0
+
+
+def test_result_that_a_slow_machine_gives_late_is_counted() -> None:
+    host = timed_card(image(cycles="100 * n", clock_mhz=200))
+    assert host.run(0, 1, role_epoch=1, kernel=0, arguments=arguments(n=1000)) is None
+    host.card.role_finished(one_job(host).ticket, "ok", 3, "", host.now + 5_000_000)
+    assert len(host.output()) == 1
+    assert host.card.late_kernels == 1
+
+
+def test_killed_command_leaves_the_pipeline_free() -> None:
+    host = timed_card(image(cycles="100 * n", clock_mhz=200))
+    assert host.run(0, 1, role_epoch=1, kernel=0, arguments=arguments(n=1000)) is None
+    host.card.take_role_jobs()
+    kill(host, 1, 1)
+    assert host.run(0, 2, role_epoch=1, kernel=0, arguments=arguments(n=1000)) is None
+    assert end_times(host, [one_job(host).ticket], 1) == [500_000 + 2 * ARRIA10.launch_ns]
+
+
 # -- READ
 
 def test_read_ddr_ranges_and_parts() -> None:
