@@ -46,6 +46,7 @@ class Desk:
         self._subscribers: dict[int, Job] = {}
         self._waiting: list[tuple[int, Job, Callable[[], None]]] = []
         self._unnamed = True
+        self._takers: list[Callable[[Action], bool]] = []  # asked first about what is not of the desk itself
         self._ops: dict[str, Operation] = {
             name[3:]: getattr(self, name) for name in dir(self) if name.startswith("op_")}
         engine.sink = self
@@ -105,6 +106,26 @@ class Desk:
         self._jobs.pop(job.number, None)
         job.done(result)
 
+    def end_badly(self, job: Job, error: SafError, result: dict[str, Any]) -> None:
+        """As :meth:`fail`, with what there is of a result."""
+        self._jobs.pop(job.number, None)
+        job.failed(error, result)
+
+    def next_number(self) -> int:
+        """A request number for the core that no request of a client has."""
+        return next(self._numbers)
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody subscribed."""
+        return any(job.op == "subscribe" for job in self._subscribers.values())
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """An event for all who subscribed."""
+        for job in list(self._subscribers.values()):
+            if job.op == "subscribe":
+                job.event(event)
+
     def jobs_of(self, connection: Connection) -> list[Job]:
         """What a client still waits for."""
         return [job for job in self._jobs.values() if job.connection is connection]
@@ -113,6 +134,8 @@ class Desk:
 
     def take(self, action: Action, now_ns: int) -> None:
         """An action of the core that is not a frame."""
+        if any(taker(action) for taker in self._takers):
+            return
         if type(action) is RequestEnded:
             self._ended(action)
         elif type(action) is RequestProgressed:

@@ -53,6 +53,7 @@ class Engine:
         self.core = core
         self.clock = clock
         self.sink: Sink | None = None
+        self.after_step: Callable[[], None] | None = None  # what a step brought is dealt with at once
         self.ports: dict[str, Port] = {}
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
@@ -133,6 +134,8 @@ class Engine:
         due = self.core.next_wakeup_ns()
         if due is not None and due <= now:
             self.submit(ev.TimePassed(), now)
+        if self.after_step is not None:
+            self.after_step()
 
     def submit(self, event: ev.Event, now_ns: int | None = None) -> None:
         """Give the core an event and carry out what it answers."""

@@ -70,6 +70,7 @@ class Identity:
     """Owner and generation of this host in one cluster (DESIGN section 3: a generation is never used twice)."""
 
     def __init__(self, folder: Path, owner: int | None = None) -> None:
+        self.folder = folder
         self._path = folder / "identity.json"
         data = read_json(self._path)
         self.owner = owner or _number(self._path, data, "owner") or secrets.randbits(63) | 1

@@ -124,3 +124,25 @@ def relocations(p: Params, arguments: bytes, within_bytes: int) -> tuple[int, ..
         if int.from_bytes(arguments[at:at + 8], "little") > within_bytes:
             raise bad("relocations", at, f"the offset of a pointer into the unit's {within_bytes} bytes of memory")
     return tuple(value)
+
+
+def number(p: Params, name: str, default: float, low: float, high: float) -> float:
+    """A number from ``low`` to ``high``."""
+    value = p.get(name, default)
+    if type(value) not in (int, float) or not low <= value <= high:
+        raise bad(name, value, f"a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def index_ranges(p: Params, name: str, high: int) -> list[tuple[int, int]]:
+    """Ranges first … last (both inclusive) of whole numbers up to ``high``."""
+    value = given(p, name)
+    if not isinstance(value, list):
+        raise bad(name, value, "a list of ranges")
+    found = []
+    for item in value:
+        if not isinstance(item, list) or len(item) != 2 or any(type(v) is not int for v in item) \
+                or not 0 <= item[0] <= item[1] <= high:
+            raise bad(name, item, "first and last of a range")
+        found.append((item[0], item[1]))
+    return found

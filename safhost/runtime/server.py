@@ -96,6 +96,7 @@ class Server:
         self.service = service
         self.path = path
         self.clients: set[Client] = set()
+        service.elastic.stopping = False
         self._group = _group_id()
         self._sock = _listen(path, self._group)
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -140,6 +141,7 @@ class Server:
             return False
 
     def close(self) -> None:
+        self.service.elastic.stopping = True  # jobs go on with the next one
         for client in list(self.clients):
             client.close()
         self.engine.unwatch(self._sock.fileno())

@@ -23,6 +23,7 @@ from safhost.runtime.desk import Desk
 from safhost.runtime.engine import Engine
 from safhost.runtime.hashing import Digested
 from safhost.runtime.identity import Identity, Names
+from safhost.runtime.jobdesk import JobDesk
 from safhost.runtime.jobs import Job
 from safhost.runtime.keys import read_keys
 from safhost.runtime.manifests import Manifests
@@ -76,6 +77,17 @@ class Service(Desk):
         self.local = local
         self._settled = not local
         self._settle_from: int | None = None
+        self.elastic = JobDesk(self, identity.folder / "jobs")
+        self._ops |= self.elastic.open()
+        self._takers.append(self.elastic.take)
+
+    def cancel(self, job: Job) -> None:
+        self.elastic.client_gone(job.number)
+        super().cancel(job)
+
+    def close(self) -> None:
+        self.elastic.close()
+        super().close()
 
     # -- cards ---------------------------------------------------------------------------------------------
 
@@ -119,7 +131,7 @@ class Service(Desk):
             raise LocalProtocolError(f"{job.op} needs one descriptor", "use the safhost client")
         return job.memory[0]
 
-    def _when_settled(self, job: Job, then: Callable[[], None]) -> None:
+    def when_settled(self, job: Job, then: Callable[[], None]) -> None:
         """In a client's process: solicit, open sessions, and go on once the cards have had time to answer."""
         if self._settled:
             then()
@@ -131,7 +143,7 @@ class Service(Desk):
         waited = self.engine.clock() - self._settle_from
         opening = any(c.state == st.OPENING for c in self.core.sessions.by_mac.values())
         if waited < SETTLE_MAX_NS and (opening or waited < SETTLE_NS):
-            self.after(SETTLE_STEP_NS, job, lambda: self._when_settled(job, then))
+            self.after(SETTLE_STEP_NS, job, lambda: self.when_settled(job, then))
             return
         self._settled = True
         then()
@@ -154,7 +166,7 @@ class Service(Desk):
             self._name_new_cards()
             now = self.engine.clock()
             self.done(job, {"cards": [self.describe(c, now) for c in self.core.sessions.by_mac.values()]})
-        self._when_settled(job, answer)
+        self.when_settled(job, answer)
 
     def op_discover(self, job: Job, p: Message) -> None:
         """Solicit and list who announced itself; opens no session."""
@@ -200,7 +212,7 @@ class Service(Desk):
             job.finish = finish
             self.engine.submit(ev.StartRead(job.number, card.key, ReadSpace.SHELL_REGISTERS, 0, memory.array))
         params.text(p, "card")
-        self._when_settled(job, begin)
+        self.when_settled(job, begin)
 
     def op_kernels(self, job: Job, p: Message) -> None:
         """Images that usable cards run, with their manifests."""
@@ -213,7 +225,7 @@ class Service(Desk):
                                                        "cards": []})
                     entry["cards"].append(self.names.name(card.key))
             self.done(job, {"images": list(images.values())})
-        self._when_settled(job, answer)
+        self.when_settled(job, answer)
 
     # -- operations: names -----------------------------------------------------------------------------------
 
@@ -265,7 +277,7 @@ class Service(Desk):
                 self.manifests.put(digest.hex(), manifest)
             self.engine.submit(ev.StartProgram(job.number, keys, memory.array, leaves, root, compat, commit, broadcast,
                                                force, deadline_ns))
-        self._when_settled(job, begin)
+        self.when_settled(job, begin)
 
     def op_recommit(self, job: Job, p: Message) -> None:
         """Load an image that the cards still hold staged: a COMMIT and no transfer."""
@@ -273,7 +285,7 @@ class Service(Desk):
         digest = params.hex_bytes(p, "digest", length=DIGEST_BYTES)
         deadline_ns = params.nanoseconds(p, "deadline_s", DEADLINE_S)
         nothing = np.zeros(0, np.uint8)
-        self._when_settled(job, lambda: self.engine.submit(ev.StartProgram(
+        self.when_settled(job, lambda: self.engine.submit(ev.StartProgram(
             job.number, self._keys(self.resolve(wanted)), nothing, b"", digest, 0, deadline_ns=deadline_ns,
             staged_only=True)))
 
@@ -293,7 +305,7 @@ class Service(Desk):
                                  min(c.hello.ddr_max_blocks for c in cards), WRITE_PIECE_BYTES)
             self.hash(job, [(x.offset, x.length) for x in pieces], lambda found: self.engine.submit(
                 ev.StartWrite(job.number, keys, address, memory.array, tuple(found), deadline_ns)))
-        self._when_settled(job, begin)
+        self.when_settled(job, begin)
 
     def op_read(self, job: Job, p: Message) -> None:
         """Read into the client's memory."""
@@ -314,14 +326,14 @@ class Service(Desk):
                                 "are not there", "see `safhost cards`", self.names.name(card.key))
             self.engine.submit(ev.StartRead(job.number, card.key, space, address, memory.array, 0, deadline_ns))
         params.text(p, "card")
-        self._when_settled(job, begin)
+        self.when_settled(job, begin)
 
     def op_run(self, job: Job, p: Message) -> None:
         """Run a kernel with a ready argument block (hex)."""
         if self._settled:  # the latency path: nothing in between
             self._begin_run(job, p)
         else:
-            self._when_settled(job, lambda: self._begin_run(job, p))
+            self.when_settled(job, lambda: self._begin_run(job, p))
 
     def _begin_run(self, job: Job, p: Message) -> None:
         wanted = params.selector(p)
@@ -353,12 +365,12 @@ class Service(Desk):
             self.hash(job, inputs, lambda found: self.engine.submit(ev.StartUnit(
                 job.number, digest, kernel, memory.array, tuple(found), outputs, arguments, relocations, global_size,
                 local_size, work_dim, deadline_ms, cards)))
-        self._when_settled(job, begin)
+        self.when_settled(job, begin)
 
     def op_kill(self, job: Job, p: Message) -> None:
         """Reset the role of one card."""
         params.text(p, "card")
-        self._when_settled(job, lambda: self.engine.submit(ev.StartKill(job.number, self._one(p).key)))
+        self.when_settled(job, lambda: self.engine.submit(ev.StartKill(job.number, self._one(p).key)))
 
     def op_release(self, job: Job, p: Message) -> None:
         """Give leases back, of all cards unless some are named."""

@@ -30,6 +30,10 @@ class Wording:
             out["card"] = name(out["card"])
         return out
 
+    def text(self, text: str) -> str:
+        """A text with names for the keys of cards in it."""
+        return self._text(text, list(self._names.by_key))
+
     def error(self, error: SafError) -> dict[str, Any]:
         """The JSON form of an error."""
         return self._said(error.to_dict(), list(self._names.by_key))
