@@ -1,7 +1,7 @@
-"""What a simulated host keeps over a crash: named values, each written as a whole or not at all.
+"""What a simulated host keeps over a crash: named values, written as a whole or not at all, and files that grow.
 
-That is what atomic replacement of small files gives the real host (safhost.runtime.identity): a crash leaves the
-old content or the new one.
+Atomic replacement is what the real host does with small files (safhost.runtime.identity): a crash leaves the old
+content or the new one. A journal is appended to, and a crash inside an append leaves any part of it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,16 @@ class SimDisk:
     def write(self, key: str, data: bytes) -> None:
         """From now on, and durably."""
         self.content[key] = data
+        self.writes += 1
+
+    def append(self, key: str, data: bytes) -> None:
+        """To the end of what is there."""
+        self.content[key] = self.content.get(key, b"") + data
+        self.writes += 1
+
+    def cut(self, key: str, length: int) -> None:
+        """Keep the first ``length`` bytes."""
+        self.content[key] = self.content[key][:length]
         self.writes += 1
 
 

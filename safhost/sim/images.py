@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,11 +52,16 @@ _KERNELS: list[dict[str, Any]] = [
     {"name": "increment", "global": ["n"],
      "args": [{**_BUFFER, "name": "X", "shape": ["n"], "direction": "inout"},
               {"name": "n", "kind": "scalar", "dtype": "uint32"}]},
+    {"name": "stamp", "global": ["n"],
+     "args": [{**_BUFFER, "name": "X", "shape": ["n"]}, {**_BUFFER, "name": "Y", "shape": ["n"], "direction": "out"},
+              {**_BUFFER, "name": "Z", "shape": ["n"], "direction": "inout"},
+              {"name": "n", "kind": "scalar", "dtype": "uint32"},
+              {"name": "tag", "kind": "scalar", "dtype": "uint32"}]},
 ]
 
 
 def make_image(size_bytes: int = 64 * 1024, version: str = "1", pr_compat_id: int = PR_COMPAT_ID) -> SimImage:
-    """An emulation image of ``size_bytes`` with the kernels vadd, ptrans and increment; ``version`` makes it
+    """An emulation image of ``size_bytes`` with the kernels vadd, ptrans, increment and stamp; ``version`` makes it
     another one."""
     package = KernelPackage.from_dict({
         "name": "sim", "version": version, "description": "kernels of a simulation", "sources": ["sim.cl"],
@@ -66,30 +72,50 @@ def make_image(size_bytes: int = 64 * 1024, version: str = "1", pr_compat_id: in
     return SimImage(payload, leaves, root_digest(leaves), pr_compat_id, package)
 
 
+@cache
+def _stamp_place() -> tuple[int, int, int]:
+    """(index of the kernel stamp in every image, where its tag lies in an argument block, its bytes)."""
+    number, spec = make_image(16_000).kernel("stamp")
+    tag = next(arg for arg in spec.args if arg.name == "tag")
+    return number, tag.csr_offset, tag.csr_bytes
+
+
+def tag_of(kernel: int, block: bytes) -> int | None:
+    """The tag a command of the kernel stamp has; None for other kernels."""
+    number, at, size = _stamp_place()
+    return int.from_bytes(block[at:at + size], "little") if kernel == number else None
+
+
 def run_role(manifest: Mapping[str, Any], kernel: str, block: bytes, ddr: Bytes) -> None:
     """Execute ``kernel`` with argument block ``block`` on role DDR ``ddr`` (n,) uint8, in place."""
     spec = KernelPackage.from_dict(manifest).kernels[kernel]
     arguments = decode_arguments(spec, block, len(ddr))
     buffers = {name: ddr[b.address:b.address + b.length_bytes].view(np.float32)
                for name, b in arguments.buffers.items()}
-    n = int.from_bytes(arguments.scalars["n"], "little")
-    _ROLES[kernel](buffers, n)
+    scalars = {name: int.from_bytes(raw, "little") for name, raw in arguments.scalars.items()}
+    _ROLES[kernel](buffers, scalars)
 
 
-def _vadd(b: Mapping[str, NDArray[np.float32]], n: int) -> None:
+def _vadd(b: Mapping[str, NDArray[np.float32]], scalars: Mapping[str, int]) -> None:
     b["C"][:] = b["A"] + b["B"]
 
 
-def _ptrans(b: Mapping[str, NDArray[np.float32]], n: int) -> None:
+def _ptrans(b: Mapping[str, NDArray[np.float32]], scalars: Mapping[str, int]) -> None:
+    n = scalars["n"]
     b["C"].reshape(n, n)[:] = b["B"].reshape(n, n) + b["A"].reshape(n, n).T
 
 
-def _increment(b: Mapping[str, NDArray[np.float32]], n: int) -> None:
+def _increment(b: Mapping[str, NDArray[np.float32]], scalars: Mapping[str, int]) -> None:
     b["X"][:] += 1
 
 
-_ROLES: dict[str, Callable[[Mapping[str, NDArray[np.float32]], int], None]] = {
-    "vadd": _vadd, "ptrans": _ptrans, "increment": _increment}
+def _stamp(b: Mapping[str, NDArray[np.float32]], scalars: Mapping[str, int]) -> None:
+    b["Y"][:] = b["X"] + np.float32(scalars["tag"])
+    b["Z"][:] += 1
+
+
+_ROLES: dict[str, Callable[[Mapping[str, NDArray[np.float32]], Mapping[str, int]], None]] = {
+    "vadd": _vadd, "ptrans": _ptrans, "increment": _increment, "stamp": _stamp}
 
 
 class UnitPlan(NamedTuple):

@@ -229,7 +229,7 @@ class MemoryBounded(Invariant):
         for node in self.sim.cards.values():
             self._card(node)
         for host in live_hosts(self.sim):
-            self._host(host, len(self.ledger.live(host)))
+            self._host(host, len(self.ledger.live(host)) + self.ledger.jobs.load(host))
 
     def _card(self, node: SimCard) -> None:
         shell = shell_of(node)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from safhost.core.actions import RequestEnded
 from safhost.lab.card_shell import Shell
+from safhost.sim.job_book import JobBook
 from safhost.sim.nodes import SimCard, SimHost
 from safhost.sim.observe import Observer
 from safhost.sim.simulation import NS, Simulation
@@ -66,12 +67,13 @@ class Asked:
 
 
 class Ledger(Observer):
-    """All requests of a storm. ``judges`` are told of every end, after it was noted here."""
+    """All requests of a storm, and its ``jobs``. ``judges`` are told of every end, after it was noted here."""
 
     def __init__(self, sim: Simulation) -> None:
         self.sim = sim
         self.asked: dict[int, Asked] = {}
         self.judges: list[Callable[[Asked, RequestEnded], None]] = []
+        self.jobs = JobBook(sim)
         self._scrubbed_ns: dict[str, int] = {}
         sim.observe(self)
 
@@ -123,10 +125,11 @@ class Ledger(Observer):
         return False
 
     def programs(self, key: str, since_ns: int, but: Asked) -> bool:
-        """Whether another program of a card was under way since."""
-        return any(other.kind == "program" and other is not but and key in other.cards
-                   and (other.live or other.ended_ns + (DRAIN_NS if other.died or failed(other) else 0) >= since_ns)
-                   for other in self.asked.values())
+        """Whether another program of a card was under way since, or a job that programs cards."""
+        return self.jobs.meddled(key, since_ns, DRAIN_NS) or any(
+            other.kind == "program" and other is not but and key in other.cards
+            and (other.live or other.ended_ns + (DRAIN_NS if other.died or failed(other) else 0) >= since_ns)
+            for other in self.asked.values())
 
 
 def failed(asked: Asked) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,13 @@ from safhost.core import events as ev
 from safhost.core.actions import (
     Action,
     CardChanged,
+    JobNoted,
     KeepGeneration,
     RequestEnded,
     RequestProgressed,
     SendBlocks,
     SendFrames,
+    UnitEnded,
 )
 from safhost.core.cluster import Cluster
 from safhost.core.config import CoreConfig
@@ -25,6 +28,7 @@ from safhost.lab.card import VirtualCard
 from safhost.lab.card_types import ControlOut, RoleJob
 from safhost.sim.disk import IDENTITY, SimDisk, encode_identity
 from safhost.sim.images import run_role
+from safhost.sim.job_desk import JobDesk
 from safhost.sim.network import Frames, Lengths, Network, Port, materialise
 from safhost.sim.observe import Watch
 from safhost.wire.codec import Codec, split_batch
@@ -46,9 +50,9 @@ class SimHost:
     """One process of a host: a core and the little runtime around it.
 
     ``ended``: request → RequestEnded; ``progress``: what each request reported; ``changes``: CardChanged in order;
-    ``generations``: what was to be kept, in order; ``started``: requests asked for. ``boundaries`` counts what this
-    process has done that others can see: disk writes, control frames, batches of blocks. When it dies, another
-    SimHost takes its ``name``, ``port``, ``disk`` and place in ``Simulation.hosts``.
+    ``generations``: what was to be kept, in order; ``started``: requests asked for; ``desk``: its jobs. ``boundaries``
+    counts what this process has done that others can see: disk writes, control frames, batches of blocks, words to
+    clients. When it dies, another SimHost takes its ``name``, ``port``, ``disk`` and place in ``Simulation.hosts``.
     """
 
     def __init__(self, sim: Simulation, name: str, mac: bytes, config: CoreConfig, rate_bytes_s: int, mtu: int,
@@ -71,7 +75,9 @@ class SimHost:
         self.started: set[int] = set()
         self.bulk_frames = 0
         self.boundaries = 0
+        self.desk = JobDesk(self)
         self._crash_at: int | None = None
+        self._crash_appends: int | None = None
         self._crash_down_ns = 0
         self._crash_then: tuple[int, ...] = ()
         self._events: deque[ev.Event] = deque()
@@ -92,7 +98,7 @@ class SimHost:
         for hook in self.sim.hooks.host_start:
             hook(self)
         config = self.cluster.config
-        self._run(lambda: self._write(IDENTITY, encode_identity(config.owner, config.generation)))
+        self._run(lambda: self.write(IDENTITY, encode_identity(config.owner, config.generation)))
         if self.alive and self.port.plugged:
             self.feed(ev.LinkCameUp(LINK, self.mac, self.mtu))
 
@@ -106,6 +112,10 @@ class SimHost:
         self._crash_at, self._crash_down_ns = self.boundaries + boundaries, down_ns
         self._crash_then = then
 
+    def crash_in_append(self, appends: int, down_ns: int = 1_000_000_000) -> None:
+        """Die inside an append to a journal, after ``appends`` more of them: any part of it is on the disk."""
+        self._crash_appends, self._crash_down_ns, self._crash_then = appends, down_ns, ()
+
     def tick(self) -> None:
         """Do what is due by now."""
         self.feed(ev.TimePassed())
@@ -116,7 +126,12 @@ class SimHost:
         self._events.clear()
         self.port.receive_control, self.port.receive_batch, self.port.node = _deaf_control, _deaf_batch, None
 
-    def _boundary(self) -> None:
+    def call(self, work: Callable[[], None]) -> None:
+        """Have the runtime do ``work`` for a client."""
+        if not self.stopped:
+            self._run(work)
+
+    def boundary(self) -> None:
         """Something others can see is about to be done, unless this is where the process dies."""
         if self.stopped or self.boundaries == self._crash_at:
             raise ProcessDied
@@ -129,11 +144,36 @@ class SimHost:
             if not self.stopped:  # nobody else killed it meanwhile
                 self.sim.crash_host(self, self._crash_down_ns, self._crash_then)
 
-    def _write(self, key: str, data: bytes) -> None:
-        self._boundary()
+    def write(self, key: str, data: bytes) -> None:
+        """Replace a file, atomically."""
+        self.boundary()
         self.disk.write(key, data)
         for hook in self.sim.hooks.disk:
             hook(self, key, data)
+
+    def append(self, key: str, data: bytes, whole: Callable[[], None]) -> None:
+        """Write to the end of a file; a crash here leaves any part of it. ``whole`` is called when all is there."""
+        if self.stopped:
+            raise ProcessDied
+        if self._crash_appends is not None:
+            self._crash_appends -= 1
+        dies, full = self.boundaries == self._crash_at or self._crash_appends == -1, len(data)
+        if dies:
+            dice = random.Random(f"{self.sim.seed}/torn/{self.name}/{self.boundaries}")
+            data = data[:dice.randint(0, full * 4 // 3)]
+        self.disk.append(key, data)
+        for hook in self.sim.hooks.disk:
+            hook(self, key, data)
+        if len(data) == full:
+            whole()
+        if dies:
+            raise ProcessDied
+        self.boundaries += 1
+
+    def cut(self, key: str, length: int) -> None:
+        """Shorten a file."""
+        self.boundary()
+        self.disk.cut(key, length)
 
     # -- the core and its actions
 
@@ -158,11 +198,12 @@ class SimHost:
                 self._carry_out(action)
                 if self.stopped:
                     return
+            self.desk.flush()
 
     def _carry_out(self, action: Action) -> None:
         if isinstance(action, SendFrames):
             for raw in action.frames:
-                self._boundary()
+                self.boundary()
                 self.network.send_control(self.port, raw)
         elif isinstance(action, SendBlocks):
             self._send_blocks(action)
@@ -171,6 +212,14 @@ class SimHost:
             self.ended[action.request] = action
             for hook in self.sim.hooks.request_ended:
                 hook(self, action)
+            self.desk.on_request_ended(action)
+        elif isinstance(action, UnitEnded):
+            for told in self.sim.hooks.unit_ended:
+                told(self, action)
+            self.desk.on_unit_ended(action)
+        elif isinstance(action, JobNoted):
+            for noted in self.sim.hooks.job_noted:
+                noted(self, action)
         elif isinstance(action, RequestProgressed):
             self.progress.setdefault(action.request, []).append(action.info)
         elif isinstance(action, CardChanged):
@@ -179,7 +228,7 @@ class SimHost:
                 tell(self, action)
         elif isinstance(action, KeepGeneration):
             self.generations.append(action.generation)
-            self._write(IDENTITY, encode_identity(self.cluster.config.owner, action.generation))
+            self.write(IDENTITY, encode_identity(self.cluster.config.owner, action.generation))
 
     def _send_blocks(self, action: SendBlocks) -> None:
         headers, offsets, block, last = action.encoder.encode(action.indices)
@@ -188,7 +237,7 @@ class SimHost:
         room = max(0, (queue_ns - max(0, self.port.free_ns - self.sim.now_ns)) // frame_ns)
         taken = min(len(action.indices), room)
         if taken:
-            self._boundary()
+            self.boundary()
             headers, offsets = headers[:taken], offsets[:taken]
             last = last if taken == len(action.indices) else block
             self.network.send_batch(self.port, *materialise(headers, action.payload, offsets, block, last))

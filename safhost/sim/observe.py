@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from safhost.core.actions import CardChanged, RequestEnded
+    from safhost.core.actions import CardChanged, JobNoted, RequestEnded, UnitEnded
+    from safhost.core.journal import JobState, Record
     from safhost.sim.faults import Frames, Lengths
+    from safhost.sim.job_user import Expected, JobUser
     from safhost.sim.network import Port
     from safhost.sim.nodes import SimCard, SimHost
     from safhost.sim.simulation import Simulation
@@ -97,13 +99,31 @@ class Observer:
         """It died: the requests ``lost`` will never end."""
 
     def on_disk(self, host: SimHost, key: str, data: bytes) -> None:
-        """The host's disk holds this from now on."""
+        """The host's disk holds this from now on; of a journal: this is at its end, whole or torn."""
+
+    def on_journal(self, host: SimHost, user: JobUser, kind: Record, indices: tuple[int, ...]) -> None:
+        """A whole record about these units of a job is in its journal."""
 
     def on_request_started(self, host: SimHost, request: int, event: Any) -> None:
         """A ``Start…`` event is about to be given to the host's core."""
 
     def on_request_ended(self, host: SimHost, ended: RequestEnded) -> None:
         """A request ended."""
+
+    def on_job_open(self, host: SimHost, user: JobUser, state: JobState) -> None:
+        """A host says to a client what its journal has of the job."""
+
+    def on_job_given(self, host: SimHost, user: JobUser, indices: tuple[int, ...]) -> None:
+        """A client is about to give the core these units of its job."""
+
+    def on_job_result(self, user: JobUser, index: int, expected: Expected | None) -> None:
+        """A client takes a unit's result; None: it has no memory of giving that unit."""
+
+    def on_unit_ended(self, host: SimHost, ended: UnitEnded) -> None:
+        """A unit of a job ended, as the core says; nobody has written that down yet."""
+
+    def on_job_noted(self, host: SimHost, note: JobNoted) -> None:
+        """The core has something to say about a job."""
 
     def on_card_changed(self, host: SimHost, change: CardChanged) -> None:
         """The host thinks otherwise of a card."""
@@ -139,6 +159,12 @@ class Hooks:
     disk: list[Callable[[SimHost, str, bytes], None]]
     request_started: list[Callable[[SimHost, int, Any], None]]
     request_ended: list[Callable[[SimHost, RequestEnded], None]]
+    journal: list[Callable[[SimHost, JobUser, Record, tuple[int, ...]], None]]
+    job_open: list[Callable[[SimHost, JobUser, JobState], None]]
+    job_given: list[Callable[[SimHost, JobUser, tuple[int, ...]], None]]
+    job_result: list[Callable[[JobUser, int, Expected | None], None]]
+    unit_ended: list[Callable[[SimHost, UnitEnded], None]]
+    job_noted: list[Callable[[SimHost, JobNoted], None]]
     card_changed: list[Callable[[SimHost, CardChanged], None]]
     fault: list[Callable[[str], None]]
 

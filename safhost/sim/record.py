@@ -22,8 +22,10 @@ from safhost.wire.generated import HEADER_BYTES, Opcode, Status
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from safhost.core.actions import CardChanged, RequestEnded
+    from safhost.core.actions import CardChanged, JobNoted, RequestEnded, UnitEnded
+    from safhost.core.journal import JobState, Record
     from safhost.sim.faults import Frames, Lengths
+    from safhost.sim.job_user import JobUser
     from safhost.sim.network import Port
     from safhost.sim.nodes import SimCard, SimHost
     from safhost.sim.simulation import Simulation
@@ -146,6 +148,23 @@ class Recorder(Observer):
 
     def on_request_ended(self, host: SimHost, ended: RequestEnded) -> None:
         self._keep(host.name, f"request {ended.request} ends: {ended.error or 'done'}")
+
+    def on_job_open(self, host: SimHost, user: JobUser, state: JobState) -> None:
+        self._keep(host.name, f"{user.name} is request {user.request}: {state.done.pairs()} done"
+                              + (f", {state.ended}" if state.ended else ""))
+
+    def on_job_given(self, host: SimHost, user: JobUser, indices: tuple[int, ...]) -> None:
+        self._keep(host.name, f"{user.name}: is given units {' '.join(map(str, indices))}")
+
+    def on_journal(self, host: SimHost, user: JobUser, kind: Record, indices: tuple[int, ...]) -> None:
+        self._keep(host.name, f"{user.name}: journal has {kind.name.lower()} {' '.join(map(str, indices))}")
+
+    def on_unit_ended(self, host: SimHost, ended: UnitEnded) -> None:
+        self._keep(host.name, f"request {ended.request}: unit {ended.index} ends on {ended.card or 'no card'} after "
+                              f"{ended.attempts} tries: {ended.error or 'done'}")
+
+    def on_job_noted(self, host: SimHost, note: JobNoted) -> None:
+        self._keep(host.name, f"request {note.request}: {note.kind} {note.card} {note.text}")
 
     def on_card_changed(self, host: SimHost, change: CardChanged) -> None:
         self._keep(host.name, f"card {change.card} is {change.state}" + (f": {change.why}" if change.why else ""))

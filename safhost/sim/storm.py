@@ -34,7 +34,10 @@ from safhost.sim.invariants import (
     live_hosts,
 )
 from safhost.sim.invariants_card import CARD_INVARIANTS
+from safhost.sim.invariants_jobs import JOB_INVARIANTS
 from safhost.sim.invariants_wire import IdsMonotonic, NoForgedEffect
+from safhost.sim.job_storm import JobStorm
+from safhost.sim.job_user import JobUser
 from safhost.sim.ledger import Asked, Ledger, shell_of
 from safhost.sim.nodes import SimHost
 from safhost.sim.observe import Observer
@@ -47,17 +50,19 @@ CHECK_NS = 100 * MS
 KILL_EVERY_NS = 5 * NS
 REST_S = 15.0
 FINAL_S = 60.0
+JOB_S = 200.0  # a fresh job may have to program every card, twice
 NEVER_NS = 1 << 60
 NEVER_BOUNDARIES = 1 << 60
 
 INVARIANTS: tuple[type[Invariant], ...] = (
     NoUnverifiedFeed, AtMostOnce, DoneMeansDurable, EveryRequestEnds, ResultsEqualReference, NoForgedEffect, OneOwner,
-    IdsMonotonic, MemoryBounded, ConsistentCore, NothingLeft, *CARD_INVARIANTS)
+    IdsMonotonic, MemoryBounded, ConsistentCore, NothingLeft, *CARD_INVARIANTS, *JOB_INVARIANTS)
 
 STORM_CHECKS = {
     "liveness": "When the faults end, every card gets a session with exactly one host, and a fresh program and a unit "
                 "on every card end well and are right.",
     "no-exception": "Nothing that arrives, and nothing that is asked, raises an exception out of core or card.",
+    "jobs-end": "When the faults have ended, every job ends; a fresh one is done.",
     "bounded": "A storm ends within its bounds of steps and of real time.",
 }
 """What the storm itself looks after, beside the invariants."""
@@ -120,6 +125,7 @@ class Storm:
             self.ledger.judges.append(invariant.on_ended)
         self.work = Work(self.sim, self.ledger, rng, profile)
         self.weather = Weather(self.sim, rng, profile, kinds, min(cards_max, cards + 3))
+        self.jobs = JobStorm(self.sim, self.ledger.jobs, self.work, self.weather, profile, min(cards_max, cards + 3))
         self.disturb_share = rng.choice([0.1, 0.25, 0.5])
 
     # -- the run
@@ -166,8 +172,10 @@ class Storm:
                 self.work.ask(host, keys)
             if rng.random() < self.disturb_share:
                 self.weather.strike()
+            self.jobs.step()
             if rng.random() < 0.6:
                 sim.run_for(rng.choice(self.profile.gaps_s))
+        self.jobs.rage_on()
 
     def _known(self, host: SimHost) -> list[str]:
         return [key for key in self.sim.cards if key in host.cluster.sessions.by_key]
@@ -196,6 +204,7 @@ class Storm:
                 sim.crash_host(sim.restart_host(host=host) if host.stopped else host, NEVER_NS)
             elif host.stopped or host.name in self.work.released:
                 sim.restart_host(host=host)
+        self.jobs.calm()
 
     def _recover(self) -> None:
         """Every card is somebody's, and every request ends."""
@@ -210,11 +219,15 @@ class Storm:
             if sim.now_ns > killed_ns + KILL_EVERY_NS:
                 killed_ns = sim.now_ns
                 self._kill_all()
-            return bool(self.ledger.live())
+                self.jobs.give_up([key for key in sim.cards if self._holder(key) is sim.hosts[0]])
+            return bool(self.ledger.live() or self.ledger.jobs.live())
 
         try:
             sim.run_while(waiting, self.profile.settle_s, "the end of all requests")
         except SimulationStuck:
+            if not self.ledger.live():
+                raise Violation("jobs-end", f"{self.profile.settle_s:g} s after the last fault: "
+                                + "; ".join(map(_job, self.ledger.jobs.live()))) from None
             left = "; ".join(describe(asked) for asked in self.ledger.live()[:5])
             raise Violation("every-request-ends", f"{self.profile.settle_s:g} s after the last fault: {left}") from None
         sim.run_for(REST_S)
@@ -257,8 +270,20 @@ class Storm:
         units = [self.work.unit(host, (key,), image, plain=True) for host, keys in by_host.values() for key in keys]
         for unit in units:
             self._must_end(unit)
+        for host, keys in by_host.values():
+            fresh = self.jobs.prove(host, keys)
+            if fresh is not None:
+                self._must_be_done(fresh)
         self.sim.run_for(2.0)
         self._rest()
+
+    def _must_be_done(self, user: JobUser) -> None:
+        try:
+            self.sim.run_while(lambda: user.live, JOB_S, _job(user))
+        except SimulationStuck as err:
+            raise Violation("jobs-end", f"with no fault in force: {err}") from err
+        if user.state != "done" or user.failed:
+            raise Violation("jobs-end", f"{_job(user)} failed with no fault in force: {user.error}")
 
     def _must_end(self, asked: Asked) -> None:
         self.sim.run_while(lambda: asked.live, FINAL_S, describe(asked))
@@ -286,6 +311,12 @@ def run_seed(seed: int, cards_max: int = 20, profile: str | Profile = "quick", w
         out.real_s = round(time.monotonic() - began, 3)
         storm.close()
     return out
+
+
+def _job(user: JobUser) -> str:
+    """One job in a line."""
+    return (f"{user.name} with {user.plan.units} units, {len(user.taken)} done, {len(user.failed)} failed, "
+            f"{len(user.given)} given, is {user.state or 'under way'}")
 
 
 def _where(err: Exception) -> str:
