@@ -2,7 +2,8 @@
 
 Three homes, the first that applies:
 
-1. ``$SAFHOST_STATE`` (and ``$SAFHOST_RUNTIME`` for sockets, else its folder ``run``): tests, several set-ups.
+1. ``$SAFHOST_STATE`` (and ``$SAFHOST_RUNTIME`` for sockets, else its folder ``run``; ``$SAFHOST_CACHE`` for what is
+   compiled, else its folder ``cache``): tests, several set-ups.
 2. ``/var/lib/safhost`` and ``/run/safhost`` once ``safhost setup`` made them, for root and whoever may write
    there; a cluster that has its folder there already is found there by all who may look into it.
 3. ``$XDG_STATE_HOME/safhost`` and ``$XDG_RUNTIME_DIR/safhost``, else ``/tmp/safhost-UID``: any user.
@@ -26,6 +27,7 @@ SYSTEM_RUNTIME = Path("/run/safhost")
 SYSTEM_CONFIG = Path("/etc/safhost/config.yaml")
 
 STATE_VARIABLE, RUNTIME_VARIABLE, CONFIG_VARIABLE = "SAFHOST_STATE", "SAFHOST_RUNTIME", "SAFHOST_CONFIG"
+CACHE_VARIABLE = "SAFHOST_CACHE"
 
 SOCKET_PATH_MAX_BYTES = 107
 """Longest path of a Unix socket: sun_path is 108 bytes with its final zero (unix(7))."""
@@ -84,6 +86,8 @@ def config_path() -> Path:
 
 def cache_dir() -> Path:
     """What can be made again: compiled helpers."""
+    if os.environ.get(CACHE_VARIABLE):
+        return ensure_private(Path(os.environ[CACHE_VARIABLE]).absolute())
     if os.environ.get(STATE_VARIABLE):
         return ensure_private(Path(os.environ[STATE_VARIABLE]).absolute() / "cache")
     return ensure_private(_user_dir("XDG_CACHE_HOME", ".cache", "cache"))
@@ -137,7 +141,7 @@ def data_file(name: str) -> Path:
 
 def environment() -> dict[str, str]:
     """Variables by which a started process, whatever its user id, finds the same places and this package."""
-    out = {STATE_VARIABLE: str(state_dir()), RUNTIME_VARIABLE: str(runtime_dir())}
+    out = {STATE_VARIABLE: str(state_dir()), RUNTIME_VARIABLE: str(runtime_dir()), CACHE_VARIABLE: str(cache_dir())}
     if config_path().exists():  # a named file must exist
         out[CONFIG_VARIABLE] = str(config_path())
     if _PACKAGE.parent.name not in ("site-packages", "dist-packages"):

@@ -225,6 +225,15 @@ def check_opencl() -> list[Finding]:
     return [Finding("opencl", WARN, "no OpenCL runtime: virtual cards cannot run kernels", INSTALL_HINT)]
 
 
+def check_digests() -> list[Finding]:
+    """What hashes all that goes to cards and comes from them."""
+    from safhost.native import build, lanes
+
+    helpless = lanes.load() is None and build.find_compiler() is None
+    cure = "apt install gcc libc6-dev: several times as fast" if helpless else ""
+    return [Finding("digests", OK, lanes.describe(), cure)]
+
+
 def check_namespaces() -> list[Finding]:
     """Whether a lab can have a network namespace of its own."""
     from safhost.link.netns import netns_command

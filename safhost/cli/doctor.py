@@ -32,6 +32,7 @@ def examine(settings: Settings, *,
     findings += guarded("daemon", lambda: checks.check_daemon(cluster))
     findings += guarded("namespaces", checks.check_namespaces)
     findings += guarded("opencl", checks.check_opencl)
+    findings += guarded("digests", checks.check_digests)
     findings += guarded("state", checks.check_state)
     told: dict[str, Any] = {}
     if cluster is not None and (cluster.name in running or cluster.interfaces):

@@ -22,6 +22,7 @@ COMPLETION_HINTS = {
 
 def versions() -> dict[str, object]:
     """Versions of ours, of the protocol, of Python, the kernel and what we are built on (null: absent)."""
+    from safhost.native import lanes
     from safhost.wire.generated import PROTOCOL_VERSION
 
     packages: dict[str, str | None] = {}
@@ -36,6 +37,7 @@ def versions() -> dict[str, object]:
         "python": platform.python_version(),
         "kernel": platform.release(),
         "machine": platform.machine(),
+        "digests": lanes.describe(),
         "packages": packages,
     }
 
@@ -50,6 +52,7 @@ def version(settings: Settings) -> None:
         return
     say(f"safhost {found['safhost']}, protocol {found['protocol']}")
     say(f"Python {found['python']}, Linux {found['kernel']} {found['machine']}")
+    say(f"digests: {found['digests']}")
 
 
 @click.command(cls=OfflineCommand)

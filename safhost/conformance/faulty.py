@@ -239,7 +239,7 @@ _TRANSFERS = (
          "self._enter(t, t.state)", "self._enter(t, TransferState.VERIFIED)",
          "poisoned data is verified"),
     _bug("VERDICT: the last leaf is not marked", "card_verify:LeafCache.hash",
-         "return leaf_digest(data.data, index, last)", "return leaf_digest(data.data, index, False)",
+         "return run_digests(data.data, index, last)", "return run_digests(data.data, index, False)",
          "roots are not those of the tree"),
     _bug("VERDICT: not sent when verification ends", "card_transfer:TransferUnit.tick",
          "if t.state is TransferState.VERIFYING and self._conclude(t, now_ns) and t.close_pending:",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from safhost.lab.card_receive import Transfer
 from safhost.lab.card_shell import Shell
-from safhost.lab.card_verify import RECEIVE_BUDGET, LeafCache, advance
+from safhost.lab.card_verify import RECEIVE_BUDGET, LeafCache, advance, has_work
 from safhost.lab.timing import NS_PER_S
 from safhost.wire.codec import DataGroup
 from safhost.wire.generated import ETHERTYPE_IMAGE, ETHERTYPE_INPUT, ETHERTYPE_RESULT, DropReason, TransferState
@@ -47,7 +47,7 @@ class DataUnit:
         if shell.config.timing is not None:
             work_ns = shell.config.timing.hash_ns((transfer.lowest - ready) * transfer.block_bytes)
             transfer.hashed_ns = max(transfer.hashed_ns, now_ns) + work_ns
-        if transfer.next_leaf < transfer.ready_leaves():
+        if has_work(transfer):
             advance(transfer, self._cache, RECEIVE_BUDGET)
 
     def _refusal(self, group: DataGroup, transfer: Transfer | None) -> DropReason | None:

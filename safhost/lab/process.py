@@ -92,7 +92,10 @@ def run(spec: LabSpec, reporter: Reporter) -> None:
     record.write()
     enter_private_netns()
     from safhost.lab.server import LabServer
+    from safhost.native import lanes
+    from safhost.wire import digest
 
+    digest.use(lanes.load)
     server = LabServer(spec, record, reporter)
     try:
         server.start()

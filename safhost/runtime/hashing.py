@@ -1,4 +1,4 @@
-"""Leaf digests of large objects on all cores. hashlib releases the GIL, so threads are enough."""
+"""Leaf digests of large objects on all cores. What hashes releases the GIL, so threads are enough."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from safhost.native import lanes
+from safhost.wire import digest
 from safhost.wire.digest import leaf_count, leaf_digests, root_digest
 
 INLINE_BYTES = 1 << 20  # below this a hand-over costs more than hashing
@@ -24,7 +26,9 @@ class Hasher:
     """Hashes in threads and hands results over where :meth:`poll` is called; ``fileno`` tells when."""
 
     def __init__(self, workers: int | None = None) -> None:
+        digest.use(lanes.load)
         self._pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="saf-hash")
+        self._pool.submit(lanes.load)  # compiled now, if it has to be, and not when the first object waits for it
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._done: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._left = 0

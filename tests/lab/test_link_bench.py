@@ -35,9 +35,9 @@ def test_missing_compiler_is_told(monkeypatch, tmp_path):
 
 
 def test_program_is_compiled_once(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("SAFHOST_CACHE", str(tmp_path))
     first = build_program("pingpong")
-    assert first.parent == tmp_path / "safhost"
+    assert first.parent == tmp_path
     stamp = first.stat().st_mtime_ns
     assert build_program("pingpong") == first
     assert first.stat().st_mtime_ns == stamp
@@ -52,7 +52,7 @@ def test_unknown_program_is_told():
 
 @pytest.mark.lab
 def test_benchmark_reports_both_directions_at_each_mtu(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("SAFHOST_CACHE", str(tmp_path))
     result = run(frames=3000, repeats=2)
     json.dumps(result)
     for kind in ("transmit", "receive"):
@@ -70,7 +70,7 @@ def test_benchmark_reports_both_directions_at_each_mtu(monkeypatch, tmp_path):
 
 @pytest.mark.lab
 def test_pingpong_measures_round_trips(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("SAFHOST_CACHE", str(tmp_path))
     program = str(build_program("pingpong"))
     code = f"""
 import subprocess

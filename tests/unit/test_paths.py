@@ -15,7 +15,7 @@ from safhost.errors import ConfigError
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in (paths.STATE_VARIABLE, paths.RUNTIME_VARIABLE, paths.CONFIG_VARIABLE, "XDG_STATE_HOME",
-                     "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+                     "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", paths.CACHE_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(paths, "SYSTEM_STATE", tmp_path / "var/lib/safhost")
@@ -33,6 +33,9 @@ def test_state_variable_moves_everything(home: Path, monkeypatch: pytest.MonkeyP
     assert paths.config_path() == home / "s/config.yaml"
     assert paths.cache_dir() == home / "s/cache"
     assert stat.S_IMODE((home / "s/run/lab").stat().st_mode) == 0o700
+    monkeypatch.setenv("SAFHOST_CACHE", str(home / "c"))
+    assert paths.cache_dir() == home / "c"
+    assert paths.environment()["SAFHOST_CACHE"] == str(home / "c")
 
 
 def test_xdg_folders_without_setup(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
