@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit: no error ends in a traceback unless ``-v`` asks for it."""
     args = list(sys.argv[1:] if argv is None else argv)
     settings = Settings()
+    _prepare_digests()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup(1) means it
             signal.signal(number, _terminate)
@@ -117,6 +118,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         click.echo("interrupted", err=True)
         code = EXIT_INTERRUPTED
     sys.exit(code)
+
+
+def _prepare_digests() -> None:
+    """Have leaves hashed by native code; it is found, and numpy imported, when something is hashed."""
+    from safhost.wire import digest
+
+    def find() -> digest.ManyLeaves | None:
+        from safhost.native import lanes
+
+        return lanes.load()
+    digest.use(find)
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
