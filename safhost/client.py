@@ -21,11 +21,13 @@ from safhost import paths
 from safhost.calls import Calls, Progress
 from safhost.config import Config, choose_cluster, load_config
 from safhost.errors import ConfigError, DaemonError, SafError, SchedulingError
+from safhost.native import lanes
 from safhost.plan.image import Image
 from safhost.plan.kernelspec import KernelPackage, KernelSpec
 from safhost.plan.layout import plan_arguments
 from safhost.runtime.messages import SharedMemory
 from safhost.transport import DaemonTransport, Handler, LocalTransport, Transport
+from safhost.wire import digest as digests
 
 CardSelector = str | Sequence[str] | None
 DEFAULT_DEADLINE_S = 300.0
@@ -394,6 +396,7 @@ def connect(cluster: str | None = None, interfaces: Iterable[str] | str | None =
     Raises ConfigError when it is not clear which cluster is meant, DaemonError when there is nothing to connect
     to, LinkError for interface and permission problems.
     """
+    digests.use(lanes.load)  # images that carry no digest are hashed here
     config = config if config is not None else load_config()
     named = (interfaces,) if isinstance(interfaces, str) else tuple(interfaces or ())
     chosen = choose_cluster(config, cluster, interfaces=named, running=_running(cluster))
