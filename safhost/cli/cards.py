@@ -1,4 +1,4 @@
-"""``safhost cards``: the cards of a cluster with state and counters; names and groups."""
+"""``safhost cards``: the cards of a cluster with state and counters; names, groups, taking cards out of work."""
 
 from __future__ import annotations
 
@@ -14,12 +14,21 @@ from safhost.cli.output import clean, console, emit_json, is_terminal, natural, 
 from safhost.errors import ConfigError, SafError
 from safhost.selectors import select
 
-COLUMNS = ("card", "serial", "interface", "state", "why", "role", "kernels", "slots", "epoch", "age")
-RIGHT = ("slots", "epoch", "age")
+COLUMNS = ("card", "serial", "interface", "state", "why", "role", "kernels", "units", "slots", "epoch", "age")
+RIGHT = ("units", "slots", "epoch", "age")
 WATCH_INTERVAL_S = 1.0
+DRAIN_LOOK_S = 0.2
 
 NOT_COUNTED = ("card_state", "pr_compat_id", "pr_status", "protocol_version", "role_epoch", "shell_version")
 """Shell registers that say what a card is, not how often something happened."""
+
+
+def card_state(info: Mapping[str, Any]) -> str:
+    """A card's state in a word; of one that is taken out of work, whether it still has some."""
+    state = str(info.get("state") or "")
+    if info.get("draining") and state == "available":
+        return "draining" if info.get("units") else "drained"
+    return state
 
 
 def card_row(info: Mapping[str, Any]) -> list[object]:
@@ -27,9 +36,9 @@ def card_row(info: Mapping[str, Any]) -> list[object]:
     age = info.get("age_s")
     kernels = info.get("kernels") or []
     return [
-        info.get("name") or info.get("serial"), info.get("serial"), info.get("interface"), info.get("state"),
+        info.get("name") or info.get("serial"), info.get("serial"), info.get("interface"), card_state(info),
         info.get("why"), info.get("image_name") or short_digest(info.get("image")),
-        ",".join(str(k) for k in kernels), info.get("slots_running"), info.get("role_epoch"),
+        ",".join(str(k) for k in kernels), info.get("units"), info.get("slots_running"), info.get("role_epoch"),
         f"{age:.1f} s" if isinstance(age, int | float) else "",
     ]
 
@@ -56,8 +65,8 @@ def counter_rows(infos: Iterable[Mapping[str, Any]]) -> list[list[object]]:
 def cards(ctx: click.Context, pattern: tuple[str, ...], counters: bool, watch: bool) -> None:
     """List the cards of a cluster with their state; without a subcommand.
 
-    States: listed (seen, not used: `why` tells), available, programming, busy (another owner), suspect
-    (silent for a second), lost, refused.
+    States: listed (seen, not used: `why` tells), available, draining and drained (taken out of work), programming,
+    busy (another owner), suspect (silent for a second), lost, refused.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -189,3 +198,51 @@ def group(settings: Settings, name: str | None, pattern: tuple[str, ...], remove
             table(("group", "cards"), [(key, ", ".join(members)) for key, members in shown.items()])
         else:
             say(f"cluster {cluster.name}: " + (f"no group {clean(name)}" if name else "no groups"))
+
+
+@cards.command(cls=SafCommand)
+@click.argument("pattern", nargs=-1, required=True, metavar="CARD...", shell_complete=complete_cards)
+@click.option("--wait", is_flag=True, help="Until they have no unit any more.")
+@pass_settings
+def drain(settings: Settings, pattern: tuple[str, ...], wait: bool) -> None:
+    """Take cards out of work gently: units under way end there, no new one begins. Jobs go on elsewhere.
+
+    A card that says 'drained' can be pulled. `safhost cards undrain` puts it back to work.
+    """
+    with settings.connect() as cluster:
+        names = [str(card.name) for card in select(pattern, listed(cluster), groups_of(cluster))]
+        cluster.call("drain", {"cards": names, "on": True, "wait": False})
+        left = _await_drained(cluster, names) if wait else _units_left(cluster, names)
+        if settings.json:
+            empty = [name for name in names if not left.get(name)]
+            emit_json({"cluster": cluster.name, "cards": names, "drained": empty, "units": left})
+        for word, some in (("drained", False), ("draining", True)):
+            if found := [f"{clean(name)} ({left[name]} units left)" if some else clean(name)
+                         for name in names if bool(left.get(name)) is some]:
+                say(f"cluster {cluster.name}: {word} {', '.join(found)}")
+
+
+def _units_left(cluster: Any, names: list[str]) -> dict[str, int]:
+    """Units that still run on cards; none on one that is gone."""
+    infos = {str(card.name): card.info for card in cluster.cards()}
+    return {name: int(infos[name].get("units") or 0) if name in infos and infos[name].get("state") != "lost" else 0
+            for name in names}
+
+
+def _await_drained(cluster: Any, names: list[str]) -> dict[str, int]:
+    while any((left := _units_left(cluster, names)).values()):
+        time.sleep(DRAIN_LOOK_S)
+    return left
+
+
+@cards.command(cls=SafCommand)
+@click.argument("pattern", nargs=-1, required=True, metavar="CARD...", shell_complete=complete_cards)
+@pass_settings
+def undrain(settings: Settings, pattern: tuple[str, ...]) -> None:
+    """Put drained cards back to work."""
+    with settings.connect() as cluster:
+        names = [str(card.name) for card in select(pattern, listed(cluster), groups_of(cluster))]
+        cluster.call("drain", {"cards": names, "on": False})
+        if settings.json:
+            emit_json({"cluster": cluster.name, "undrained": names})
+        say(f"cluster {cluster.name}: back to work: {', '.join(clean(name) for name in names)}")

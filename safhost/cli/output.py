@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 STYLES = {"ok": "green", "available": "green", "verified": "green", "staged": "green", "done": "green",
           "up": "green", "running": "green", "ready": "green",
           "busy": "cyan", "programming": "cyan", "listed": "dim", "receiving": "cyan", "verifying": "cyan",
-          "warn": "yellow", "suspect": "yellow", "missing": "yellow",
+          "warn": "yellow", "suspect": "yellow", "missing": "yellow", "held": "yellow", "draining": "yellow",
+          "interrupted": "yellow", "drained": "dim", "cancelled": "dim", "abandoned": "dim", "queued": "cyan",
           "fail": "red", "failed": "red", "lost": "red", "refused": "red", "bad": "red", "down": "red"}
 """Colour of a cell that holds exactly this word."""
 

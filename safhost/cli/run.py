@@ -160,10 +160,10 @@ def run(settings: Settings, kernel: str, pattern: str | None, inputs: tuple[str,
         spec: KernelSpec = handle.spec
         wanted = [arg for arg in spec.args if arg.is_input]
         if unknown := sorted(set(sources) - {arg.name for arg in wanted}):
-            raise ConfigError(f"{spec.name} has no input {unknown[0]}", _signature(spec))
+            raise ConfigError(f"{spec.name} has no input {unknown[0]}", signature(spec))
         if absent := [arg.name for arg in wanted if arg.name not in sources]:
             raise ConfigError(
-                f"input {absent[0]} of {spec.name} is missing", f"--in {absent[0]}=FILE; {_signature(spec)}"
+                f"input {absent[0]} of {spec.name} is missing", f"--in {absent[0]}=FILE; {signature(spec)}"
             )
         files = assign_outputs(spec, outputs)
         arrays = [make_input(arg, sources[arg.name], numbers, seed) for arg in wanted]
@@ -215,7 +215,8 @@ def _preview(array: np.ndarray[Any, Any]) -> str:
     )
 
 
-def _signature(spec: KernelSpec) -> str:
+def signature(spec: KernelSpec) -> str:
+    """How a kernel is called: ``vadd(A: float32[n], …)``."""
     parts = [f"{arg.name}: {arg.dtype}" + (f"[{','.join(e.text for e in arg.shape)}]" if arg.shape else "")
              for arg in spec.args]
     return f"{spec.name}({', '.join(parts)})"
