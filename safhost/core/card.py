@@ -95,6 +95,11 @@ class Card:
         self.read_heard_ns = 0
         self.ddr = DdrAllocator(hello.ddr_bytes)
         self.units: set[Any] = set()
+        self.draining = False  # a user wants it to take no more units
+        self.leaving = False  # it takes no more units until it runs another image
+        self.killing = False  # a KILL is under way
+        self.bad_images: set[bytes] = set()  # what it cannot be programmed with, as it has shown
+        self.appeared_ns = 0  # when it announced itself, in this boot or after it was lost
         self.counters = {"commands": 0, "transfers": 0, "read_bytes": 0, "written_bytes": 0, "retries": 0}
 
     def on_timer(self, now_ns: int) -> None:
@@ -146,7 +151,8 @@ class Card:
         self.image_digest = bytes(32)
         self.staging.clear()
         self.ddr.clear()
-        self.committing = False
+        self.committing = self.leaving = self.killing = False
+        self.bad_images.clear()
 
     def image_slot_for(self, digest: bytes, anew: bool = False) -> tuple[int, bool]:
         """(slot, staged already) for an image: the slot that holds it, else an empty one, else the one longest
@@ -193,6 +199,7 @@ class Card:
             "image": self.image_digest.hex() if any(self.image_digest) else "",
             "staged": [i.digest.hex() for i in self.images if i.state == TransferState.VERIFIED],
             "ddr_bytes": h.ddr_bytes, "slots_running": sum(s.busy for s in self.slots),
+            "draining": self.draining, "units": len(self.units),
             "emulated": bool(h.capabilities & 8), "boot_nonce": h.boot_nonce.hex(),
             "age_s": round(max(0, now_ns - self.last_heard_ns) / 1e9, 3), "counters": dict(self.counters),
         }

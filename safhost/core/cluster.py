@@ -10,21 +10,22 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from safhost.core import card as st
 from safhost.core import events as ev
-from safhost.core import units
 from safhost.core.actions import Action, CardChanged, KeepGeneration, RequestEnded, SendFrames
 from safhost.core.bulk import Transfer
 from safhost.core.card import Card
 from safhost.core.commands import start_waiting
 from safhost.core.config import CoreConfig
+from safhost.core.drain import DrainRequest
 from safhost.core.exchange import LOST_HINT
+from safhost.core.jobs import Job
 from safhost.core.reads import Read
 from safhost.core.requests import KillRequest, ProgramRequest, ReadBack, RunRequest, WriteRequest, unusable
+from safhost.core.scheduler import Scheduler
 from safhost.core.session import Sessions
+from safhost.core.singles import Single
 from safhost.core.timers import Timers
 from safhost.core.transfers import Transfers, abort
-from safhost.core.units import Unit
 from safhost.errors import CardError, CardLost, SafError, SchedulingError
 from safhost.wire.codec import Codec, Frame
 from safhost.wire.generated import (
@@ -48,7 +49,9 @@ class LinkInfo(NamedTuple):
 
 
 class Request(Protocol):
-    request: int
+    @property
+    def request(self) -> int: ...
+
     cards: list[Card]
     ended: bool
 
@@ -71,14 +74,13 @@ class Cluster:
         self.sessions = Sessions(self)
         self.transfers = Transfers()
         self.requests: dict[int, Request] = {}
-        self.unit_queue: deque[Unit] = deque()
+        self.scheduler = Scheduler(self)
         self.read_queue: deque[Read] = deque()
         self.read_outstanding = 0
         self.drops: dict[DropReason, int] = {}
         self.out: list[Action] = []
         self._frames: dict[str, list[bytes]] = {}
         self._pumping: dict[int, Transfer] = {}
-        self._dispatching = False
         self._handlers: dict[type, Callable[[Any, int], None]] = {
             ev.FrameReceived: self._frame_received, ev.BlocksReceived: self._blocks_received,
             ev.BlocksTaken: self._blocks_taken, ev.TimePassed: self._time_passed,
@@ -87,6 +89,8 @@ class Cluster:
             ev.KeysChanged: self._keys_changed, ev.StartSolicit: self._solicit, ev.StartProgram: self._program,
             ev.StartWrite: self._write, ev.StartRead: self._read, ev.StartRun: self._run, ev.StartUnit: self._unit,
             ev.StartKill: self._kill, ev.StartClose: self._close, ev.RequestCancelled: self._cancelled,
+            ev.StartJob: self._job, ev.AddUnits: self._add_units, ev.EndUnits: self._end_units,
+            ev.ChangeJob: self._change_job, ev.DrainCard: self._drain_card,
         }
 
     # -- in and out ----------------------------------------------------------------------------------------
@@ -97,6 +101,7 @@ class Cluster:
         due = self.timers.next_ns()
         if due is not None and due <= now_ns:
             self.timers.run(now_ns)
+        self.scheduler.run(now_ns)
         while self._pumping:
             _, transfer = self._pumping.popitem()
             transfer.pump(now_ns)
@@ -231,22 +236,20 @@ class Cluster:
                       else TransferKind.DDR, now_ns)
         for transfer in list(self.transfers.active.values()):
             transfer.new_session(card, now_ns)
-        self.dispatch_units(now_ns)
+        self.scheduler.card_available(card, now_ns)
 
     def on_card_back(self, card: Card, now_ns: int) -> None:
-        self.dispatch_units(now_ns)
+        self.scheduler.touch(card)
 
     def on_card_idle(self, card: Card, now_ns: int) -> None:
         """It said which slots run: commands and units that waited for one that does not any more."""
         if card.run_waiting:
             start_waiting(card, now_ns)
-        if self.unit_queue:
-            self.dispatch_units(now_ns)
+        self.scheduler.touch(card)
 
     def role_changed(self, now_ns: int) -> None:
         """Some card runs another image now."""
-        self.dispatch_units(now_ns)
-        units.mark_orphans(self, now_ns)
+        self.scheduler.touch_all()
 
     def works_on(self, card: Card) -> bool:
         """Whether some request has to do with the card."""
@@ -254,14 +257,7 @@ class Cluster:
 
     def on_card_suspect(self, card: Card, now_ns: int) -> None:
         """Units of a silent card go to others at once, if there are others."""
-        for attempt in card.attempts():
-            unit = attempt.unit
-            others = any(c.state == st.AVAILABLE and unit.may_run_on(c) for c in self.sessions.by_mac.values())
-            if others and not attempt.abandoned:
-                unit.attempt = None
-                attempt.abandon(now_ns)
-                self.unit_queue.appendleft(unit)
-        self.dispatch_units(now_ns)
+        self.scheduler.card_suspect(card, now_ns)
 
     def on_card_lost(self, card: Card, why: str, now_ns: int) -> None:
         """The card's session is over for good: everything in flight to it ends."""
@@ -277,10 +273,8 @@ class Cluster:
         for read in [*(chunk.read for chunk in card.reads.values()), *self.read_queue]:
             if read.card is card:
                 read.cancel(lost, now_ns)
-        for attempt in card.attempts():
-            attempt.card_gone(now_ns, why)
+        self.scheduler.card_lost(card, why, now_ns)
         card.ddr_live.clear()
-        units.mark_orphans(self, now_ns)
 
     # -- DDR transfers: as many at once as the card has contexts ----------------------------------------------
 
@@ -342,13 +336,6 @@ class Cluster:
 
     # -- requests ------------------------------------------------------------------------------------------
 
-    def dispatch_units(self, now_ns: int) -> None:
-        if self._dispatching or not self.unit_queue:
-            return
-        self._dispatching = True
-        units.dispatch(self, self.unit_queue, now_ns)
-        self._dispatching = False
-
     def end_request(self, request: Request, ended: RequestEnded) -> None:
         self.requests.pop(request.request, None)
         self.out.append(ended)
@@ -388,13 +375,51 @@ class Cluster:
         if cards is not None:
             self._begin(RunRequest(self, event, cards, now_ns), now_ns)
 
+    @property
+    def unit_queue(self) -> list[Single]:
+        """Single units that wait for a card."""
+        return [unit for job in self.scheduler.singles.values() for unit in (*job.again, *job.pending)
+                if isinstance(unit, Single)]
+
     def _unit(self, event: ev.StartUnit, now_ns: int) -> None:
-        unit = Unit(self, event, now_ns)
-        if not units.any_candidate(self, unit):
+        if not any(card.usable and card.image_digest == event.digest and (not event.cards or card.key in event.cards)
+                   for card in self.sessions.by_mac.values()):
             self.out.append(RequestEnded(event.request, {}, SchedulingError(
                 f"no card runs image {event.digest.hex()[:12]}", "program it first: safhost program IMAGE")))
             return
-        self._begin(unit, now_ns)
+        self._begin(self.scheduler.add_single(event, now_ns), now_ns)
+
+    def _job(self, event: ev.StartJob, now_ns: int) -> None:
+        if event.unit_deadline_ms <= 0 or event.weight <= 0 or event.repeat < 1 or event.retries < 1:
+            self.out.append(RequestEnded(event.request, {}, SchedulingError(
+                "a job has a deadline for its kernel, a weight, and at least one run and one try of each unit",
+                "see `safhost job --help`")))
+            return
+        self._begin(Job(self, event, now_ns), now_ns)
+
+    def _add_units(self, event: ev.AddUnits, now_ns: int) -> None:
+        job = self.scheduler.jobs.get(event.request)
+        if job is not None:
+            job.add(event.units, now_ns)
+
+    def _end_units(self, event: ev.EndUnits, now_ns: int) -> None:
+        job = self.scheduler.jobs.get(event.request)
+        if job is not None:
+            job.no_more(now_ns)
+
+    def _change_job(self, event: ev.ChangeJob, now_ns: int) -> None:
+        job = self.scheduler.jobs.get(event.request)
+        if job is not None:
+            self.scheduler.change(job, event.priority, event.weight, event.hold, now_ns)
+
+    def _drain_card(self, event: ev.DrainCard, now_ns: int) -> None:
+        cards = self._cards(event.request, (event.card,))
+        if cards is not None:
+            self._begin(DrainRequest(self, event, cards[0], now_ns), now_ns)
+
+    def jobs_view(self, now_ns: int) -> list[dict[str, Any]]:
+        """Live jobs in JSON form."""
+        return self.scheduler.view(now_ns)
 
     def _kill(self, event: ev.StartKill, now_ns: int) -> None:
         cards = self._cards(event.request, (event.card,))
@@ -439,6 +464,7 @@ class Cluster:
             if card.channel is None:
                 assert not card.pending, f"{card.key}: requests in flight without a session"
         assert outstanding == self.read_outstanding, "read window leaks"
+        self.scheduler.validate()
         for transfer in self.transfers.active.values():
             assert not transfer.ended
             assert transfer.due_ns is not None, f"transfer {transfer.id} waits without a deadline"

@@ -36,6 +36,7 @@ MS = 1_000_000
 MEMBER_BYTES = 40
 ANSWER_NS = 2_000 * MS  # beyond a kernel's deadline, for the card's own word that it passed
 FOREVER_NS = 10**18
+DEADLINE_MAX_MS = 0xFFFFFFFF  # of RUN's field
 OPTION_KILL = 1
 _STATUS_NAMES = {s.value: s.name.lower() for s in Status}
 
@@ -54,11 +55,15 @@ class RunCommand:
     The owner hears once how it ended. When its deadline passes without an answer, the owner hears of that, and
     the card is asked on: the kernel may still run, so the slot stays taken, and the owner hears a second time
     when it is known to have ended (``live`` is False then).
+
+    ``queued``: the deadline is that of the kernel alone: it counts from when a slot was free, and once more for
+    every command that the card has in front of this one.
     """
 
-    __slots__ = ("body", "card", "cluster", "deadline_ms", "due_ns", "ended", "exchange", "kernel_ns", "owner", "slot")
+    __slots__ = ("body", "card", "cluster", "deadline_ms", "due_ns", "ended", "exchange", "kernel_ns", "owner",
+                 "queued", "slot")
 
-    def __init__(self, cluster: Cluster, card: Card, body: Run, owner: CommandOwner) -> None:
+    def __init__(self, cluster: Cluster, card: Card, body: Run, owner: CommandOwner, queued: bool = False) -> None:
         self.cluster = cluster
         self.card = card
         self.body = body
@@ -68,6 +73,7 @@ class RunCommand:
         self.slot = -1
         self.exchange: Exchange | None = None
         self.ended = False
+        self.queued = queued
         self.due_ns: int | None = None
 
     @property
@@ -77,7 +83,7 @@ class RunCommand:
 
     def submit(self, now_ns: int, send: bool = True) -> bool:
         """Start it, under its deadline if it has one."""
-        if self.deadline_ms:
+        if self.deadline_ms and not self.queued:
             self.cluster.timers.set(self, now_ns + self.deadline_ms * MS + ANSWER_NS)
         return self.start(now_ns, send)
 
@@ -92,7 +98,12 @@ class RunCommand:
         slot.busy = True
         slot.last += 1
         self.slot = number
-        payload = self.body._replace(role_epoch=card.role_epoch).pack()
+        body = self.body._replace(role_epoch=card.role_epoch)
+        if self.queued and self.deadline_ms:
+            within_ms = min(DEADLINE_MAX_MS, self.deadline_ms * sum(slot.busy for slot in card.slots))
+            body = body._replace(deadline_ms=within_ms)
+            self.cluster.timers.set(self, now_ns + within_ms * MS + ANSWER_NS)
+        payload = body.pack()
         # asked for as long as the card lives and says that it runs; who waits has a deadline of his own
         self.exchange = Exchange(self.cluster, card, self, Opcode.RUN, ETHERTYPE_CONTROL, payload, number, slot.last,
                                  FOREVER_NS).start(now_ns, send)

@@ -160,6 +160,8 @@ class Sessions:
     def open(self, card: Card, now_ns: int) -> None:
         """Send SESSION_OPEN for the boot the card's HELLO names; its own session lives on until OPENED."""
         c, offer = self.cluster, card.offer
+        if card.channel is None and card.opening is None:
+            card.appeared_ns = now_ns
         if card.generation and card.boot_nonce == offer.boot_nonce and card.channel is not None:
             self.bump(card.generation + 1)  # re-adoption within one boot needs a newer generation
         card.generation = max(card.generation, self.generation)

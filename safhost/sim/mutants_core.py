@@ -86,7 +86,7 @@ CORE_MUTANTS: tuple[Planting, ...] = (
         "bytes that were spoiled on the way are given to the reader"),
     Planting(
         "ddr-freed-under-a-kernel", "safhost.core.units", "Attempt.abandon",
-        "if self._command is None:\n        self._release(now_ns)", "self._release(now_ns)",
+        "if not self._commands:\n        self._release(now_ns)", "self._release(now_ns)",
         "a kernel that nobody waits for writes into the next unit's memory"),
     Planting(
         "written-at-the-first-piece", "safhost.core.requests", "WriteRequest.on_member_ended",

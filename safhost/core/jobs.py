@@ -1,0 +1,420 @@
+"""A job: units that come and end, who has which, and what becomes of those that fail.
+
+A unit goes through waiting → attempt on a card → ended, and back to waiting when a card was lost or failed it. Nothing
+is kept of a unit that has ended but numbers. The scheduler decides which card takes a unit of which job.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from safhost.core.actions import JobNoted, RequestEnded, UnitEnded
+from safhost.core.card import Card
+from safhost.core.events import JobUnit, StartJob
+from safhost.core.pipeline import Pace
+from safhost.core.units import LOADED, RAN, Attempt, Unit
+from safhost.errors import CardLost, CommandFailed, DeadlineExceeded, SafError, SchedulingError
+from safhost.wire.generated import Status
+
+if TYPE_CHECKING:
+    from safhost.core.cluster import Cluster
+
+MAX_MOVES = 32  # cards that may go away under one unit: more is not bad luck, the unit takes them down
+EXCLUDE_FAILS = 3  # units in a row that a card fails and others can do
+TIMES_KEPT = 65  # of the latest units, for their median
+_FREE_STATUS = (Status.BAD_EPOCH, Status.NO_ROLE)  # the card was programmed in between: nobody is at fault
+_CARD_STATUS = (Status.KILLED, Status.DEADLINE, Status.ROLE_FAULT)  # another card may do it
+_PHASES = {LOADED: "loaded", RAN: "ran"}
+
+
+class Share:
+    """One card's part in one job. ``blamed``: units it failed that another card did; ``excluded``: why it gets no
+    more; ``waits``: it failed some in a row, and gets no more until it is known whether others can do them; times in
+    seconds, None when it was not so."""
+
+    __slots__ = ("blamed", "commit_s", "excluded", "fails", "joined_ns", "kernel_ns", "pace", "speculative", "stage_s",
+                 "units", "waits", "working")
+
+    def __init__(self) -> None:
+        self.units = 0
+        self.kernel_ns = 0
+        self.speculative = 0
+        self.fails = 0
+        self.blamed = 0
+        self.excluded = ""
+        self.waits = False
+        self.working = False
+        self.joined_ns: int | None = None
+        self.stage_s: float | None = None
+        self.commit_s: float | None = None
+        self.pace = Pace()
+
+    def describe(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"units": self.units, "kernel_ns": self.kernel_ns, "speculative": self.speculative,
+                               "depth": self.pace.depth, "failed": self.fails}
+        if self.excluded:
+            out["excluded"] = self.excluded
+        return out
+
+
+class Job:
+    """One job of a user, a request of the cluster. ``service_ns``: time it had of cards, by its weight."""
+
+    implicit = False
+
+    def __init__(self, cluster: Cluster, event: StartJob, now_ns: int) -> None:
+        self.cluster = cluster
+        self.request = event.request
+        self.digest = event.digest
+        self.kernel = event.kernel
+        self.priority = event.priority
+        self.weight = event.weight
+        self.only = frozenset(event.cards)
+        self.image = event.image
+        self.unit_deadline_ms = event.unit_deadline_ms
+        self.retries = event.retries
+        self.keep_going = event.keep_going
+        self.speculate = event.speculate
+        self.phased = event.phased
+        self.repeat = event.repeat
+        self.fixed_depth = event.depth
+        self.cards: list[Card] = []  # of a request: a job holds no card up, its units do
+        self.started_ns = now_ns
+        self.ended = False
+        self.held = False
+        self.all_came = False
+        self.service_ns = 0.0
+        self.pending: deque[Unit] = deque()
+        self.again: list[Unit] = []
+        self.bound: dict[str, deque[Unit]] = {}
+        self.waiting = 0  # units in the three above
+        self.running: dict[Unit, None] = {}  # oldest first
+        self.done = self.failed = self.moved = self.speculated = self.reprogrammed = 0
+        self.shares: dict[str, Share] = {}
+        self.times_ns: deque[int] = deque(maxlen=TIMES_KEPT)
+        self.step = 0  # of a phased job: what its units may pass
+        self.steps_ns: list[int] = [now_ns]
+        self.alone_ns: int | None = None  # since when no card is left for it
+        self.due_ns: int | None = None
+
+    # -- from the user -------------------------------------------------------------------------------------
+
+    def start(self, now_ns: int) -> None:
+        self.cluster.scheduler.add(self, now_ns)
+
+    def add(self, units: tuple[JobUnit, ...], now_ns: int) -> None:
+        if self.ended or self.all_came:
+            return
+        for event in units:
+            self.enqueue(Unit(self, event, now_ns))
+        self.cluster.scheduler.has_units(self, now_ns)
+
+    def no_more(self, now_ns: int) -> None:
+        """EndUnits."""
+        self.all_came = True
+        self._look(now_ns)
+
+    def cancel(self, error: SafError, now_ns: int) -> None:
+        self.end(error, now_ns)
+
+    # -- units that wait -----------------------------------------------------------------------------------
+
+    def enqueue(self, unit: Unit) -> None:
+        key = unit.event.card
+        if key and not self.cluster.scheduler.is_gone(key):
+            self.bound.setdefault(key, deque()).append(unit)
+        else:
+            self.pending.append(unit)
+        self.waiting += 1
+
+    def take(self, card: Card) -> Unit | None:
+        """The unit this card should do next, no longer waiting; None when none is for it."""
+        mine = self.bound.get(card.key)
+        if mine:
+            unit = mine.popleft()
+            if not mine:
+                del self.bound[card.key]
+        else:
+            at = next((n for n, u in enumerate(self.again) if card.key not in u.failed_on
+                       or not self.cluster.scheduler.others(self, u)), -1)
+            if at >= 0:
+                unit = self.again.pop(at)
+            elif self.pending:
+                unit = self.pending.popleft()
+            else:
+                return None
+        self.waiting -= 1
+        return unit
+
+    def put_back(self, unit: Unit) -> None:
+        """It is the first to be taken again."""
+        self.again.insert(0, unit)
+        self.waiting += 1
+
+    def release_bound(self, key: str) -> None:
+        """The card is gone: what was for it alone is for all."""
+        units = self.bound.pop(key, None)
+        if units:
+            self.pending.extendleft(reversed(units))
+
+    # -- cards ---------------------------------------------------------------------------------------------
+
+    def may_use(self, card: Card) -> bool:
+        """Whether the card may work for this job once it runs its image."""
+        if self.only and card.key not in self.only:
+            return False
+        share = self.shares.get(card.key)
+        return share is None or not (share.excluded or share.waits)
+
+    def try_all_again(self) -> bool:
+        """Cards that were left out get another chance, as there are no others; False when there are none."""
+        again = False
+        for share in self.shares.values():
+            if share.excluded or share.waits:
+                share.excluded, share.waits, share.fails, share.blamed, again = "", False, 0, 0, True
+        return again
+
+    def share(self, card: Card) -> Share:
+        share = self.shares.get(card.key)
+        if share is None:
+            share = self.shares[card.key] = Share()
+        return share
+
+    def depth(self, card: Card) -> int:
+        """Units at once on this card."""
+        if self.phased:
+            return 1 << 30  # as many as its DDR holds
+        return self.fixed_depth or self.share(card).pace.depth
+
+    def note(self, kind: str, card: Card | None, text: str, **info: Any) -> None:
+        self.cluster.out.append(JobNoted(self.request, kind, card.key if card else "", text, info))
+
+    # -- attempts ------------------------------------------------------------------------------------------
+
+    def begin(self, unit: Unit, card: Card, base: int, now_ns: int, extra: bool = False) -> None:
+        unit.attempts += 1
+        attempt = Attempt(unit, card, base, extra)
+        unit.live.append(attempt)
+        self.running[unit] = None
+        attempt.start(now_ns)
+
+    def may_pass(self, attempt: Attempt, step: int, now_ns: int) -> bool:
+        """Whether an attempt that did ``step`` of a phased job goes on; else it is told when all have."""
+        if not self.phased or self.step >= step:
+            return True
+        attempt.waits_for = step
+        self._look(now_ns)
+        return False
+
+    def running_on(self, attempt: Attempt, now_ns: int) -> None:
+        """The kernel of an attempt is asked for now."""
+        share = self.share(attempt.card)
+        if not share.working:
+            share.working = True
+            self._note_working(attempt.card, share, now_ns)
+
+    def _note_working(self, card: Card, share: Share, now_ns: int) -> None:
+        info = {"since_link_up_s": None if share.joined_ns is None else round((now_ns - share.joined_ns) / 1e9, 6),
+                "stage_s": share.stage_s, "commit_s": share.commit_s}
+        self.note("card_working", card, "runs its first unit", **info)
+
+    def reads_aside(self, unit: Unit) -> bool:
+        """Whether outputs lie on inputs in a unit's memory."""
+        return False
+
+    def attempt_done(self, attempt: Attempt, now_ns: int) -> None:
+        unit, card = attempt.unit, attempt.card
+        unit.ended = True
+        unit.live.clear()
+        del self.running[unit]
+        self.done += 1
+        share = self.share(card)
+        share.units += 1
+        share.fails = 0
+        share.waits = False
+        share.kernel_ns += attempt.kernel_ns
+        share.speculative += attempt.extra
+        e = unit.event
+        wire_ns = self.cluster.scheduler.link_ns(card, sum(i[1] for i in e.inputs), sum(o[1] for o in e.outputs))
+        write_ns, run_ns = attempt.run_ns - attempt.start_ns, attempt.read_ns - attempt.run_ns
+        share.pace.note(write_ns, run_ns, attempt.kernel_ns, now_ns - attempt.read_ns, wire_ns)
+        self.times_ns.append(now_ns - attempt.start_ns)
+        self.cluster.scheduler.charge(self, max(attempt.kernel_ns, wire_ns))
+        self.tell_done(unit, attempt, UnitEnded(
+            self.request, e.index, card.key, None, unit.attempts, attempt.kernel_ns, write_ns, run_ns,
+            now_ns - attempt.read_ns, attempt.start_ns - unit.queued_ns, now_ns))
+        for key in unit.failed_on:
+            if key != card.key:
+                self._blame(key)
+        self._look(now_ns)
+
+    def tell_done(self, unit: Unit, attempt: Attempt, ended: UnitEnded) -> None:
+        self.cluster.out.append(ended)
+
+    def attempt_failed(self, attempt: Attempt, error: SafError, now_ns: int) -> None:
+        """Again elsewhere when the card is to blame; for good when the unit is."""
+        unit, card = attempt.unit, attempt.card
+        if attempt not in unit.live:
+            return
+        unit.live.remove(attempt)
+        why = self._fault_of_unit(unit, attempt, error, now_ns)
+        if unit.live and why is None:
+            return
+        if why is None:
+            self.moved += 1
+            self.note("unit_moved", card, f"unit {unit.event.index} goes elsewhere: {error.message}",
+                      unit=unit.event.index)
+            self.requeue(unit, now_ns)
+        else:
+            self.give_up(unit, card, why, now_ns)
+
+    def _fault_of_unit(self, unit: Unit, attempt: Attempt, error: SafError, now_ns: int) -> SafError | None:
+        """The error the unit ends with, None when it may be tried again."""
+        card, index = attempt.card, unit.event.index
+        if isinstance(error, CardLost):
+            unit.moves += 1
+            if unit.moves > MAX_MOVES:
+                return SchedulingError(f"unit {index}: {unit.moves} cards went away with it; last: {error.message}",
+                                       "does it take cards down?")
+            return None
+        status = error.status if isinstance(error, CommandFailed) else 0
+        if status in _FREE_STATUS or (status == Status.KILLED and attempt.innocent):
+            unit.moves += 1
+            return None if unit.moves <= MAX_MOVES else SchedulingError(
+                f"unit {index}: cards were programmed {unit.moves} times under it", "who programs them?")
+        if status and status not in _CARD_STATUS:
+            return CommandFailed(f"unit {index}: {error.message}", error.hint, "", status)
+        if status == Status.DEADLINE or isinstance(error, DeadlineExceeded):
+            self.cluster.scheduler.kill(card, attempt, now_ns)
+        share = self.share(card)
+        share.fails += 1
+        share.waits = share.fails >= EXCLUDE_FAILS
+        unit.failed_on = (*unit.failed_on, card.key)
+        if len(unit.failed_on) >= self.retries:
+            for key in unit.failed_on:  # not the cards' fault
+                self.shares[key].fails, self.shares[key].waits = 0, False
+            names = ", ".join(dict.fromkeys(unit.failed_on))
+            return SchedulingError(f"unit {index} failed {len(unit.failed_on)} times (on {names}); last: "
+                                   f"{error.message}", error.hint)
+        return None
+
+    def _blame(self, key: str) -> None:
+        share = self.shares.get(key)
+        if share is None:
+            return
+        share.blamed += 1
+        if share.waits and not share.excluded:
+            share.excluded = f"failed {share.fails} units in a row, and others did them"
+            self.cluster.out.append(JobNoted(self.request, "card_excluded", key, share.excluded, {}))
+
+    def requeue(self, unit: Unit, now_ns: int) -> None:
+        self.running.pop(unit, None)
+        unit.queued_ns = now_ns
+        self.again.append(unit)
+        self.waiting += 1
+        self.cluster.scheduler.has_units(self, now_ns)
+
+    def move(self, attempt: Attempt, now_ns: int) -> None:
+        """The attempt's card is silent: another one does it."""
+        unit = attempt.unit
+        unit.live.remove(attempt)
+        attempt.abandon(now_ns)
+        if not unit.live:
+            self.moved += 1
+            self.requeue(unit, now_ns)
+
+    def give_up(self, unit: Unit, card: Card | None, error: SafError, now_ns: int) -> None:
+        """The unit failed for good."""
+        unit.ended = True
+        for attempt in list(unit.live):
+            attempt.abandon(now_ns)
+        unit.live.clear()
+        self.running.pop(unit, None)
+        self.failed += 1
+        self.tell_failed(unit, card.key if card else "", error, now_ns)
+        if not self.keep_going:
+            self.end(error, now_ns)
+        else:
+            self._look(now_ns)
+
+    def tell_failed(self, unit: Unit, key: str, error: SafError, now_ns: int) -> None:
+        self.cluster.out.append(UnitEnded(self.request, unit.event.index, key, error, unit.attempts, 0, 0, 0, 0, 0,
+                                          now_ns))
+
+    # -- steps and the end ---------------------------------------------------------------------------------
+
+    def _look(self, now_ns: int) -> None:
+        """Whether a step of all is over, or everything."""
+        if self.ended:
+            return
+        while self.phased and self.step < RAN and self.all_came and not self.waiting:
+            step = self.step + 1
+            attempts = [a for unit in self.running for a in unit.live]
+            if any(a.waits_for != step for a in attempts):
+                break
+            self.step = step
+            self.steps_ns.append(now_ns)
+            self.note("phase", None, f"all units are {_PHASES[step]}" if step == LOADED else "all units ran",
+                      phase=_PHASES[step])
+            for attempt in attempts:
+                if step == LOADED:
+                    attempt.run(now_ns)
+                else:
+                    attempt.read(now_ns)
+        if self.all_came and not self.waiting and not self.running:
+            self.end(None, now_ns)
+
+    def end(self, error: SafError | None, now_ns: int) -> None:
+        """The job is over; what is under way is given up."""
+        if self.ended:
+            return
+        self.ended = True
+        self.pending.clear()
+        self.again.clear()
+        self.bound.clear()
+        self.waiting = 0
+        for unit in list(self.running):
+            unit.ended = True
+            for attempt in list(unit.live):
+                attempt.abandon(now_ns)
+            unit.live.clear()
+        left = len(self.running)
+        self.running.clear()
+        self.cluster.scheduler.remove(self)
+        if self.phased and error is None:
+            self.steps_ns.append(now_ns)
+            self.note("phase", None, "all units are read", phase="read")
+        if left:
+            error = error or SchedulingError("ended with units under way", "")
+        self.cluster.end_request(self, RequestEnded(self.request, self.summary(now_ns), error))
+
+    def summary(self, now_ns: int) -> dict[str, Any]:
+        out: dict[str, Any] = {
+            "units": self.done, "failed": self.failed, "seconds": round((now_ns - self.started_ns) / 1e9, 6),
+            "cards": {key: share.describe() for key, share in self.shares.items()},
+            "moved": self.moved, "speculated": self.speculated, "reprogrammed": self.reprogrammed}
+        if self.phased and len(self.steps_ns) == 4:
+            load, run, read = (round((b - a) / 1e9, 6) for a, b in zip(self.steps_ns, self.steps_ns[1:], strict=False))
+            out["phases"] = {"load_s": load, "run_s": run, "read_s": read}
+        return out
+
+    def median_ns(self) -> float | None:
+        """Of the latest units from the first byte of inputs to the last of outputs; None while there are few."""
+        return statistics.median(self.times_ns) if len(self.times_ns) >= 3 else None
+
+    def describe(self, now_ns: int) -> dict[str, Any]:
+        """JSON form for listings."""
+        seconds = max(1e-9, (now_ns - self.started_ns) / 1e9)
+        return {"request": self.request, "digest": self.digest.hex(), "kernel": self.kernel,
+                "priority": self.priority, "weight": self.weight, "pending": self.waiting,
+                "running": len(self.running), "done": self.done, "failed": self.failed, "held": self.held,
+                "ended_units": self.all_came, "seconds": round(seconds, 3),
+                "rate_units_s": round(self.done / seconds, 3), "moved": self.moved, "speculated": self.speculated,
+                "cards": {key: share.describe() | {"running": sum(
+                    a.card.key == key for unit in self.running for a in unit.live)}
+                    for key, share in self.shares.items()}}
+
+
+__all__ = ["Job", "Share"]

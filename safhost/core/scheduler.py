@@ -1,0 +1,341 @@
+"""Which card works on a unit of which job, and when.
+
+A card that has room takes a unit of the job that comes first among those whose image it runs: the highest
+priority, then the least service by weight (start-time fair queueing: who comes or wakes up starts at the present
+virtual time, so that it neither starves nor takes all). Cards are looked at when something of theirs changed, the
+least loaded first, so that a job spreads; a unit costs the same however many cards and units there are.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Any
+
+from safhost.core import card as st
+from safhost.core.card import Card
+from safhost.core.commands import KillCommand
+from safhost.core.drain import DrainRequest
+from safhost.core.events import StartUnit
+from safhost.core.jobs import Job
+from safhost.core.singles import Single, Singles, key_of
+from safhost.core.units import Attempt, Unit
+from safhost.errors import SafError, SchedulingError
+
+if TYPE_CHECKING:
+    from safhost.core.cluster import Cluster
+
+TICK_NS = 20_000_000  # between looks at what no event tells: stragglers, cards worth another image, jobs without cards
+ORPHAN_NS = 60_000_000_000  # a unit no card could take for so long ends; cards come and go, but not for ever
+JOB_ORPHAN_NS = 600_000_000_000  # a job's units, which cards can be programmed for
+
+
+class Scheduler:
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.jobs: dict[int, Job] = {}
+        self.singles: dict[tuple[Any, ...], Singles] = {}
+        self.by_image: dict[bytes, dict[Job, None]] = {}  # jobs with units that wait
+        self.drains: list[DrainRequest] = []
+        self.due_ns: int | None = None
+        self._touched: dict[Card, None] = {}
+        self._all = False
+        self._clock: dict[int, float] = {}  # virtual time of each priority: service of the job served last
+
+    # -- jobs ----------------------------------------------------------------------------------------------
+
+    def add(self, job: Job, now_ns: int) -> None:
+        self.jobs[job.request] = job
+        self._wake_up(now_ns)
+
+    def add_single(self, event: StartUnit, now_ns: int) -> Single:
+        """A unit that is a request; the job it belongs to is made when there is none."""
+        key = key_of(event)
+        job = self.singles.get(key)
+        if job is None:
+            job = self.singles[key] = Singles(self.cluster, event, now_ns)
+        return Single(job, event, now_ns)
+
+    def remove(self, job: Job) -> None:
+        self.jobs.pop(job.request, None)
+        if isinstance(job, Singles):
+            self.singles.pop(job.key, None)
+        ready = self.by_image.get(job.digest)
+        if ready is not None:
+            ready.pop(job, None)
+            if not ready:
+                del self.by_image[job.digest]
+
+    def all_jobs(self) -> list[Job]:
+        return [*self.jobs.values(), *self.singles.values()]
+
+    def has_units(self, job: Job, now_ns: int) -> None:
+        """Units of the job wait: cards are looked at at the end of this event."""
+        if job.ended or not job.waiting:
+            return
+        ready = self.by_image.setdefault(job.digest, {})
+        if job not in ready:
+            ready[job] = None
+            job.service_ns = max(job.service_ns, self._clock.get(job.priority, 0.0))
+            self._all = True
+        elif job.again or job.bound or job.waiting <= len(self.cluster.sessions.by_mac):
+            self._all = True
+        self._wake_up(now_ns)
+
+    def change(self, job: Job, priority: int | None, weight: float | None, hold: bool | None, now_ns: int) -> None:
+        """ChangeJob."""
+        if priority is not None and priority != job.priority:
+            job.priority = priority
+            job.service_ns = self._clock.get(priority, 0.0)
+        if weight is not None:
+            job.weight = weight
+        if hold is not None:
+            job.held = hold
+        self._all = True
+
+    def charge(self, job: Job, time_ns: float) -> None:
+        """The job had so much of a card's time."""
+        job.service_ns += time_ns / job.weight
+
+    # -- cards ---------------------------------------------------------------------------------------------
+
+    def touch(self, card: Card) -> None:
+        """The card may have room now."""
+        self._touched[card] = None
+
+    def touch_all(self) -> None:
+        self._all = True
+
+    def is_gone(self, key: str) -> bool:
+        """Whether no session is open with a card of this key."""
+        card = self.cluster.sessions.by_key.get(key)
+        return card is None or not card.usable
+
+    def takes_units(self, card: Card) -> bool:
+        """Whether the card may be given a unit at all now."""
+        return card.state == st.AVAILABLE and card.channel is not None and not card.committing \
+            and not card.draining and not card.leaving and not card.killing and not card.runs_for_others
+
+    def candidates(self, job: Job) -> list[Card]:
+        """Cards that could take units of the job as things stand, now or later."""
+        return [c for c in self.cluster.sessions.by_mac.values()
+                if c.usable and c.image_digest == job.digest and not c.draining and job.may_use(c)]
+
+    def others(self, job: Job, unit: Unit) -> bool:
+        """Whether some card could take the unit that did not fail it."""
+        return any(c.key not in unit.failed_on and c.state == st.AVAILABLE for c in self.candidates(job))
+
+    def link_ns(self, card: Card, in_bytes: int, out_bytes: int) -> float:
+        """Time of the card's share of its link that a unit's inputs or outputs take, the longer of them."""
+        busy = sum(1 for c in self.cluster.sessions.by_mac.values() if c.units and c.link == card.link)
+        return max(in_bytes, out_bytes) * 1e9 * max(1, busy) / self.cluster.config.link_rate_bytes_s
+
+    def kill(self, card: Card, guilty: Attempt, now_ns: int) -> None:
+        """A kernel passed its deadline: the role is reset, and what else it runs is tried again."""
+        if card.killing or not card.usable:
+            return
+        card.killing = True
+        for attempt in card.attempts():
+            if attempt is not guilty:
+                attempt.innocent = True
+        KillCommand(self.cluster, card, self).start(now_ns)
+
+    def on_command_ended(self, command: KillCommand, error: SafError | None, now_ns: int) -> None:
+        """A KILL of ours was carried out, or the card is gone."""
+        command.card.killing = False
+        self.touch(command.card)
+
+    def card_available(self, card: Card, now_ns: int) -> None:
+        """A session is open with it, the first of its boot or another one."""
+        self.touch(card)
+        for job in self.jobs.values():
+            if job.may_use(card):
+                share = job.share(card)
+                if share.joined_ns is None and card.appeared_ns > job.started_ns:
+                    share.joined_ns = card.appeared_ns
+                    job.note("card_joining", card, "joins", since_link_up_s=round(
+                        (now_ns - card.appeared_ns) / 1e9, 6))
+
+    def card_drains(self, card: Card, now_ns: int) -> None:
+        """It takes no more units: what was for it alone is for all."""
+        for job in self.jobs.values():
+            job.release_bound(card.key)
+            if any(a.unit.job is job for a in card.units):
+                job.note("drained", card, "takes no more units: it is being drained")
+        self._all = True
+
+    def card_suspect(self, card: Card, now_ns: int) -> None:
+        """Units of a silent card go to others at once, if there are others."""
+        counts: dict[Job, int] = {}
+        for attempt in card.attempts():
+            job = attempt.unit.job
+            if not attempt.abandoned and any(c is not card and c.state == st.AVAILABLE for c in self.candidates(job)):
+                counts[job] = counts.get(job, 0) + 1
+                job.move(attempt, now_ns)
+        for job, count in counts.items():
+            job.note("card_lost", card, f"is silent: {count} units go to other cards", units=count)
+
+    def card_lost(self, card: Card, why: str, now_ns: int) -> None:
+        """What was in flight to the card has ended already."""
+        card.killing = card.leaving = False
+        self.touch(card)
+        for attempt in card.attempts():
+            job = attempt.unit.job
+            if not attempt.abandoned:
+                job.note("card_lost", card, why)
+            attempt.card_gone(now_ns, why)
+        for job in self.jobs.values():
+            job.release_bound(card.key)
+            if job.waiting:
+                self.has_units(job, now_ns)
+            share = job.shares.get(card.key)
+            if share is not None:
+                share.working = False
+                share.joined_ns = share.stage_s = share.commit_s = None
+
+    # -- dispatch ------------------------------------------------------------------------------------------
+
+    def run(self, now_ns: int) -> None:
+        """Give units to the cards that may have room since the last time; the cluster calls it after every event."""
+        if not self._touched and not self._all:
+            return
+        if self.drains:
+            for drain in list(self.drains):
+                drain.look(now_ns)
+        while self._touched or self._all:
+            cards = list(self.cluster.sessions.by_mac.values()) if self._all else list(self._touched)
+            self._all = False
+            self._touched.clear()
+            if not self.by_image:
+                return
+            heap = [(len(card.units), n, card) for n, card in enumerate(cards)
+                    if card.image_digest in self.by_image and self.takes_units(card)]
+            heapq.heapify(heap)
+            while heap:
+                _, n, card = heap[0]
+                if self._give(card, now_ns):
+                    heapq.heapreplace(heap, (len(card.units), n, card))
+                else:
+                    heapq.heappop(heap)
+
+    def _give(self, card: Card, now_ns: int) -> bool:
+        """One unit to the card; False when it has no room or nobody has work for it."""
+        ready = self.by_image.get(card.image_digest)
+        if not ready:
+            return False
+        jobs = [job for job in ready if not job.held and job.may_use(card)]
+        # one depth for all: whose turn it is gets the next place, so that shares are what weights say
+        if not jobs or len(card.units) >= max(job.depth(card) for job in jobs):
+            return False
+        if len(jobs) > 1:
+            jobs.sort(key=_turn)
+        return any(self._has_place(job, card) and self._give_of(job, card, now_ns) for job in jobs)
+
+    def _has_place(self, job: Job, card: Card) -> bool:
+        """Whether a job that says itself how deep it goes has not gone as deep yet."""
+        return not job.fixed_depth or sum(a.unit.job is job for a in card.units) < job.fixed_depth
+
+    def _give_of(self, job: Job, card: Card, now_ns: int) -> bool:
+        unit = job.take(card)
+        if unit is None:
+            return False
+        if not job.waiting:
+            self._none_waits(job)
+        try:
+            base = card.ddr.allocate(unit.event.room)
+        except SchedulingError as err:
+            job.give_up(unit, card, err, now_ns)
+            return True
+        if base is None:
+            job.put_back(unit)
+            self.by_image.setdefault(job.digest, {})[job] = None
+            return False
+        self._clock[job.priority] = max(self._clock.get(job.priority, 0.0), job.service_ns)
+        job.begin(unit, card, base, now_ns)
+        return True
+
+    def _none_waits(self, job: Job) -> None:
+        ready = self.by_image.get(job.digest)
+        if ready is not None and job in ready:
+            del ready[job]
+            if not ready:
+                del self.by_image[job.digest]
+
+    # -- now and then --------------------------------------------------------------------------------------
+
+    def _wake_up(self, now_ns: int) -> None:
+        if self.due_ns is None:
+            self.cluster.timers.set(self, now_ns + TICK_NS)
+
+    def on_timer(self, now_ns: int) -> None:
+        jobs = self.all_jobs()
+        for job in jobs:
+            if not job.ended:
+                self._look_for_cards(job, now_ns)
+        if any(not job.implicit or job.waiting for job in self.all_jobs()):
+            self._wake_up(now_ns)
+
+    def _look_for_cards(self, job: Job, now_ns: int) -> None:
+        """A job that no card is left for ends after a while."""
+        if job.bound:
+            for key in [key for key in job.bound if self.is_gone(key)]:
+                job.release_bound(key)
+                self._all = True
+        if not job.waiting or self.candidates(job) or job.held:
+            job.alone_ns = None
+            return
+        if job.try_all_again():
+            self._all = True
+        if job.alone_ns is None:
+            job.alone_ns = now_ns
+        patience_ns = ORPHAN_NS if job.image is None else JOB_ORPHAN_NS
+        if now_ns - job.alone_ns >= patience_ns:
+            self.orphaned(job, patience_ns // 1_000_000_000, now_ns)
+
+    def orphaned(self, job: Job, seconds: int, now_ns: int) -> None:
+        if isinstance(job, Singles):
+            job.orphaned(seconds, now_ns)
+        else:
+            job.end(SchedulingError(
+                f"no card could work on it for {seconds} s: {job.waiting} units wait for one that runs image "
+                f"{job.digest.hex()[:12]}", "look for the cards with `safhost cards`, then resume it"), now_ns)
+
+    # -- for people and tests ------------------------------------------------------------------------------
+
+    def view(self, now_ns: int) -> list[dict[str, Any]]:
+        return [job.describe(now_ns) for job in self.jobs.values()]
+
+    def validate(self) -> None:
+        """Assert the invariants of jobs, units and cards."""
+        on_cards = {a for card in self.cluster.sessions.by_mac.values() for a in card.units}
+        for job in self.all_jobs():
+            what = f"job {job.request}"
+            assert not job.ended, f"{what} ended and is still here"
+            queued = [*job.pending, *job.again, *(u for q in job.bound.values() for u in q)]
+            assert job.waiting == len(queued), f"{what}: {job.waiting} units wait, {len(queued)} are queued"
+            assert len(set(queued)) == len(queued), f"{what}: a unit waits twice"
+            ready = job in self.by_image.get(job.digest, {})
+            assert ready == bool(job.waiting), f"{what}: {job.waiting} units wait, ready {ready}"
+            for unit in queued:
+                assert not unit.ended, f"{what}: unit {unit.event.index} waits and has ended"
+                assert not unit.live, f"{what}: unit {unit.event.index} waits and is under way"
+                assert unit not in job.running, f"{what}: unit {unit.event.index} waits and runs"
+            for unit in job.running:
+                assert 1 <= len(unit.live) <= 2, f"{what}: unit {unit.event.index} runs {len(unit.live)} times"
+                assert not unit.ended, f"{what}: unit {unit.event.index} ended and runs"
+                for attempt in unit.live:
+                    assert not attempt.abandoned, f"{what}: an abandoned attempt counts"
+                    assert attempt in on_cards, f"{what}: unit {unit.event.index} runs on no card"
+                assert unit.reader is None or unit.reader in unit.live, f"{what}: a stranger reads into memory"
+        for digest, jobs in self.by_image.items():
+            assert jobs, f"no job waits for image {digest.hex()[:12]}"
+            for card in self.cluster.sessions.by_mac.values():
+                if card.image_digest == digest and not card.units and self.takes_units(card):
+                    idle = [j.request for j in jobs if not j.held and j.may_use(card) and (j.pending or j.again)]
+                    assert not idle, f"{card.key} does nothing while units of {idle} wait"
+
+
+def _turn(job: Job) -> tuple[int, float]:
+    return -job.priority, job.service_ns
+
+
+__all__ = ["JOB_ORPHAN_NS", "ORPHAN_NS", "Scheduler"]
