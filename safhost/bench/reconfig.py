@@ -248,6 +248,7 @@ def _measure_ours(series: _Series, cluster: Cluster, pid: int, image: Image, cou
 
 
 def wait_available(cluster: Cluster, cards: int) -> None:
+    """Until so many cards are there. Raises DeadlineExceeded after 30 s."""
     deadline_s = time.monotonic() + READY_TIMEOUT_S
     while sum(card.state == "available" for card in cluster.cards()) < cards:
         if time.monotonic() > deadline_s:
@@ -257,6 +258,7 @@ def wait_available(cluster: Cluster, cards: int) -> None:
 
 
 def frames_sent(cluster: Cluster) -> int:
+    """Frames that the daemon's interfaces have sent so far."""
     return sum(link["tx_frames"] for link in cluster.info()["interfaces"])
 
 
