@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "decode": ("capture", "decode", "Print the frames of a recording."),
     "doctor": ("doctor", "doctor", "Look for what is wrong, with the cure."),
     "bench": ("bench", "bench", "Measure, beside peers."),
+    "paper": ("paper", "paper", "The paper's evaluation, reproduced in one report."),
     "sim": ("sim", "sim", "Simulated clusters in storms, by seed; what the protocol survives."),
     "completion": ("misc", "completion", "Print the completion script of a shell."),
     "version": ("misc", "version", "Print versions."),
