@@ -27,6 +27,9 @@ from safhost.units import format_bytes
 LOOK_INTERVAL_S = 0.1
 PLAIN_INTERVAL_NS = 1_000_000_000
 RATE_WINDOW_NS = 5_000_000_000
+EXTRAS = (("moved", "unit moved to another card"), ("speculated", "unit given to a second card"),
+          ("reprogrammed", "card programmed"), ("failed", "unit failed"))
+"""What is worth a word when a job is done, with the noun first."""
 
 
 class JobProgress:
@@ -119,7 +122,7 @@ class JobProgress:
               help="Only these cards. Default: all, also those that come later.")
 @click.option("--deadline", type=Duration(), metavar="TIME", default="300s", show_default=True,
               help="Of one run of the kernel; then the unit goes to another card.")
-@click.option("--retries", default=3, show_default=True, type=click.IntRange(0),
+@click.option("--retries", default=3, show_default=True, type=click.IntRange(1),
               help="How many cards may fail a unit before the unit is at fault.")
 @click.option("--keep-going", is_flag=True, help="Go on when a unit failed for good.")
 @click.option("--no-speculate", is_flag=True, help="Give slow units to no second card.")
@@ -188,7 +191,7 @@ def _kernel(cluster: Any, kernel: str, image: Image | None) -> tuple[Any, Kernel
 
 
 def _units(plan: RowPlan) -> Iterator[Any]:
-    from safhost import Unit
+    from safhost.unitplan import Unit
 
     for arrays, into, scalars in plan.pieces():
         yield Unit(*arrays, into=into, **scalars)
@@ -261,9 +264,8 @@ def _report(cluster: Any, job: Any, plan: RowPlan, seconds: float) -> None:
     moved = plan.input_bytes + sum(output.length_bytes for output in plan.outputs)
     say(f"cluster {cluster.name}: job {job.id} done, {plan.units} units in {seconds:.2f} s, "
         f"{format_bytes(moved / seconds)}/s in and out")
-    if extra := [f"{stats[key]} {text}" for key, text in (
-            ("moved", "units moved to another card"), ("speculated", "run twice"), ("reprogrammed", "cards programmed"),
-            ("failed", "failed")) if stats.get(key)]:
+    if extra := [f"{stats[key]} {text if stats[key] == 1 else text.replace(' ', 's ', 1)}" for key, text in EXTRAS
+                 if stats.get(key)]:
         say("  " + ", ".join(extra))
     table(("output", "type", "shape", "size", "file"),
           [(d["name"], d["dtype"], "x".join(str(n) for n in plan.outputs[i].shape),

@@ -220,8 +220,8 @@ class Meter:
             name = _name(card)
             lines.append(CardLine(
                 name, card_state(card), str(card.get("why") or ""),
-                str(card.get("image_name") or "") or str(card.get("image") or "")[:8], working.get(name, []),
-                int(card.get("units") or 0), self._rate(f"c/{name}/units"), self._rate(f"c/{name}/out"),
+                str(card.get("image_name") or "") or str(card.get("image") or "")[:8],
+                working.get(name, []) if card.get("units") else [], int(card.get("units") or 0), self._rate(f"c/{name}/units"), self._rate(f"c/{name}/out"),
                 self._rate(f"c/{name}/in"), bool(card.get("draining")), int(card.get("ddr_bytes") or 0)))
         return sorted(lines, key=lambda line: natural(line.name))
 
