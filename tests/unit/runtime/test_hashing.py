@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from safhost.runtime.hashing import INLINE_BYTES, PART_LEAVES, Hasher
+from safhost.runtime.hashing import INLINE_ROUNDS, PART_LEAVES, Hasher
 from safhost.wire.digest import LEAF_BYTES, leaf_digests, tree_root
 
 PART_BYTES = PART_LEAVES * LEAF_BYTES
+INLINE_BYTES = INLINE_ROUNDS * LEAF_BYTES  # of one leaf at a time
+INLINE_8_BYTES = 8 * INLINE_BYTES
 
 
 @pytest.fixture
@@ -37,8 +39,8 @@ def digests(hasher, data, ranges, progress=None):
 
 
 @pytest.mark.parametrize("length", [
-    1, 63, LEAF_BYTES - 1, LEAF_BYTES, LEAF_BYTES + 1, INLINE_BYTES - 1, INLINE_BYTES, INLINE_BYTES + 1, PART_BYTES - 1,
-    PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES, 3 * PART_BYTES + 12_345])
+    1, 63, LEAF_BYTES - 1, LEAF_BYTES, LEAF_BYTES + 1, INLINE_BYTES - 1, INLINE_BYTES, INLINE_BYTES + 1,
+    INLINE_8_BYTES, INLINE_8_BYTES + 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES, 3 * PART_BYTES + 12_345])
 def test_one_range_of_any_length_has_the_root_of_the_tree(hasher, length):
     data = np.random.default_rng(length).integers(0, 256, length, np.uint8)
     ((offset, n, leaves, root),) = digests(hasher, data, [(0, length)])
