@@ -40,7 +40,8 @@ def digests(hasher, data, ranges, progress=None):
 
 @pytest.mark.parametrize("length", [
     1, 63, LEAF_BYTES - 1, LEAF_BYTES, LEAF_BYTES + 1, INLINE_BYTES - 1, INLINE_BYTES, INLINE_BYTES + 1,
-    INLINE_8_BYTES, INLINE_8_BYTES + 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES, 3 * PART_BYTES + 12_345])
+    INLINE_8_BYTES, INLINE_8_BYTES + 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES,
+    3 * PART_BYTES + 12_345])
 def test_one_range_of_any_length_has_the_root_of_the_tree(hasher, length):
     data = np.random.default_rng(length).integers(0, 256, length, np.uint8)
     ((offset, n, leaves, root),) = digests(hasher, data, [(0, length)])
