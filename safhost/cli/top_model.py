@@ -218,11 +218,12 @@ class Meter:
         lines = []
         for card in look.cards:
             name = _name(card)
+            image, units = str(card.get("image_name") or card.get("image") or ""), int(card.get("units") or 0)
             lines.append(CardLine(
-                name, card_state(card), str(card.get("why") or ""),
-                str(card.get("image_name") or "") or str(card.get("image") or "")[:8],
-                working.get(name, []) if card.get("units") else [], int(card.get("units") or 0), self._rate(f"c/{name}/units"), self._rate(f"c/{name}/out"),
-                self._rate(f"c/{name}/in"), bool(card.get("draining")), int(card.get("ddr_bytes") or 0)))
+                name, card_state(card), str(card.get("why") or ""), image if card.get("image_name") else image[:8],
+                working.get(name, []) if units else [], units, self._rate(f"c/{name}/units"),
+                self._rate(f"c/{name}/out"), self._rate(f"c/{name}/in"), bool(card.get("draining")),
+                int(card.get("ddr_bytes") or 0)))
         return sorted(lines, key=lambda line: natural(line.name))
 
     def _links(self, look: Look) -> list[LinkLine]:
