@@ -25,6 +25,7 @@ from safhost.selectors import select
 from safhost.units import format_bytes
 
 LOOK_INTERVAL_S = 0.1
+CANCEL_S = 10.0
 PLAIN_INTERVAL_NS = 1_000_000_000
 RATE_WINDOW_NS = 5_000_000_000
 EXTRAS = (("moved", "unit moved to another card"), ("speculated", "unit given to a second card"),
@@ -207,12 +208,12 @@ def _run(cluster: Any, handle: Any, plan: RowPlan, arrays: list[Any], options: M
         job = cluster.submit(handle, _units(plan), out=arrays[0] if len(arrays) == 1 else tuple(arrays),
                              on_note=on_note, **options)
         try:
-            while not job.done():
+            while not job.wait(LOOK_INTERVAL_S):
                 done, _total = job.progress()
                 view.update(done, plan.units)
-                time.sleep(LOOK_INTERVAL_S)
         except KeyboardInterrupt:
             job.cancel()
+            job.wait(CANCEL_S)  # nothing is written to the output any more
             _interrupted(cluster, job, plan, arrays)
             raise
     for array in arrays:

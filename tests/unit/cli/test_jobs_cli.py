@@ -78,7 +78,9 @@ class FakeJob:
         self.stats = {"units": 0, "moved": 2, "speculated": 0, "reprogrammed": 1}
         options["on_note"]({"kind": "card_lost", "card": "c2", "text": "2 units go to others"})
 
-    def done(self) -> bool:
+    def wait(self, timeout: float) -> bool:
+        if not self.cancelled:
+            job_submit.time.sleep(timeout)
         if self.cancelled or self.ended or self.count == self.stop_after:
             self.ended = self.ended or self.error is not None
             return self.ended
