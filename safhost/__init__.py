@@ -4,6 +4,7 @@
     with safhost.connect() as cluster:
         cluster.program("ptrans.saf")
         C = cluster.kernel("ptrans").submit(A, B).result()
+        cluster.map("ptrans", ((A[:, s], B[s]) for s in slices), out=C)
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from safhost.version import __version__
 
 if TYPE_CHECKING:
     from safhost.client import Card, Cluster, Kernel, connect
-    from safhost.errors import SafError
+    from safhost.errors import JobError, SafError
+    from safhost.jobs import Job
+    from safhost.unitplan import Unit, UnitResult
 
-__all__ = ["Card", "Cluster", "Kernel", "SafError", "__version__", "connect"]
+__all__ = ["Card", "Cluster", "Job", "JobError", "Kernel", "SafError", "Unit", "UnitResult", "__version__", "connect"]
 
 _WHERE = {"connect": "safhost.client", "Cluster": "safhost.client", "Card": "safhost.client",
-          "Kernel": "safhost.client", "SafError": "safhost.errors"}
+          "Kernel": "safhost.client", "SafError": "safhost.errors", "JobError": "safhost.errors",
+          "Job": "safhost.jobs", "Unit": "safhost.unitplan", "UnitResult": "safhost.unitplan"}
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,7 @@ from safhost.transport import Handler, Transport
 
 _LOG = logging.getLogger("safhost.client")
 Progress = Callable[[dict[str, Any]], None]
+Memory = SharedMemory | tuple[SharedMemory, ...] | None  # what goes with a message
 IDLE_STEP_S = 0.05
 MAX_STEP_S = 1.0
 
@@ -119,9 +120,14 @@ class Calls:
         """Whether the cluster runs in this process."""
         return self._transport.is_local
 
+    @property
+    def broken(self) -> bool:
+        """Whether the cluster went away, or this was closed."""
+        return self._failure is not None
+
     # -- asking --------------------------------------------------------------------------------------------
 
-    def call(self, op: str, params: dict[str, Any] | None, memory: SharedMemory | None, on_event: Progress | None,
+    def call(self, op: str, params: dict[str, Any] | None, memory: Memory, on_event: Progress | None,
              timeout_s: float) -> dict[str, Any]:
         """One operation and its result; ``on_event`` is called in this thread. Raises what the cluster answers,
         DaemonError, DeadlineExceeded."""
@@ -145,7 +151,7 @@ class Calls:
         assert waiting.result is not None
         return waiting.result
 
-    def start(self, op: str, params: dict[str, Any] | None, memory: SharedMemory | None, reply: Reply | None,
+    def start(self, op: str, params: dict[str, Any] | None, memory: Memory, reply: Reply | None,
               on_event: Progress | None = None) -> int:
         """Begin an operation whose end ``reply`` gets, in whatever thread comes by; returns its number."""
         with self._state:
@@ -182,15 +188,16 @@ class Calls:
                 self._background -= 1
         return waiting
 
-    def _send(self, op: str, params: dict[str, Any] | None, memory: SharedMemory | None, waiting: _Waiting) -> int:
+    def _send(self, op: str, params: dict[str, Any] | None, memory: Memory, waiting: _Waiting) -> int:
         number = next(self._ids)
         message: dict[str, Any] = {"id": number, "op": op}
         if params:
             message.update(params)
         fds: tuple[int, ...] = ()
         if memory is not None:
-            message["lengths"] = [memory.length]
-            fds = (memory.fd,)
+            parts = memory if isinstance(memory, tuple) else (memory,)
+            message["lengths"] = [m.length for m in parts]
+            fds = tuple(m.fd for m in parts)
         with self._turns:
             if self._failure is not None:
                 raise self._failure

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
@@ -21,18 +22,23 @@ from safhost import paths
 from safhost.calls import Calls, Progress
 from safhost.config import Config, choose_cluster, load_config
 from safhost.errors import ConfigError, DaemonError, SafError, SchedulingError
+from safhost.jobflow import Note
+from safhost.joblink import JobLink
+from safhost.jobs import Job, as_completed
 from safhost.native import lanes
 from safhost.plan.image import Image
 from safhost.plan.kernelspec import KernelPackage, KernelSpec
 from safhost.plan.layout import plan_arguments
 from safhost.runtime.messages import SharedMemory
+from safhost.submit import Images, start_job
 from safhost.transport import DaemonTransport, Handler, LocalTransport, Transport
+from safhost.unitplan import UNIT_SPACE, UnitResult
 from safhost.wire import digest as digests
 
 CardSelector = str | Sequence[str] | None
 DEFAULT_DEADLINE_S = 300.0
 GRACE_S = 10.0  # the service's own deadlines come first: their errors say more
-UNIT_SPACE = 1 << 62  # plans are made from address 0; the cluster finds the room
+CANCEL_S = 10.0  # an interrupted job has this long to say that it is over
 COPY_BYTES = 1 << 20  # outputs up to here are copied, so that results that are kept hold no shared memory
 
 
@@ -42,6 +48,9 @@ class Cluster:
     def __init__(self, name: str, make_transport: Callable[[Handler], Transport]) -> None:
         self.name = name
         self.calls = Calls(make_transport)
+        self.images = Images()
+        self._make_transport = make_transport
+        self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
         self._outgoing = _Outgoing()
 
     @property
@@ -108,6 +117,7 @@ class Cluster:
         Raises ImageError before a frame is sent, PartialError naming the cards that failed.
         """
         opened = image if isinstance(image, Image) else Image.open(image)
+        self.images.add(opened)
         with self._outgoing.holding(opened.payload) as memory:
             return self.call("program", {
                 "cards": _listed(cards), "broadcast": broadcast, "commit": commit, "force": force,
@@ -184,10 +194,76 @@ class Cluster:
 
         return validate_card(self, card, on_step)
 
+    # -- jobs ----------------------------------------------------------------------------------------------
+
+    def submit(self, kernel: Kernel | str | int, units: Iterable[Any], *, out: Any = None,
+               image: str | Path | Image | None = None, name: str = "", priority: int = 0, weight: float = 1.0,
+               cards: CardSelector = None, unit_deadline_s: float = 300.0, retries: int = 3, keep_going: bool = False,
+               speculate: bool = True, window: int | None = None, resume: str | None = None,
+               on_note: Note | None = None, phased: bool = False, repeat: int = 1, depth: int = 0,
+               total: int | None = None) -> Job:
+        """Run ``kernel`` over ``units`` on all cards there are, and on those that come; returns at once.
+
+        ``kernel``: a Kernel, or its name or index (of ``image``, or of what cards run). ``units``: an iterable, pulled
+        as room is made, of `safhost.Unit`, of tuples of arrays, or of single arrays. ``out``: numpy array or memory map
+        (a tuple of them when the kernel has several outputs); the i-th unit's result lands in ``out[i]``, or where its
+        ``into`` says. ``image`` programs cards that do not run it; without it the image store is looked into.
+        ``priority``: higher first; ``weight``: the share among jobs of one priority. ``cards``: only these.
+        ``unit_deadline_s`` of one run of the kernel; a unit that ``retries`` cards fail is at fault: the job ends, or
+        with ``keep_going`` goes on. ``speculate``: slow units may run twice. ``window``: units outstanding at most.
+        ``resume``: the id of a job that did not end well; units whose results landed are passed over. ``on_note`` gets
+        what the scheduler does, in another thread. ``phased``: load all, run all, read all. ``repeat``: kernel runs a
+        unit. ``depth``: units a card at once, 0 for as many as pay. ``total``: units, where ``units`` cannot say.
+
+        Raises ConfigError, ImageError, SchedulingError when the job cannot begin. What happens later is raised by
+        Job.result(): JobError.
+        """
+        job = start_job(
+            self, kernel, units, out=out, image=image, on_note=on_note, window=window, total=total, resume=resume,
+            cards=cards, make_link=lambda owner: JobLink(owner, self.calls, self._make_transport), name=name,
+            priority=priority, weight=weight, unit_deadline_s=unit_deadline_s, retries=retries, keep_going=keep_going,
+            speculate=speculate, phased=phased, repeat=repeat, depth=depth)
+        self._jobs.add(job)
+        return job
+
+    def map(self, kernel: Kernel | str | int, units: Iterable[Any], **options: Any) -> Any:
+        """As :meth:`submit`, and wait: returns ``out``, else the list of results in order. An interrupt cancels the
+        job. Raises JobError when not all went well."""
+        job = self.submit(kernel, units, **options)
+        try:
+            return job.result()
+        except BaseException:
+            if job.cancel():
+                job.wait(CANCEL_S)
+            raise
+
+    def as_completed(self, jobs: Job | Iterable[Job], timeout: float | None = None) -> Iterator[UnitResult]:
+        """Results as they come, of one job or several; see `safhost.jobs.as_completed`."""
+        return as_completed(jobs, timeout)
+
+    def jobs(self, all: bool = False) -> list[dict[str, Any]]:
+        """The jobs of this cluster, whoever submitted them; with ``all`` those too that are over."""
+        return list(self.call("jobs", {"all": all})["jobs"])
+
+    def job_info(self, job: str) -> dict[str, Any]:
+        """All that is known of a job."""
+        return dict(self.call("job_info", {"job": job})["job"])
+
+    def drain(self, cards: CardSelector, timeout_s: float = DEFAULT_DEADLINE_S) -> list[str]:
+        """Take cards out gently: they get no more units. Returns their names once they work on none."""
+        return list(self.call("drain", {"cards": _listed(cards), "on": True}, timeout_s=timeout_s)["cards"])
+
+    def undrain(self, cards: CardSelector) -> list[str]:
+        """Give drained cards units again."""
+        return list(self.call("drain", {"cards": _listed(cards), "on": False})["cards"])
+
     # -- end -----------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let go of the cluster; outstanding futures are cancelled. A local cluster releases its cards."""
+        """Let go of the cluster; outstanding futures and jobs are cancelled. A local cluster releases its cards."""
+        for job in list(self._jobs):
+            job.abandon()
+        self.images.close()
         self.calls.close()
         self._outgoing.close()
 
@@ -285,6 +361,11 @@ class Kernel:
     @property
     def name(self) -> str:
         return self.spec.name
+
+    @property
+    def cards(self) -> str | list[str] | None:
+        """Those it was looked for on; None for all."""
+        return self._cards
 
     def __call__(self, *arrays: Any, **values: Any) -> Any:
         """Run it once and return its output (a tuple when there are several)."""

@@ -16,6 +16,7 @@
     ├── PartialError              3   some cards did it, some did not
     ├── DeadlineExceeded          7   waited long enough; says for what
     └── SchedulingError           1   no card fits, queue full, cancelled
+        └── JobError                  a job did not finish (``failures`` says which units, where and why)
 
 Exit codes are part of the command line's interface: 0 means everything asked for was done and verified.
 """
@@ -126,11 +127,27 @@ class SchedulingError(SafError):
     exit_code = 1
 
 
+class JobError(SchedulingError):
+    """A job that did not finish, or not all of it. ``failures``: (index of the unit, card, error) each; ``done`` units
+    of ``total`` (None: not known) are finished; ``job`` its id, ``state`` how it ended, ``result`` what there is of its
+    results (``out``, or a list in which None stands for units that have none)."""
+
+    def __init__(self, message: str, hint: str = "", failures: list[tuple[int, str, SafError]] | None = None,
+                 done: int = 0, total: int | None = None, job: str = "", state: str = "failed") -> None:
+        super().__init__(message, hint)
+        self.failures = failures or []
+        self.done = done
+        self.total = total
+        self.job = job
+        self.state = state
+        self.result: object = None
+
+
 _BY_NAME: dict[str, type[SafError]] = {
     cls.__name__: cls
     for cls in (SafError, ConfigError, ImageError, LinkError, DaemonError, ProtocolError, LocalProtocolError,
                 RemoteProtocolError, CardError, PrFailed, CommandFailed, CardBusy, CardLost, PartialError,
-                DeadlineExceeded, SchedulingError)
+                DeadlineExceeded, SchedulingError, JobError)
 }
 
 

@@ -299,6 +299,11 @@ def _pack_scalar(spec: KernelSpec, arg: ArgSpec, value: Any) -> bytes:
     return np.asarray(checked, arg.dtype.newbyteorder("<")).tobytes().ljust(arg.csr_bytes, b"\0")
 
 
+def pack_scalar(spec: KernelSpec, arg: ArgSpec, value: Any) -> bytes:
+    """A scalar as the argument block holds it. Raises :class:`ConfigError` when it does not fit its type."""
+    return _pack_scalar(spec, arg, value)
+
+
 def _signature(spec: KernelSpec) -> str:
     arrays = [f"{a.name}[{', '.join(e.text for e in a.shape)}]" for a in spec.args if a.is_input]
     derived = {e.text for a in spec.args if a.is_input for e in a.shape if e.is_name}

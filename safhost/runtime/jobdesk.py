@@ -23,7 +23,7 @@ from safhost.runtime.params import U32
 from safhost.wire.generated import CONTROL_PAYLOAD_MAX, Run
 
 MAX_ARGUMENT_BYTES = CONTROL_PAYLOAD_MAX - len(Run().pack())
-MAX_LAYOUTS = 65536
+KEEP_LAYOUTS = 16384  # of a job; its client goes back to none this old
 KEEP_IMAGES = 2  # hashed images of late jobs: the next job with the same one begins at once
 Message = dict[str, Any]
 
@@ -53,7 +53,8 @@ class JobDesk(JobKeeper):
         resume = params.text(p, "resume") if p.get("resume") is not None else ""
         same_client = params.flag(p, "same_client", False)
         manifest = p.get("manifest")
-        package = KernelPackage.from_dict(manifest) if manifest is not None else None
+        known = manifest if manifest is not None else self.service.manifests.get(str(p.get("digest")))
+        package = KernelPackage.from_dict(known) if known is not None else None
         names = list(package.kernels) if package is not None else []
         spec = Spec.parse(p, [], "", package.name if package is not None else "", request.connection.peer)
         if names and spec.kernel >= len(names):
@@ -61,7 +62,10 @@ class JobDesk(JobKeeper):
         digest = bytes.fromhex(spec.digest)
 
         def begin() -> None:
-            keys = [c.key for c in self.service.resolve(wanted)] if wanted is not None else []
+            if resume:  # as it began: cards may not have announced themselves again yet
+                keys = list(self.store.load(resume).spec.get("cards", []))
+            else:
+                keys = [c.key for c in self.service.resolve(wanted)] if wanted is not None else []
             whole = spec._replace(cards=keys, kernel_name=names[spec.kernel] if names else str(spec.kernel))
             if manifest is not None:
                 self.service.manifests.put(spec.digest, manifest)
@@ -106,7 +110,8 @@ class JobDesk(JobKeeper):
             name, journal = self.store.create(spec._asdict())
         job = ElasticJob(name, request, spec, journal, request.memory[0].array, self.engine.clock())
         self.begin(job)
-        request.event({"job": name, "done": [list(pair) for pair in journal.state.done.pairs()]})
+        usable = sum(c.usable for c in self.core.sessions.by_mac.values())
+        request.event({"job": name, "done": [list(pair) for pair in journal.state.done.pairs()], "cards": usable})
         self.engine.submit(ev.StartJob(
             job.number, bytes.fromhex(spec.digest), spec.kernel, spec.priority, spec.weight, tuple(spec.cards), image,
             max(1, int(spec.unit_deadline_s * 1e3)), spec.retries, spec.keep_going, spec.speculate, spec.phased,
@@ -130,12 +135,14 @@ class JobDesk(JobKeeper):
         if request.memory:
             job.arena = request.memory[0].array
         layouts = p.get("layouts") or {}
-        if not isinstance(layouts, dict) or len(job.layouts) + len(layouts) > MAX_LAYOUTS:
-            raise params.bad("layouts", type(layouts).__name__, f"an object of at most {MAX_LAYOUTS} layouts")
+        if not isinstance(layouts, dict):
+            raise params.bad("layouts", layouts, "an object of layouts")
         for key, value in layouts.items():
-            if not key.isdecimal():
+            if not key.isdecimal() or len(key) > 18:
                 raise params.bad("layouts", key, "a whole number")
             job.layouts[int(key)] = Layout.parse(value, MAX_ARGUMENT_BYTES)
+            if len(job.layouts) > KEEP_LAYOUTS:
+                del job.layouts[next(iter(job.layouts))]
         items = params.given(p, "units")
         if not isinstance(items, list):
             raise params.bad("units", items, "a list of units")
@@ -186,6 +193,10 @@ class JobDesk(JobKeeper):
                           key), layout.inputs
 
     def _key(self, job: ElasticJob, card: str) -> str:
+        key = self.service.names.key(card)  # also of a card that did not announce itself since this host began
+        if key is not None:
+            job.card_keys[card] = key
+            return key
         cards = self.service.resolve(card)
         if len(cards) != 1:
             raise ConfigError(f"{card!r} means {len(cards)} cards", "name one for a unit")
@@ -212,10 +223,15 @@ class JobDesk(JobKeeper):
         self.service.done(request, {})
 
     def op_job_taken(self, request: Job, p: Message) -> None:
-        """Results that landed where the client wants them."""
+        """Results that landed where the client wants them; also told of a job that ended in between."""
+        ranges = Ranges(params.index_ranges(p, "ranges", jn.MAX_INDEX - 1))
+        name = params.text(p, "job")
+        if name not in self.by_id:
+            self.store.taken(name, ranges)
+            self.service.done(request, {})
+            return
         job = self._own(request, p)
-        ranges = params.index_ranges(p, "ranges", jn.MAX_INDEX - 1)
-        job.journal.units(jn.TAKEN, Ranges(ranges))
+        job.journal.units(jn.TAKEN, ranges)
         self.touch(job)
         self.service.done(request, {})
 

@@ -180,6 +180,22 @@ class JobStore:
         self._live.discard(job)
         self._forget_oldest()
 
+    def taken(self, job: str, ranges: Ranges) -> None:
+        """Results of a job that ended landed at its client. Raises SchedulingError when there is no such job,
+        ConfigError when it cannot be written."""
+        state = self.load(job)
+        path = self._path(int(job[1:]))
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            try:
+                os.write(fd, jn.encode_units(jn.TAKEN, ranges))
+            finally:
+                os.close(fd)
+        except OSError as err:
+            raise _cannot(path, err) from err
+        for first, last in ranges.pairs():
+            state.taken.add(first, last)
+
     def load(self, job: str) -> JobState:
         """What is known of a job nobody works on; ``ended`` is "interrupted" when its daemon was. Raises
         SchedulingError when there is none."""

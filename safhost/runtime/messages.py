@@ -182,6 +182,17 @@ class SharedMemory:
         out.fd, out.length, out.array = os.dup(self.fd), length, self.array[:length]
         return out
 
+    def grown(self, length: int) -> SharedMemory:
+        """The same memory, made ``length`` bytes long and mapped anew, with a descriptor of its own. Raises
+        SchedulingError when the system gives no more."""
+        fd = os.dup(self.fd)
+        try:
+            os.ftruncate(fd, length)
+            return SharedMemory(fd, length)
+        except OSError as err:
+            os.close(fd)
+            raise SchedulingError(f"no shared memory of {length} bytes: {err.strerror}", "use smaller units") from None
+
     @classmethod
     def create(cls, length: int, name: str = "safhost") -> SharedMemory:
         """New zeroed memory that cannot shrink, so that no reader can be killed by it. Raises LocalProtocolError

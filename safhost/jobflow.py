@@ -1,0 +1,432 @@
+"""Units on their way out and back: what keeps a job's window full and its results in place.
+
+A thread of the job pulls its generator and fills the arena; whoever hands the cluster's answers over lands results. At
+most a window of units is outstanding, so that memory stays bounded however many there are. When the daemon is restarted
+what it had finished is taken from the arena, and the rest is sent anew.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from safhost.arena import Arena
+from safhost.core.ranges import Ranges
+from safhost.errors import ConfigError, JobError, SafError, error_from_dict
+from safhost.joblink import JobLink
+from safhost.plan.kernelspec import KernelSpec
+from safhost.runtime.messages import SharedMemory
+from safhost.unitplan import Layout, Out, Planner, Unit, UnitResult, Views
+
+WINDOW_UNITS = 64
+WINDOW_BYTES = 256 << 20
+UNITS_PER_CARD = 8  # outstanding at least: the deepest pipeline the scheduler makes
+LARGE_UNITS_PER_CARD = 3  # where the bytes bound it: one computes, one comes, one goes
+LARGE_WINDOW_BYTES = 1 << 30
+BATCH_UNITS = 256
+TAKEN_UNITS = 256
+TAKEN_S = 0.2
+WAKE_BYTES = 1 << 20  # landed before the generator's thread hears of it; waking it costs more than a small unit
+KEEP_LATE = 8192  # results that went to `out` and that nobody asked for yet
+KEEP_FAILURES = 1000
+Note = Callable[[dict[str, Any]], None]
+
+
+class Order(NamedTuple):
+    """What a job is, as it travels in the request that opens it; ``kernel`` is the kernel's description."""
+
+    kernel: KernelSpec
+    params: dict[str, Any]
+    window: int | None
+    phased: bool
+    depth: int
+    total: int | None
+    resume: str | None
+
+
+class _Flight:
+    """A unit that is outstanding."""
+
+    __slots__ = ("arguments", "card", "layout", "offset", "places")
+
+    def __init__(self, layout: Layout, offset: int, arguments: str | None, card: str | None,
+                 places: list[Callable[[Any], None]] | None) -> None:
+        self.layout = layout
+        self.offset = offset
+        self.arguments = arguments
+        self.card = card
+        self.places = places
+
+
+class JobFlow:
+    """The moving parts of a job; `safhost.jobs.Job` is what users see. ``_cond`` guards the state, ``_room_made`` and
+    ``_ended`` wait on its lock; ``_sending`` keeps messages in order and is taken before it."""
+
+    def __init__(self, make_link: Callable[[Any], JobLink], order: Order, units: Iterable[Any], out: Any,
+                 image: Callable[[], SharedMemory | None], on_note: Note | None) -> None:
+        self.id = ""
+        self.stats: dict[str, Any] = {}
+        self.failures: list[tuple[int, str, SafError]] = []
+        self.notes: deque[dict[str, Any]] = deque(maxlen=100)
+        self._order = order
+        self._units = units
+        self._out = Out(out, order.kernel) if out is not None else None
+        if order.resume is not None and out is None:
+            raise ConfigError(f"job {order.resume} cannot be resumed without out=",
+                              "its earlier results are where they were put; give the same array or file")
+        self._image = image
+        self._on_note = on_note
+        self._planner = Planner(order.kernel)
+        self._views = Views()
+        self._arena = Arena(WINDOW_BYTES if not order.phased and order.window is None else 1 << 62)
+        self._window = order.window or (1 << 62 if order.phased else WINDOW_UNITS)
+        self._cards = 1
+        self._total = order.total
+        self._cond = threading.Lock()
+        self._room_made = threading.Condition(self._cond)
+        self._ended = threading.Condition(self._cond)
+        self._sending = threading.RLock()
+        self._flights: dict[int, _Flight] = {}
+        self._unsent: list[int] = []
+        self._skip = Ranges()
+        self._news = 0
+        self._connected = False
+        self._told: set[int] = set()  # layouts
+        self._told_bytes = 0  # of the arena
+        self._fed = False
+        self._end_sent = False
+        self._feeding = True
+        self._over = False
+        self._cancelled = False
+        self._own_error: SafError | None = None
+        self._error: JobError | None = None
+        self._done = 0
+        self._failed = 0
+        self._results: dict[int, UnitResult] = {}
+        self._late: deque[UnitResult] = deque()
+        self._late_lost = 0
+        self._listener: Listener | None = None
+        self._taken: list[int] = []
+        self._taken_at = 0.0
+        self._link = make_link(self)
+
+    # -- out: the generator's thread -----------------------------------------------------------------------
+
+    def _feed(self) -> None:
+        index = -1
+        try:
+            for index, item in enumerate(self._units):
+                if index in self._skip:
+                    continue
+                if not self._put(index, item if type(item) is Unit else _unit(item)):
+                    break
+            else:
+                if self._total is None:
+                    self._total = index + 1
+            self._fed = True
+            self._flush()
+        except _UnitWrong as wrong:
+            self._fail(f"unit {wrong.index}: {wrong.error.message}", wrong.error.hint, wrong.error,
+                       (wrong.index, "", wrong.error))
+        except BaseException as err:  # whatever a generator raises is the job's end, and not only this thread's
+            self._fail(f"the generator of units raised {type(err).__name__} after {index + 1} units: {err}",
+                       "units before it may be finished; see .done", err)
+        finally:
+            close = getattr(self._units, "close", None)
+            if close is not None:
+                with suppress(Exception):
+                    close()
+            self._units = ()
+            with self._cond:
+                self._feeding = False
+            self._tidy()
+
+    def _put(self, index: int, unit: Unit) -> bool:
+        """Lay one unit into the arena; False when the job is over."""
+        try:
+            layout, arrays, arguments = self._planner.plan(unit)
+            places = self._out.places(index, unit.into, layout) if self._out is not None else None
+        except SafError as err:
+            raise _UnitWrong(index, err) from err
+        offset = self._room(layout.span)
+        if offset is None:
+            return False
+        for view, array in zip(self._views.of(layout, self._arena.memory.array, offset)[0], arrays, strict=True):
+            np.copyto(view, array)
+        with self._cond:
+            self._flights[index] = _Flight(layout, offset, arguments, unit.card, places)
+            self._unsent.append(index)
+            waiting = len(self._unsent)
+            go = waiting >= BATCH_UNITS or 4 * waiting >= len(self._flights) - waiting
+        if go:
+            self._flush()
+        return True
+
+    def _room(self, span: int) -> int | None:
+        """A place in the arena, once there is one; None when the job is over."""
+        while True:
+            with self._cond:
+                if self._over:
+                    return None
+                seen = self._news
+                listener = self._listener
+                behind = listener.count if listener is not None and self._out is None else 0
+                if len(self._flights) + behind < self._window:
+                    offset = self._arena.take(span)
+                    if offset is None:
+                        offset = self._stretch(span)
+                    if offset is not None:
+                        return offset
+            self._flush()  # nothing comes back of what was not sent
+            with self._cond:
+                while self._news == seen and not self._over:
+                    self._room_made.wait(1.0)
+
+    def _stretch(self, span: int) -> int | None:
+        """With the lock: a place, also beyond the usual bound when units are so large that cards would idle."""
+        need = max(2 * span, min(LARGE_UNITS_PER_CARD * self._cards * span, LARGE_WINDOW_BYTES))
+        self._arena.limit_bytes = max(self._arena.limit_bytes, need)
+        return self._arena.take(span)
+
+    def _flush(self) -> None:
+        """Send what lies in the arena and was not sent."""
+        with self._sending:
+            with self._cond:
+                if not self._connected or self._over:
+                    return
+                batch, self._unsent = self._unsent[:BATCH_UNITS], self._unsent[BATCH_UNITS:]
+                flights = [(i, self._flights[i]) for i in batch]
+                memory = None
+                if batch and self._arena.length != self._told_bytes:
+                    memory = self._arena.memory.part(self._arena.length)
+                    self._told_bytes = memory.length
+            if batch:
+                self._send(flights, memory)
+            with self._cond:
+                more = bool(self._unsent)
+                ending = self._fed and not more and not self._end_sent
+                self._end_sent = self._end_sent or ending
+            if ending:
+                self._link.start("job_end", {"job": self.id}, None, self._refused)
+        if more and batch:
+            self._flush()
+
+    def _send(self, flights: list[tuple[int, _Flight]], memory: SharedMemory | None) -> None:
+        layouts = {f.layout.number: f.layout.message for _, f in flights if f.layout.number not in self._told}
+        self._told.update(layouts)
+        params: dict[str, Any] = {"job": self.id, "units": [
+            [i, f.layout.number, f.offset, f.arguments, f.card] for i, f in flights]}
+        if layouts:
+            params["layouts"] = {str(n): m for n, m in layouts.items()}
+        try:
+            self._link.start("job_units", params, memory, self._refused)
+        finally:
+            if memory is not None:
+                memory.close()
+
+    def _refused(self, error: SafError) -> None:
+        """The service did not take what we sent."""
+        if not self._over:
+            self._fail(error.message, error.hint, error)
+
+    def _fail(self, message: str, hint: str, cause: BaseException,
+              failure: tuple[int, str, SafError] | None = None) -> None:
+        """Something of ours went wrong: the job ends."""
+        mine = SafError(message, hint)
+        mine.__cause__ = cause
+        with self._cond:
+            if self._over or self._own_error is not None:
+                return
+            self._own_error = mine
+            if failure is not None:
+                self.failures.append(failure)
+        if not self._link.start("job_cancel", {"job": self.id}):
+            self.on_end({}, mine)
+
+    # -- in: the thread that hands answers over ------------------------------------------------------------
+
+    def opening(self) -> tuple[dict[str, Any], tuple[SharedMemory, ...]]:
+        """See JobLink."""
+        with self._cond:
+            arena = self._arena.memory.part(self._arena.length)
+            self._told_bytes = arena.length
+        params = self._order.params | {"total": self._total}
+        if self.id:
+            params |= {"resume": self.id, "same_client": True}
+        elif self._order.resume is not None:
+            params["resume"] = self._order.resume
+        image = self._image()
+        return params, (arena,) if image is None else (arena, image)
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        """What the service tells of the job."""
+        try:
+            if "units" in event:
+                self._land(event["units"])
+            elif "failed" in event:
+                self._failed_units(event["failed"])
+            elif "note" in event:
+                self.notes.append(event["note"])
+                if self._on_note is not None:
+                    self._on_note(event["note"])
+            elif "job" in event:
+                self._accepted(event)
+        except Exception as err:  # landing, or the user's callback
+            self._fail(f"results cannot be taken: {type(err).__name__}: {err}", "", err)
+
+    def on_lost(self) -> None:
+        """See JobLink."""
+        with self._cond:
+            self._connected = False
+
+    def _accepted(self, event: dict[str, Any]) -> None:
+        done = Ranges(tuple(pair) for pair in event["done"])
+        with self._sending, self._cond:
+            found = []
+            if not self.id:
+                self._skip = done
+            else:  # the daemon was restarted: results of what it had finished lie in the arena
+                found = [i for i in self._flights if i in done]
+                self._unsent = sorted(i for i in self._flights if i not in done)
+            self.id = event["job"]
+            self._cards = max(1, event.get("cards", 1))
+            if self._order.window is None and not self._order.phased:
+                self._window = max(WINDOW_UNITS, max(UNITS_PER_CARD, self._order.depth + 1) * self._cards)
+            self._told.clear()
+            self._end_sent = False
+            self._connected = True
+            self._ended.notify_all()
+        if found:
+            self._land([[i, "", 0, 0, 0, 0, 0, 0, 0] for i in found])
+        self._flush()
+
+    def _land(self, lines: list[list[Any]]) -> None:
+        out, listener = self._out, self._listener
+        landed_bytes = 0
+        for line in lines:
+            index = line[0]
+            with self._cond:
+                flight = self._flights.pop(index, None)
+            if flight is None:
+                continue
+            values = self._views.of(flight.layout, self._arena.memory.array, flight.offset)[1]
+            result = None
+            if flight.places is not None:
+                for place, value in zip(flight.places, values, strict=True):
+                    place(value)
+                self._taken.append(index)
+                if listener is not None or len(self._late) < KEEP_LATE:
+                    result = UnitResult(self, index, None, None, *line[1:])
+            else:
+                copies = [v.copy() for v in values]
+                result = UnitResult(self, index, copies[0] if len(copies) == 1 else tuple(copies), None, *line[1:])
+            with self._cond:
+                self._arena.give_back(flight.offset, flight.layout.span)
+                self._done += 1
+                self._news += 1
+                landed_bytes += flight.layout.span
+                if landed_bytes >= WAKE_BYTES:
+                    landed_bytes = 0
+                    self._room_made.notify()
+                listener = self._listener
+                if listener is not None:
+                    if result is not None:
+                        listener.put(result)
+                elif out is None:
+                    assert result is not None
+                    self._results[index] = result
+                elif result is not None:
+                    self._late.append(result)
+                else:
+                    self._late_lost += 1
+        if self._taken and (len(self._taken) >= TAKEN_UNITS or time.monotonic() - self._taken_at > TAKEN_S):
+            self._tell_taken()
+        with self._cond:
+            self._room_made.notify()
+            waiting = len(self._unsent)
+            go = waiting > 0 and 4 * waiting >= len(self._flights) - waiting
+        if go:
+            self._flush()
+
+    def _tell_taken(self) -> None:
+        taken, self._taken = self._taken, []
+        self._taken_at = time.monotonic()
+        self._link.start("job_taken", {"job": self.id, "ranges": [list(p) for p in Ranges.of(taken).pairs()]})
+
+    def _failed_units(self, items: list[list[Any]]) -> None:
+        for index, card, data in items:
+            error = error_from_dict(data)
+            result = UnitResult(self, index, None, error, card)
+            with self._cond:
+                flight = self._flights.pop(index, None)
+                if flight is None:
+                    continue
+                self._arena.give_back(flight.offset, flight.layout.span)
+                self._failed += 1
+                if len(self.failures) < KEEP_FAILURES:
+                    self.failures.append((index, card, error))
+                if self._listener is not None:
+                    self._listener.put(result)
+                elif self._out is None:
+                    self._results[index] = result
+                elif len(self._late) < KEEP_LATE:
+                    self._late.append(result)
+                self._news += 1
+                self._room_made.notify()
+
+    # -- what a job adds -------------------------------------------------------------------------------------
+
+    def on_end(self, result: dict[str, Any], error: SafError | None) -> None:
+        """The job is over."""
+        raise NotImplementedError
+
+    def _tidy(self) -> None:
+        """When neither thread needs it any more, the arena goes."""
+        with self._cond:
+            if self._over and not self._feeding:
+                self._arena.close()
+                self._views.clear()
+                self._flights.clear()
+
+
+class _UnitWrong(Exception):  # says which, on its way to the job's end
+    def __init__(self, index: int, error: SafError) -> None:
+        super().__init__(index)
+        self.index = index
+        self.error = error
+
+
+def _unit(item: Any) -> Unit:
+    return Unit(*item) if type(item) is tuple else Unit(item)
+
+
+class Listener:
+    """Results of one job on their way to as_completed()."""
+
+    def __init__(self, shared: threading.Condition) -> None:
+        self._shared = shared
+        self.queue: deque[UnitResult] = deque()
+        self.ended = False
+
+    @property
+    def count(self) -> int:
+        return len(self.queue)
+
+    def put(self, result: UnitResult) -> None:
+        with self._shared:
+            self.queue.append(result)
+            self._shared.notify_all()
+
+    def end(self) -> None:
+        with self._shared:
+            self.ended = True
+            self._shared.notify_all()
+
+
+__all__ = ["JobFlow", "Listener", "Note", "Order"]
