@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from safhost.cli.bench_ptrans import ptrans
 from safhost.cli.context import Address, OfflineGroup, Settings, pass_settings
 from safhost.cli.output import emit_json, note, say, table
 
@@ -21,6 +22,9 @@ PEERS_DEFAULT = "uftp,udpcast,blast"
 @click.group(cls=OfflineGroup)
 def bench() -> None:
     """Measure, beside peers; every figure with its goal."""
+
+
+bench.add_command(ptrans)
 
 
 @bench.command()
