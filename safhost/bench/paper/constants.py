@@ -27,6 +27,8 @@ ETHERNET_SLIP_S = 12.3
 CARDS_PER_PCIE_HOST = 2
 RECONFIGURATION_20_S = {"pcie_tree": 246.0, "pcie": 40.27, "ethernet": 17.76}
 """The three figures that VI-A gives for 20 cards."""
+RECONFIGURATION_PRINTED = (1, 2, 20)
+"""For these numbers of cards VI-A gives seconds; those between are only in the plot."""
 SPEEDUP_20 = {"pcie": 2.27, "pcie_tree": 13.85}
 """How much faster the broadcast is at 20 cards, VI-A."""
 

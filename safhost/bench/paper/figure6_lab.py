@@ -52,8 +52,8 @@ def measure(into: Measurement, counts: list[int], image_bytes: int, rounds: int,
             for what, timing in _TIMING.items():
                 with _lab(cards, timing, mtu) as (cluster, pid):
                     found[what] = _rounds(cluster, pid, images, rounds, commit=what == TOTAL)
-            options.say(f"fig6: {cards} cards: verified after {found[STAGED]['median']:.2f} s, running after "
-                        f"{found[TOTAL]['median']:.2f} s")
+            options.say(f"fig6: {cards} card{'s' if cards > 1 else ''}: verified after "
+                        f"{found[STAGED]['median']:.2f} s, running after {found[TOTAL]['median']:.2f} s")
             into.put(f"cards-{cards}", found)
 
 
