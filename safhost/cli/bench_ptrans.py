@@ -147,8 +147,8 @@ def scaling_tables(result: Mapping[str, Any]) -> None:
 def hotplug_tables(result: Mapping[str, Any]) -> None:
     """What the run took, and what each change did."""
     changes = ", ".join(result["parameters"]["changes"])
-    say(f"{result['cards']} cards, then {changes}: {result['run_s']:.2f} s; baseline "
-        f"{result['baseline_s']:.2f} s, ideal {result['ideal_s']:.2f} s ({result['ideal_share']:.3f} of it), over ideal {result['over_ideal']:.3f}")
+    say(f"{result['cards']} cards, then {changes}: {result['run_s']:.2f} s; baseline {result['baseline_s']:.2f} s, "
+        f"ideal {result['ideal_s']:.2f} s ({result['ideal_share']:.3f} of it), over ideal {result['over_ideal']:.3f}")
     rows = [[card["card"], *(f"{card[key]:.3f} s" if card.get(key) is not None else "" for key in
                              ("since_plug_s", "since_link_up_s", "stage_s", "commit_s", "beyond_pr_s"))]
             for card in result["joined"]]
