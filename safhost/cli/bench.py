@@ -14,6 +14,7 @@ import click
 from safhost.cli.bench_ptrans import ptrans
 from safhost.cli.context import Address, OfflineGroup, Settings, pass_settings
 from safhost.cli.output import emit_json, note, say, table
+from safhost.units import format_bytes
 
 SIZE_DEFAULT = "97.4MB"  # PTRANS image of the paper, section VI-A
 PEERS_DEFAULT = "uftp,udpcast,blast"
@@ -100,6 +101,30 @@ def scale(settings: Settings, cards: int, rounds: int, suite: int) -> None:
     _show(settings, module.run(cards, rounds, suite, note), _scale_rows)
 
 
+@bench.command()
+@click.option("--unit", "units_of", multiple=True, type=Address(), default=("1MiB", "8MiB"), show_default=True,
+              help="Bytes of a unit's inputs; its result is half of that. May be repeated.")
+@click.option("--mtu", "mtus", multiple=True, type=int, default=(1500, 9000), show_default=True,
+              help="MTU of the lab; may be repeated.")
+@click.option("--cards", default=4, show_default=True, help="Virtual cards.")
+@click.option("--size", type=Address(), default="512MiB", show_default=True, help="Inputs of one round, in all.")
+@click.option("--rounds", default=5, show_default=True, help="Rounds: jobs of each unit size, and the bare link.")
+@click.option("--small-units", default=5000, show_default=True, help="Units of 8 KiB a round; 0: none.")
+@click.option("--units", default=0, show_default=True,
+              help="Watch the memory of client and daemon while so many units of 512 bytes pass; 0: do not.")
+@pass_settings
+def jobs(settings: Settings, units_of: tuple[int, ...], mtus: tuple[int, ...], cards: int, size: int, rounds: int,
+         small_units: int, units: int) -> None:
+    """What moving work units through jobs costs the host, beside the bare link.
+
+    CPU seconds of client and daemon a GB moved, against those of `safhost bench link` for the same bytes in the same
+    round; units/s and CPU time of small units; memory while very many pass (--units 1000000 takes a while).
+    """
+    from safhost.bench import jobs as module
+
+    _show(settings, module.run(units_of, mtus, cards, size, rounds, small_units, units, note), _jobs_rows)
+
+
 def _show(settings: Settings, result: dict[str, Any], rows: Any) -> None:
     """The document as JSON, or as a table of figures and one of goals."""
     if settings.json:
@@ -170,3 +195,20 @@ def _scale_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[object]
         rows.append([key.rsplit("_", 1)[0].replace("_", " "), f"{figures['median'] / scale_by:.2f} {unit}",
                      figures["spread"]])
     return ["WHAT", "MEDIAN", "SPREAD"], rows
+
+
+def _jobs_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
+    rows: list[list[object]] = []
+    for one in result["bulk"]:
+        rows.append([f"{format_bytes(one['unit_bytes'])}, MTU {one['mtu']}",
+                     *(f"{one[f'{key}cpu_s_per_gb']['median']:.2f} s" for key in ("", "client_", "daemon_", "digest_",
+                                                                               "link_")),
+                     f"{one['ratio']['median']:.2f}", one["ratio"]["spread"],
+                     f"{one['ratio_without_digests']['median']:.2f}", f"{one['gb_per_s']['median'] * 1e3:.0f} MB/s"])
+    for one in result["small"]:
+        client, daemon = one["client_us_per_unit"]["median"], one["daemon_us_per_unit"]["median"]
+        rows.append([f"{format_bytes(one['unit_bytes'])}, MTU {one['mtu']}, a unit", f"{client + daemon:.0f} µs",
+                     f"{client:.0f} µs", f"{daemon:.0f} µs", "", "", "", one["units_per_s"]["spread"], "",
+                     f"{one['units_per_s']['median']:.0f} units/s"])
+    return ["UNITS OF", "CPU A GB", "CLIENT", "DAEMON", "OF IT DIGESTS", "LINK", "RATIO", "SPREAD", "NO DIGESTS",
+            "RATE"], rows
