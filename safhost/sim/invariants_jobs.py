@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+from collections import Counter
 from typing import ClassVar
 
 from safhost.core.actions import RequestEnded, UnitEnded
 from safhost.core.journal import JobState
-from safhost.sim.images import tag_of
 from safhost.sim.invariants import Invariant
-from safhost.sim.job_user import TAGS, Expected, JobUser
+from safhost.sim.job_user import Expected, JobUser
 from safhost.sim.ledger import Ledger
 from safhost.sim.network import Port
 from safhost.sim.nodes import SimHost
 from safhost.sim.simulation import Simulation
-from safhost.wire.codec import Codec, Frame
-from safhost.wire.generated import Opcode, Run
 
+UNITS_KEPT = 50
 ATTEMPTS_KEPT = 16  # tries of a card that may still hold the memory of a unit that has ended
 
 
@@ -58,10 +58,11 @@ class OneEndPerUnit(Invariant):
             left = sorted(given - seen.keys())
             if left:
                 self.fail(f"{host.name}: request {ended.request} ended well without its units {left[:10]}")
+            done = sum(seen.values())
             found = ended.result.get("units"), ended.result.get("failed")
-            if found != (len(seen), len(seen) - sum(seen.values())):
-                self.fail(f"{host.name}: request {ended.request} says of {len(seen)} units, "
-                          f"{len(seen) - sum(seen.values())} failed: {found}")
+            if found != (done, len(seen) - done):
+                self.fail(f"{host.name}: request {ended.request} says that units ended well and badly {found} times, "
+                          f"it was {(done, len(seen) - done)}")
 
 
 class FinishedStaysFinished(Invariant):
@@ -69,11 +70,6 @@ class FinishedStaysFinished(Invariant):
     else is; no command is sent for a unit that is done."""
 
     name: ClassVar[str] = "finished-stays-finished"
-
-    def __init__(self, sim: Simulation, ledger: Ledger) -> None:
-        super().__init__(sim, ledger)
-        self._codec = Codec()
-        self._seen: set[tuple[int, bytes, int, int]] = set()
 
     def on_job_open(self, host: SimHost, user: JobUser, state: JobState) -> None:
         done = set(state.done)
@@ -83,21 +79,9 @@ class FinishedStaysFinished(Invariant):
                       f"never written were {more[:10]}")
 
     def on_sent(self, port: Port, raw: bytes) -> None:
-        host = port.node
-        if raw[15] != Opcode.RUN or not isinstance(host, SimHost) or not self.ledger.jobs.users:
-            return
-        frame = self._codec.parse(raw, "h2c")
-        if not isinstance(frame, Frame):
-            return
-        at = id(host), raw[:6], frame.object, frame.index
-        run = Run.unpack(frame.payload)
-        tag = tag_of(run.kernel, run.arguments)
-        if at in self._seen or tag is None:
-            return
-        self._seen.add(at)
-        user, index = self.ledger.jobs.users[tag // TAGS - 1], tag % TAGS
-        if index in user.finished:
-            self.fail(f"{host.name} sends a command for unit {index} of {user.name}, which is done")
+        run = self.ledger.jobs.unit_run(port, raw)
+        if run is not None and run.unit in run.user.finished:
+            self.fail(f"{run.host.name} sends a command for unit {run.unit} of {run.user.name}, which is done")
 
 
 class JobResults(Invariant):
@@ -128,22 +112,44 @@ class DrainedIsEmpty(Invariant):
 
     name: ClassVar[str] = "drained-is-empty"
 
-    def __init__(self, sim: Simulation, ledger: Ledger) -> None:
-        super().__init__(sim, ledger)
-        self._codec = Codec()
+    def on_sent(self, port: Port, raw: bytes) -> None:
+        run = self.ledger.jobs.unit_run(port, raw)
+        if run is not None and self.ledger.jobs.drains.get((run.host, run.key)) is not None:
+            self.fail(f"{run.host.name} sends unit {run.unit} of {run.user.name} to {run.key}, which is drained")
+
+
+class JobsObey(Invariant):
+    """Commands for units go only to cards that the job may use; while it is held, only for units that were under way;
+    of a phased job, only when it has all its units. A unit is tried on one card at once, or two where it may be."""
+
+    name: ClassVar[str] = "jobs-obey"
 
     def on_sent(self, port: Port, raw: bytes) -> None:
-        host, drains = port.node, self.ledger.jobs.drains
-        if raw[15] != Opcode.RUN or not drains or not isinstance(host, SimHost):
+        run = self.ledger.jobs.unit_run(port, raw)
+        if run is None:
             return
-        key = next((node.key for node in self.sim.cards.values() if node.port.mac == raw[:6]), "")
-        since_ns = drains.get((host, key))
-        if since_ns is None:
-            return
-        frame = self._codec.parse(raw, "h2c")
-        run = Run.unpack(frame.payload) if isinstance(frame, Frame) else Run()
-        if tag_of(run.kernel, run.arguments) is not None:
-            self.fail(f"{host.name} sends a unit to {key}, which is drained")
+        host, key, _, _, user, index = run
+        what = f"{host.name} runs unit {index} of {user.name} on {key}, "
+        if user.plan.cards and key not in user.plan.cards:
+            self.fail(what + "which the job may not use")
+        if user.host is not host or index not in user.given:
+            return  # of a job that is over: a frame of the same step
+        if user.may_run is not None and index not in user.may_run:
+            self.fail(what + "though the job is held")
+        if user.plan.phased and not user.said_all:
+            self.fail(what + "though not all units of a phased job are there")
+
+    def check(self) -> None:
+        for user in self.ledger.jobs.users:
+            host = user.host
+            if host is None or host.stopped:
+                continue
+            tries = Counter(attempt.unit.event.index for card in host.cluster.sessions.by_mac.values()
+                            for attempt in card.units
+                            if not attempt.abandoned and attempt.unit.request == user.request)
+            for index, n in tries.items():
+                if n > 1 + user.plan.speculate:
+                    self.fail(f"{host.name} tries unit {index} of {user.name} on {n} cards at once")
 
 
 class EndedUnitsAreForgotten(Invariant):
@@ -153,9 +159,9 @@ class EndedUnitsAreForgotten(Invariant):
     name: ClassVar[str] = "ended-units-are-forgotten"
 
     def check(self) -> None:
-        bound = ATTEMPTS_KEPT * max(1, len(self.sim.cards))
+        bound = UNITS_KEPT + ATTEMPTS_KEPT * len(self.sim.cards)
         for user in self.ledger.jobs.users:
-            left = self._left(user)
+            left = self._left(user, bound)
             if len(left) > bound:
                 self.fail(f"{user.name}: {len(left)} units that ended are still held, {left[:10]}")
 
@@ -166,15 +172,20 @@ class EndedUnitsAreForgotten(Invariant):
                 self.fail(f"{user.name} is over and units of it are still held: {left[:10]}")
 
     @staticmethod
-    def _left(user: JobUser) -> list[int]:
+    def _left(user: JobUser, bound: int = 0) -> list[int]:
         if user.plan.memory != "forget":
             return []
-        dead = [index for index, memory in user.memories.items() if memory() is None]
-        for index in dead:
-            del user.memories[index]
-        return [index for index in user.memories if index not in user.kept]
+        left: list[int] = []
+        for collect in (False, True):  # what holds only itself is as good as gone
+            if collect:
+                gc.collect()
+            user.memories = {index: memory for index, memory in user.memories.items() if memory() is not None}
+            left = [index for index in user.memories if index not in user.kept]
+            if len(left) <= bound:
+                break
+        return left
 
 
 
 JOB_INVARIANTS: tuple[type[Invariant], ...] = (OneEndPerUnit, FinishedStaysFinished, JobResults, DrainedIsEmpty,
-                                               EndedUnitsAreForgotten)
+                                               JobsObey, EndedUnitsAreForgotten)

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safhost.core import events as ev
 from safhost.core.actions import RequestEnded
 from safhost.core.journal import Record
-from safhost.sim.job_user import JobPlan, JobUser
+from safhost.sim.images import tag_of
+from safhost.sim.job_user import TAGS, JobPlan, JobUser
 from safhost.sim.observe import Observer
+from safhost.wire.codec import Codec, Frame
+from safhost.wire.generated import Opcode, Run
 
 if TYPE_CHECKING:
+    from safhost.sim.network import Port
     from safhost.sim.nodes import SimHost
     from safhost.sim.simulation import Simulation
+
+
+class UnitRun(NamedTuple):
+    """A command for unit ``unit`` of ``user``, in ``slot`` of card ``key`` under id ``command``, from ``host``."""
+
+    host: SimHost
+    key: str
+    slot: int
+    command: int
+    user: JobUser
+    unit: int
 
 
 class JobBook(Observer):
@@ -25,6 +40,9 @@ class JobBook(Observer):
         self.users: list[JobUser] = []
         self.drains: dict[tuple[SimHost, str], int | None] = {}
         self.asked_drains: dict[int, tuple[SimHost, str]] = {}
+        self._codec = Codec()
+        self._seen: set[tuple[SimHost, bytes, int, int]] = set()
+        self._parsed: tuple[bytes, UnitRun | None] = b"", None
         sim.observe(self)
 
     def add(self, plan: JobPlan, rng: random.Random) -> JobUser:
@@ -50,6 +68,28 @@ class JobBook(Observer):
             if user.live or user.ended_ns + slack_ns >= since_ns:
                 return True
         return False
+
+    def unit_run(self, port: Port, raw: bytes) -> UnitRun | None:
+        """What a frame that a port sent starts, when it is a RUN for a unit of a job, and not asked again."""
+        host: Any = port.node
+        if raw[15] != Opcode.RUN or not self.users or not hasattr(host, "desk"):
+            return None
+        if raw is not self._parsed[0]:  # several look at each frame
+            self._parsed = raw, self._parse(host, raw)
+        return self._parsed[1]
+
+    def _parse(self, host: SimHost, raw: bytes) -> UnitRun | None:
+        frame = self._codec.parse(raw, "h2c")
+        run = Run.unpack(frame.payload) if isinstance(frame, Frame) else Run()
+        tag = tag_of(run.kernel, run.arguments)
+        if tag is None or not isinstance(frame, Frame) or not 1 <= tag // TAGS <= len(self.users):
+            return None
+        at = host, raw[:6], frame.object, frame.index
+        if at in self._seen:
+            return None
+        self._seen.add(at)
+        key = next((node.key for node in self.sim.cards.values() if node.port.mac == raw[:6]), "")
+        return UnitRun(host, key, frame.object, frame.index, self.users[tag // TAGS - 1], tag % TAGS)
 
     # -- what is seen
 
@@ -85,4 +125,4 @@ class JobBook(Observer):
         self.asked_drains = {n: asked for n, asked in self.asked_drains.items() if asked[0] is not host}
 
 
-__all__ = ["JobBook"]
+__all__ = ["JobBook", "UnitRun"]

@@ -73,7 +73,7 @@ class JobStorm:
         for key, kernel_ns in self._plodding.items():
             self.sim.cards[key].kernel_ns = min(kernel_ns, MS)
         for user in self.jobs.live():
-            self._hold(user, False)
+            user.hold(False)
         for host, key in list(self.jobs.drains):
             if not host.stopped:
                 self.sim.start(ev.DrainCard(0, key, False), host)
@@ -96,15 +96,17 @@ class JobStorm:
         """A job as it may come."""
         rng, keys = self.rng, list(self.sim.cards)
         units = rng.randint(1, self._longest)
+        phased = units <= 20 and rng.random() < 0.15  # all of its units have to be there before any runs
         return JobPlan(
             image=rng.choice(self.work.images), units=units,
-            floats=rng.choice([(1, 1), (1, 300), (1, 300), (400, 2500)]), window=rng.choice([1, 4, 16, 64]),
+            floats=rng.choice([(1, 1), (1, 300), (1, 300), (400, 2500)]),
+            window=64 if phased else rng.choice([1, 4, 16, 64]),
             batch=rng.choice([1, 3, 64]), priority=rng.choice([0, 0, 0, 1, -2]),
             weight=rng.choice([1.0, 1.0, 0.2, 3.0]),
             cards=tuple(rng.sample(keys, rng.randint(1, len(keys)))) if rng.random() < 0.15 else (),
             carries_image=rng.random() < 0.85,
             unit_deadline_ms=rng.choice([300_000, 300_000, 10_000, 2_000, 200]), retries=rng.choice([1, 2, 3, 3]),
-            keep_going=rng.random() < 0.5, speculate=rng.random() < 0.7, phased=units <= 20 and rng.random() < 0.15,
+            keep_going=rng.random() < 0.5, speculate=rng.random() < 0.7, phased=phased,
             repeat=rng.choice([1, 1, 1, 1, 3]), depth=rng.choice([0, 0, 0, 1, 3, 8]),
             memory=rng.choice(["keep", "poison", "forget"]), pinned=rng.choice([0.0, 0.0, 0.0, 0.3]))
 
@@ -132,12 +134,8 @@ class JobStorm:
     def hold(self) -> None:
         """A job starts no unit for a while."""
         for user in self._one():
-            self._hold(user, True)
-            self._later(self.rng.choice([0.05, 1.0, 4.0]), partial(self._hold, user, False))
-
-    def _hold(self, user: JobUser, on: bool) -> None:
-        user.held = on
-        user.ask(lambda host, request: host.feed(ev.ChangeJob(request, hold=on)))
+            user.hold(True)
+            self._later(self.rng.choice([0.05, 1.0, 4.0]), partial(user.hold, False))
 
     def change(self) -> None:
         """A job gets another priority, or weight."""

@@ -106,6 +106,12 @@ def make_unit(plan: JobPlan, number: int, index: int, seed: int, card: str = "")
     return unit, Expected(memory, tuple(expected))
 
 
+def under_way(host: SimHost, request: int) -> set[int]:
+    """Units of a job that a host's cards work on."""
+    return {attempt.unit.event.index for card in host.cluster.sessions.by_mac.values() for attempt in card.units
+            if not attempt.abandoned and attempt.unit.request == request}
+
+
 class JobUser:
     """``number``: of the job, from 1 on, its name for good. ``state``: empty while the job goes on, else how it ended.
 
@@ -114,7 +120,9 @@ class JobUser:
     ``failed``: units that were given up, with errors. ``given``: those the living process has and has not ended.
     ``kept``: what each unit must come to, while its result is not taken; ``over``: memory of units that were taken,
     and what was in it then; ``memories``: of those it forgot, to see who still holds them.
-    ``fresh``: a new client, without the memory of the one before; ``wants_again``: goes on with a job that ended.
+    ``may_run``: units that were under way when the job was held, None while it is not; ``said_all``: the living
+    process was told that no more units come. ``fresh``: a new client, without the memory of the one before;
+    ``wants_again``: goes on with a job that ended.
     """
 
     def __init__(self, sim: Simulation, number: int, plan: JobPlan, rng: random.Random, host: str = "host0") -> None:
@@ -131,7 +139,8 @@ class JobUser:
         self.fresh = False
         self.wants_again = False
         self.cancelled = False
-        self.held = False
+        self.may_run: set[int] | None = None
+        self.said_all = False
         self.state = ""
         self.ended_ns = 0
         self.error: SafError | None = None
@@ -145,7 +154,6 @@ class JobUser:
         self.memories: dict[int, weakref.ref[Bytes]] = {}
         self.delivered: list[tuple[int, str]] = []
         self._todo: list[int] = []
-        self._said_end = False
         self._connect(0)
 
     # -- asking ----------------------------------------------------------------------------------------------
@@ -175,7 +183,9 @@ class JobUser:
     def on_host_start(self, host: SimHost) -> None:
         """Its host is there again."""
         if host.name == self.host_name and self.live:
-            self.host, self.given, self.held = None, set(), False
+            self.host, self.given = None, set()
+        if host.name == self.host_name:
+            self.memories.clear()  # of the process that died
             self._connect(self.rng.choice([0, 1, 40, 700]) * MS)
 
     def again(self) -> None:
@@ -212,6 +222,13 @@ class JobUser:
     def cancel(self) -> None:
         """Give the job up."""
         self.ask(lambda host, request: host.feed(ev.RequestCancelled(request)), cancels=True)
+
+    def hold(self, on: bool) -> None:
+        """Have no unit started until it is let go on."""
+        def change(host: SimHost, request: int) -> None:
+            host.feed(ev.ChangeJob(request, hold=on))
+            self.may_run = under_way(host, request) if on else None
+        self.ask(change)
 
     def ask(self, work: Callable[[SimHost, int], None], cancels: bool = False) -> None:
         """Have its host do something about the job, if one has it."""
@@ -251,7 +268,7 @@ class JobUser:
             self.state, self.ended_ns, self.host = state.ended, self.sim.now_ns, None
             return
         self._todo = [i for i in range(self.plan.units) if i not in done and i not in self.failed]
-        self._said_end = False
+        self.said_all, self.may_run = False, None
         self._feed_soon()
 
     def told_units(self, host: SimHost, ended: list[UnitEnded]) -> None:
@@ -303,7 +320,7 @@ class JobUser:
     def _feed(self, host: SimHost | None, request: int) -> None:
         """Hand out what the window has room for."""
         if host is None or host is not self.host or host.stopped or request not in host.desk.users \
-                or self._said_end:
+                or self.said_all:
             return
         room = min(self.plan.window - len(self.given), self.plan.batch)
         if room > 0 and self._todo:
@@ -315,8 +332,8 @@ class JobUser:
             host.feed(ev.AddUnits(request, units))
             if len(self.given) < self.plan.window and self.host is host:
                 self._feed_soon()
-        if not self._todo and not self._said_end and request in host.desk.users:
-            self._said_end = True
+        if not self._todo and not self.said_all and request in host.desk.users:
+            self.said_all = True
             host.feed(ev.EndUnits(request))
 
     def _unit(self, index: int) -> ev.JobUnit:
@@ -324,9 +341,9 @@ class JobUser:
         card = pins.choice(list(self.sim.cards)) if pins.random() < self.plan.pinned else ""
         unit, fresh = make_unit(self.plan, self.number, index, self.sim.seed, card)
         kept = self.kept.get(index)
-        if kept is None:
-            self.kept[index] = fresh
-            self.memories[index] = weakref.ref(fresh.memory)
-        else:
-            unit.memory = kept.memory  # given again: the memory of the first time, with what was read into it
+        if kept is not None:  # given again, with what was read into it; a copy, as the process before may still hold it
+            fresh = kept._replace(memory=kept.memory.copy())
+            unit.memory = fresh.memory
+        self.kept[index] = fresh
+        self.memories[index] = weakref.ref(fresh.memory)
         return unit
