@@ -1,28 +1,39 @@
-"""PTRANS on the lab, through ``safhost bench ptrans --json`` in a process of its own: what Figure 7 and Table III show.
+"""PTRANS on the lab, through ``safhost bench ptrans`` in a process of its own: what Figure 7 and Table III show.
 
-The command line that was run stands in the report, so that anybody can repeat a single line of it. Kernels take the
-time
-that the Arria 10 model gives them, stretched so that two CPUs can carry the frames of twenty cards in the meantime.
+The command line that was run stands in the report, so that anybody can repeat a part of it. Kernels take the time that
+the Arria 10 model gives them, stretched so that two CPUs can carry the frames of twenty cards in the meantime.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from safhost.bench.paper import constants as printed
-from safhost.bench.paper import models
-from safhost.bench.paper.content import Section
+from safhost.bench.paper.content import Cell, Kind, Number, Section
 from safhost.bench.paper.options import Options
 from safhost.bench.paper.store import Measurement, Store
 from safhost.errors import DaemonError
 
 SCALINGS = ("strong", "weak")
 HOTPLUG_PERCENT = 40
-_TIMEOUT_S = 3600.0
+SEED = 1
+BLOCK = 512
+_END_GRACE_S = 30.0
+
+SIDES = {"strong": 8192, "weak": 2048, "hotplug": 8192}
+SIDES_QUICK = {"strong": 4096, "weak": 1024, "hotplug": 4096}
+"""Sides of the matrices; at weak scaling that of one card."""
+COMMON = ("--block", str(BLOCK), "--seed", str(SEED), "--timing", "arria10")
+SCALING = ("--time-scale", "200")
+HOTPLUG = ("--time-scale", "200", "--image-size", "97.4MB")
+"""The image has the paper's size, so that new cards have as much to receive."""
 
 
 def card_counts(options: Options) -> list[int]:
@@ -34,100 +45,100 @@ def card_counts(options: Options) -> list[int]:
 def scaling_command(scaling: str, options: Options) -> list[str]:
     """``bench ptrans`` for one half of Figure 7."""
     cards = ",".join(map(str, card_counts(options)))
-    return ["bench", "ptrans", f"--{scaling}", "--cards", cards, *_size(options)]
+    side = (SIDES_QUICK if options.quick else SIDES)[scaling]
+    return ["bench", "ptrans", f"--{scaling}", "--cards", cards, "--n", str(side), *COMMON, *SCALING]
 
 
-def hotplug_commands(options: Options) -> dict[str, list[str]]:
-    """``bench ptrans`` with four cards, and with four that become eight."""
-    base = ["bench", "ptrans", "--strong", "--cards", str(printed.BASELINE_CARDS), *_size(options)]
-    return {"baseline": base, "hotplug": [*base, "--hotplug", f"+{printed.ADDED_CARDS}@{HOTPLUG_PERCENT}%"]}
+def hotplug_command(options: Options) -> list[str]:
+    """``bench ptrans`` with four cards that become eight, after a run with four alone."""
+    side = (SIDES_QUICK if options.quick else SIDES)["hotplug"]
+    return ["bench", "ptrans", "--cards", str(printed.BASELINE_CARDS), "--n", str(side), *COMMON, *HOTPLUG,
+            "--hotplug", f"+{printed.ADDED_CARDS}@{HOTPLUG_PERCENT}%"]
 
 
-def _size(options: Options) -> list[str]:
-    return ["--n", "4096" if options.quick else "16384", "--block", "512", "--timing", "arria10"]
-
-
-def scaling(options: Options, store: Store, section: Section) -> dict[str, list[dict[str, Any]]]:
-    """Rows of both scalings, by name; one that could not be measured is left out, and ``section`` says why."""
-    if not _allowed(options, section):
-        return {}
-    into = _open(store, "fig7", {name: scaling_command(name, options) for name in SCALINGS}, section)
-    out: dict[str, list[dict[str, Any]]] = {}
-    for name in SCALINGS:
-        document = _result(into, name, scaling_command(name, options), options, section)
-        if document is not None:
-            out[name] = document["rows"]
-    return out
+def scaling(options: Options, store: Store, section: Section) -> dict[str, dict[str, Any]]:
+    """Documents of both scalings, by name; one that could not be measured is left out, and ``section`` says why."""
+    commands = {name: scaling_command(name, options) for name in SCALINGS}
+    return _results("fig7", commands, options, store, section)
 
 
 def hotplug(options: Options, store: Store, section: Section) -> dict[str, Any] | None:
-    """Seconds with and without the new cards, their ratio and the ideal one; None when there was no run."""
-    if not _allowed(options, section):
-        return None
-    commands = hotplug_commands(options)
-    into = _open(store, "table3", commands, section)
-    documents = {name: _result(into, name, command, options, section) for name, command in commands.items()}
-    baseline, plugged = documents["baseline"], documents["hotplug"]
-    if baseline is None or plugged is None:
-        return None
-    return hotplug_figures(baseline, plugged)
+    """The document of the run; None when there was none, and ``section`` says why."""
+    return _results("table3", {"hotplug": hotplug_command(options)}, options, store, section).get("hotplug")
 
 
-def hotplug_figures(baseline: dict[str, Any], plugged: dict[str, Any]) -> dict[str, Any]:
-    """What Table III takes from the two documents."""
-    before_s, after_s = float(baseline["rows"][0]["total_s"]), float(plugged["rows"][0]["total_s"])
-    done = float(HOTPLUG_PERCENT)
-    return {"done_percent": done, "baseline_s": before_s, "total_s": after_s, "ratio": after_s / before_s,
-            "ideal": models.ideal_ratio(done / 100), "note": []}
+def link_of(document: dict[str, Any]) -> list[Cell]:
+    """What the host's link carried in a run, and how that is known."""
+    given = document["parameters"]
+    link = given["link"]
+    kind = Kind.MEASURED if link["source"].startswith("measured") else Kind.MODELLED
+    return ["Host's link: ", Number(link["bytes_per_s"] * 8 / 1e9, kind, "Gbit/s"),
+            f" each way ({link['source']}), MTU {given['mtu']}."]
 
 
-def _allowed(options: Options, section: Section) -> bool:
+def _results(key: str, commands: dict[str, list[str]], options: Options, store: Store,
+             section: Section) -> dict[str, dict[str, Any]]:
+    """What the commands gave, before or now. One that fails, or whose results are wrong, leaves its reason in the
+    section; the others are kept."""
     if not options.measure:
         section.missing.append("The lab was left alone (--no-measure): nothing of ours is measured here.")
-    return options.measure
-
-
-def _open(store: Store, key: str, commands: dict[str, list[str]], section: Section) -> Measurement:
+        return {}
     into = store.open(key, {"commands": commands})
-    section.data["measurement"] = into.to_dict()
-    section.commands += ["safhost " + " ".join(command) for command in commands.values()]
-    return into
-
-
-def _result(into: Measurement, name: str, command: Sequence[str], options: Options,
-            section: Section) -> dict[str, Any] | None:
-    """The document of a run, from before or from now. A run that fails leaves its reason in the section."""
-    if name not in into.results:
-        options.say(f"{section.key}: safhost {' '.join(command)}")
+    found = {}
+    for name, command in commands.items():
         try:
-            into.put(name, run_command(command, options))
+            found[name] = _result(into, name, command, options)
         except DaemonError as err:
             section.failures.append(f"{name}: {err}")
-            return None
+    section.data["measurement"] = into.to_dict()
+    section.commands += [shlex.join(["safhost", *command]) for command in commands.values()]
+    section.seeds.append(f"matrices {SEED}")
+    return found
+
+
+def _result(into: Measurement, name: str, command: Sequence[str], options: Options) -> dict[str, Any]:
+    if name not in into.results:
+        options.say(f"{name}: {shlex.join(['safhost', *command])}")
+        into.put(name, run_command(command, options))
     document: dict[str, Any] = into.results[name]
-    if not all(row.get("validated") for row in document["rows"]):
-        section.failures.append(f"{name}: a result was not validated; see the JSON file.")
-        return None
+    if not document["validated"]:
+        raise DaemonError("a result was wrong: its error is above the threshold", "see the JSON file")
     return document
 
 
 def run_command(command: Sequence[str], options: Options) -> dict[str, Any]:
-    """Run ``safhost COMMAND --json``; its remarks are passed on, its document is returned.
+    """Run ``safhost COMMAND`` and return the document that it writes; what it remarks is passed on.
 
-    Raises DaemonError when it fails, or gives no document with rows.
+    Raises DaemonError when it fails before there is a document.
     """
-    line = [sys.executable, "-m", "safhost.cli", *command, "--json"]
-    try:
-        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-                              timeout=_TIMEOUT_S)
-    except subprocess.TimeoutExpired as err:
-        raise DaemonError(f"it did not end within {_TIMEOUT_S:.0f} s", "is the machine overloaded?") from err
-    try:
-        document = json.loads(done.stdout)
-    except ValueError as err:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise DaemonError(lines[-1], "run the command by hand") from err
-    if not isinstance(document, dict) or not document.get("rows"):
-        message = document.get("error", document) if isinstance(document, dict) else document
-        raise DaemonError(f"it gave no rows: {message}", "run the command by hand")
-    return document
+    with tempfile.TemporaryDirectory(prefix="safhost-paper-") as folder:
+        line = [sys.executable, "-m", "safhost.cli", *command, "--out", folder]
+        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                   text=True)
+        last = ""
+        try:
+            assert process.stderr is not None
+            for text in process.stderr:
+                last = text.strip() or last
+                options.say(f"  {text.rstrip()}")
+            process.wait()
+        finally:
+            _end(process)
+        documents = sorted(Path(folder).glob("*.json"))
+        if not documents:
+            raise DaemonError(f"it ended with code {process.returncode}: {last}", "run the command by hand")
+        document: dict[str, Any] = json.loads(documents[0].read_text())
+        return document
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Where we were interrupted: let it remove its lab, and wait for that."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_END_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stderr is not None:
+        process.stderr.close()
