@@ -27,6 +27,9 @@ from safhost.units import format_bytes
 LOOK_INTERVAL_S = 0.1
 CANCEL_S = 10.0
 PLAIN_INTERVAL_NS = 1_000_000_000
+QUIET_INTERVAL_NS = 30_000_000_000
+"""Between two lines that say the same."""
+
 RATE_WINDOW_NS = 5_000_000_000
 EXTRAS = (("moved", "unit moved to another card"), ("speculated", "unit given to a second card"),
           ("reprogrammed", "card programmed"), ("failed", "unit failed"))
@@ -41,7 +44,7 @@ class JobProgress:
         self._clock = clock
         self._live: Any = None
         self._samples: deque[tuple[int, int]] = deque()
-        self._said_ns: int | None = None
+        self._said: tuple[int, int] | None = None
         self._done, self._total = 0, 0
 
     def __enter__(self) -> Self:
@@ -68,8 +71,9 @@ class JobProgress:
             return
         if self._live is not None:
             self._live.update(self.render(), refresh=True)
-        elif self._said_ns is None or now - self._said_ns >= PLAIN_INTERVAL_NS:
-            self._said_ns = now
+        elif self._said is None or now - self._said[0] >= (
+                PLAIN_INTERVAL_NS if done != self._said[1] else QUIET_INTERVAL_NS):
+            self._said = now, done
             click.echo(self.line(), err=True)
 
     def remark(self, text: str) -> None:

@@ -142,7 +142,8 @@ def top(settings: Settings, once: bool) -> None:
         elif settings.json or not is_terminal():
             _stream(watcher, settings)
         else:
-            _live(watcher)
+            with contextlib.suppress(KeyboardInterrupt):  # the usual way to leave a view
+                _live(watcher)
 
 
 def _once(watcher: Watcher, settings: Settings) -> None:

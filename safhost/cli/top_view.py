@@ -163,10 +163,10 @@ def _links(links: Sequence[LinkLine], rows: int) -> list[Text]:
         loss = "red" if link.drops_s else "yellow" if link.drops else ""
         lines.append(Text.assemble(
             (clean(link.name), "bold"), " ", ("up" if link.up else "down", "green" if link.up else "red"),
-            f"  out {rate_bytes(link.out_bytes_s) or '0'} ({_count(link.tx_frames_s)} fr/s)",
-            f"  in {rate_bytes(link.in_bytes_s) or '0'} ({_count(link.rx_frames_s)} fr/s)  ",
-            (f"{link.drops} dropped", loss), f"  {link.retries} retries",
-            f" ({rate_text(link.retries_s)}/s)" if link.retries_s else "", f"  MTU {link.mtu}"))
+            f"  out {rate_bytes(link.out_bytes_s) or '0 B/s'} {_count(link.tx_frames_s)} fr/s",
+            f"  in {rate_bytes(link.in_bytes_s) or '0 B/s'} {_count(link.rx_frames_s)} fr/s  ",
+            (f"{link.drops} drops", loss), f"  {link.retries} retries",
+            f" {rate_text(link.retries_s)}/s" if link.retries_s else "", f"  MTU {link.mtu}"))
     if len(links) > len(shown):
         lines[-1].append(f"  (and {len(links) - len(shown)} more links)", "dim")
     return lines
