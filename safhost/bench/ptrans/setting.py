@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from safhost import paths
 from safhost.bench.ptrans.problem import DTYPE
 from safhost.bench.ptrans.roofline import LinkRate, measure_rate
 from safhost.bench.reconfig import wait_available
-from safhost.client import Cluster, connect
+from safhost.client import Card, Cluster, connect
 from safhost.errors import ConfigError, SchedulingError
 from safhost.lab import manager
 from safhost.lab.state import LabSpec
@@ -100,7 +100,7 @@ def own_lab(options: LabOptions, say: Say) -> Iterator[Setting]:
             with connect(name) as cluster:
                 wait_available(cluster, options.cards)
                 cluster.program(image)
-                yield Setting(cluster, image, [c.name for c in cluster.cards()], options.mtu, rate, name, label, timing,
+                yield Setting(cluster, image, names_of(cluster.cards()), options.mtu, rate, name, label, timing,
                               options.time_scale)
         finally:
             manager.down(name)
@@ -132,8 +132,13 @@ def existing(cluster_name: str, link_rate: int, image_bytes: int | None, say: Sa
             timing = model and model.scaled(state["time_scale"], state["pr_scale"], state["link_rate"])
         rate = (_rate(link_rate or state["link_rate"], mtu, say) if is_lab else
                 LinkRate(float(link_rate), "given") if link_rate else _interface_rate(cluster))
-        yield Setting(cluster, image, [c.name for c in usable], mtu, rate, cluster_name if is_lab else "",
+        yield Setting(cluster, image, names_of(usable), mtu, rate, cluster_name if is_lab else "",
                       state["timing"] if is_lab else "none", timing, state["time_scale"] if is_lab else 1.0)
+
+
+def names_of(cards: Iterable[Card]) -> list[str]:
+    """Names in the order of the cards' serials."""
+    return [card.name for card in sorted(cards, key=lambda c: c.serial or c.mac)]
 
 
 def check_dtype(name: str) -> None:
