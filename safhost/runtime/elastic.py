@@ -158,6 +158,7 @@ class ElasticJob:
         self.unsaid: list[UnitEnded] = []  # in the journal or on the way there, and the client not told
         self.unsaid_broken: list[UnitEnded] = []
         self.noted: list[dict[str, Any]] = []
+        self.notes_ever = 0
         self.shown_ns = 0
         self.changed = True
         self._rates: deque[tuple[int, int]] = deque([(now_ns, 0)])
@@ -179,6 +180,7 @@ class ElasticJob:
         said = {"kind": kind, "card": card, "text": text, "info": info or {}, "time": round(time.time(), 3)}
         self.notes.append(said)
         self.noted.append(said)
+        self.notes_ever += 1
 
     def count(self, now_ns: int) -> None:
         """Units that are finished, for rates and for each card."""
@@ -215,7 +217,7 @@ class ElasticJob:
                 "failed": self.failed_units, "running": running,
                 "pending": max(0, len(self.live) - running), "seconds": round((now_ns - self.started_ns) / 1e9, 3),
                 "rate_units_s": round(self.rate(now_ns), 3), "cards": sorted(here), "client": self.spec.client,
-                "why": self._why()}
+                "why": self._why(), "noted": self.notes_ever}
 
     def _why(self) -> str:
         if self.disk_full_ns is not None:

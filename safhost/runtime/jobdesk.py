@@ -297,10 +297,11 @@ class JobDesk(JobKeeper):
     # -- cards -----------------------------------------------------------------------------------------------
 
     def op_drain(self, request: Job, p: Message) -> None:
-        """Give cards no more units (``on``), or again; answered when they work on none."""
+        """Give cards no more units (``on``), or again; answered when they work on none, or at once without ``wait``.
+        They stay as they are when the client goes away."""
         if self.service.config.profile == "paper":
             raise ConfigError("the profile `paper` cannot drain cards", "wait for its units to end")
-        wanted, on = params.selector(p), params.flag(p, "on", True)
+        wanted, on, wait = params.selector(p), params.flag(p, "on", True), params.flag(p, "wait", True)
 
         def begin() -> None:
             cards = self.service.resolve(wanted)
@@ -311,6 +312,8 @@ class JobDesk(JobKeeper):
                 self._drains[number] = (request, left, names)
             for number, key in numbers.items():
                 self.engine.submit(ev.DrainCard(number, key, on))
+            if not wait:
+                self.service.done(request, {"cards": names})
         self.service.when_settled(request, begin)
 
     def take(self, action: Action) -> bool:
