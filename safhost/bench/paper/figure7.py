@@ -80,7 +80,8 @@ def _table(name: str, document: dict[str, Any]) -> Table:
         [str(row["cards"]), mixed(row["n"]), mixed(row["total_s"], "s", 3), modelled(row["roofline_s"], "s", 3),
          mixed(100 * row["roofline"], "%", 1), mixed(row["calc_s"], "s", 3),
          mixed(100 * row["efficiency_calc"], "%", 1), mixed(100 * row["efficiency_total"], "%", 1),
-         mixed(row["late_kernels"]), mixed(1e6 * row["max_error"], "10⁻⁶"), "yes" if row["validated"] else "no"] for row in document["rows"]]
+         mixed(row["late_kernels"]), mixed(1e6 * row["max_error"], "10⁻⁶"), "yes" if row["validated"] else "no"]
+        for row in document["rows"]]
     return Table(f"figure7-{name}", f"{name.capitalize()} scaling on the lab", (
         "cards", "n", "with transfers", "roofline", "of the roofline", "calculation", "efficiency, calculation",
         "efficiency, with transfers", "late kernels", "largest error", "validated"), rows,

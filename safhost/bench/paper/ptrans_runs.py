@@ -27,13 +27,17 @@ SEED = 1
 BLOCK = 512
 _END_GRACE_S = 30.0
 
-SIDES = {"strong": 8192, "weak": 2048, "hotplug": 8192}
-SIDES_QUICK = {"strong": 4096, "weak": 1024, "hotplug": 4096}
+SIDES = {"strong": 8192, "weak": 2048, "hotplug": 16384}
+SIDES_QUICK = {"strong": 4096, "weak": 1024, "hotplug": 8192}
 """Sides of the matrices; at weak scaling that of one card."""
 COMMON = ("--block", str(BLOCK), "--seed", str(SEED), "--timing", "arria10")
-SCALING = ("--time-scale", "200")
-HOTPLUG = ("--time-scale", "200", "--image-size", "97.4MB")
-"""The image has the paper's size, so that new cards have as much to receive."""
+SCALING = ("--time-scale", "1000", "--link-rate", "500Mbit")
+"""So slow that two CPUs carry the frames of twenty cards, and that the link's limit is met within the figure."""
+HOTPLUG = ("--time-scale", "2000", "--pr-scale", "1", "--image-size", "97.4MB")
+"""The ten hours of the paper become about a minute. Image and time of reconfiguration are those of a real card, so that
+joining takes far more of the run than it would of ten hours."""
+_SILENT = ("written: ",)
+"""Remarks of a run that are not passed on: files that are gone afterwards."""
 
 
 def card_counts(options: Options) -> list[int]:
@@ -120,7 +124,8 @@ def run_command(command: Sequence[str], options: Options) -> dict[str, Any]:
             assert process.stderr is not None
             for text in process.stderr:
                 last = text.strip() or last
-                options.say(f"  {text.rstrip()}")
+                if not text.startswith(_SILENT):
+                    options.say(f"  {text.rstrip()}")
             process.wait()
         finally:
             _end(process)
