@@ -72,7 +72,7 @@ class Transfer:
 
     def __init__(self, cluster: Cluster, link: str, kind: TransferKind, payload: NDArray[np.uint8], leaves: bytes,
                  digest: bytes, targets: list[tuple[Card, int, int]], owner: TransferOwner, now_ns: int,
-                 deadline_ns: int, broadcast: bool = True) -> None:
+                 deadline_ns: int, broadcast: bool = True, background: bool = False) -> None:
         self.cluster = cluster
         self.link = cluster.links[link]
         self.kind = kind
@@ -91,11 +91,14 @@ class Transfer:
         self.blocks = block_count(self.length, self.block_bytes)
         self.members = [Member(card, slot, base, self.blocks) for card, slot, base in targets]
         self.by_card = {m.card.key: m for m in self.members}
-        self.group = int.from_bytes(cluster.entropy(4), "big") | 0x80000000 if broadcast and len(targets) > 1 else 0
+        self.background = background
+        # one in the background has a group from the beginning: others may join it
+        grouped = broadcast and (len(targets) > 1 or background)
+        self.group = int.from_bytes(cluster.entropy(4), "big") | 0x80000000 if grouped else 0
         self._encoders: dict[tuple[str, int], DataEncoder] = {}
         self.lanes: list[Lane] = []
         self._taking: Lane | None = None
-        self._blocked = False
+        self.in_line = False  # for its share of the link
         self._passing = False
         self._started = False
         self.passes = 0
@@ -104,6 +107,7 @@ class Transfer:
         self.ended = False
         rate = min([cluster.config.link_rate_bytes_s, *(c.hello.receive_rate for c, _, _ in targets)])
         self.bucket = TokenBucket(rate, max(2 << 20, 2 * BATCH_FRAMES * self.block_bytes), now_ns)
+        self.share = cluster.share(link, now_ns)
 
     @property
     def blocks_resent(self) -> int:
@@ -118,12 +122,40 @@ class Transfer:
         self.cluster.transfers.add(self)
         self.cluster.timers.set(self, now_ns + PROGRESS_NS)
         for member in self.members:
-            if member.ended:
-                continue
-            member.card.counters["transfers"] += 1
-            member.card.open_queue.append((self, member))
-            if len(member.card.open_queue) == 1:
-                self.send_open(member, now_ns)
+            if not member.ended:
+                self._open_member(member, now_ns)
+
+    def can_take(self, card: Card) -> bool:
+        """Whether one more card may still join: it takes what comes from then on, and gets the rest afterwards. Ids
+        must reach a card in order, so it must not have heard of a later transfer."""
+        earlier = self.by_card.get(card.key)
+        return (not self.ended and self.id > 0 and bool(self.group) and card.link == self.link.name
+                and (earlier is None or earlier.ended) and card.last_transfer < self.id
+                and block_bytes_for(min(self.link.mtu, card.hello.mtu)) >= self.block_bytes)
+
+    def add_member(self, card: Card, slot: int, base: int, now_ns: int) -> None:
+        """A card joins a transfer that is under way (:meth:`can_take`); its owner hears of it as of the others."""
+        member = Member(card, slot, base, self.blocks)
+        member.joined = self._started
+        self.members.append(member)
+        self.by_card[card.key] = member
+        self._open_member(member, now_ns)
+
+    def _open_member(self, member: Member, now_ns: int) -> None:
+        card = member.card
+        card.counters["transfers"] += 1
+        card.last_transfer = max(card.last_transfer, self.id)
+        card.open_queue.append((self, member))
+        if len(card.open_queue) == 1:
+            self.send_open(member, now_ns)
+
+    def _join_pass(self, member: Member) -> None:
+        """It takes part in the pass under way: what goes to a group goes to it, and what goes to one card alone goes to
+        the group from here on."""
+        for lane in self.lanes:
+            if len(lane.members) > 1 or self.passes <= 1:
+                lane.encoder = self._encoder(None)
+                lane.members.append(member)
 
     def send_open(self, member: Member, now_ns: int) -> None:
         """Announce the object; padded to a full frame so that READY proves the MTU. Ids must reach a card in
@@ -196,7 +228,9 @@ class Transfer:
             member.on_ready(ready)
         late = self._started
         self._opened_or_not(member, now_ns)
-        if late and member.active and not self._passing:
+        if late and member.active and self._passing and member.joined:
+            self._join_pass(member)
+        elif late and member.active and not self._passing:
             member.start_map()
             self._ask(member, 0, now_ns)
         self.cluster.pump(self, now_ns)
@@ -219,7 +253,6 @@ class Transfer:
         elif member.map_round and round_ >= member.map_round and not member.map_complete:
             for section in member.unknown_sections():
                 self._ask(member, section, now_ns)
-        self._blocked = False
         self._next(now_ns)
 
     def on_failure(self, exchange: Exchange, error: SafError, now_ns: int) -> None:
@@ -237,7 +270,7 @@ class Transfer:
 
     def pump(self, now_ns: int) -> None:
         """Send one batch if credit, pace and link allow. Called until it sends nothing."""
-        if self._taking is not None or self._blocked or self.ended:
+        if self._taking is not None or self.ended:
             return
         while self.lanes:
             lane = self.lanes[0]
@@ -257,12 +290,15 @@ class Transfer:
                 self._flow_polls([m for m in waited_for if m.allowance <= n], now_ns, everybody=True)
                 return  # a NACK or a missed poll opens the window again
             frame_bytes = self.block_bytes + HEADER_BYTES
+            n = min(n, self.share.batch(self, frame_bytes))
             if self.bucket.available(now_ns) < n * frame_bytes:
                 self.cluster.timers.set(self, self.bucket.ready_ns(n * frame_bytes, now_ns))
                 return
+            if not self.share.may_send(self, n, frame_bytes, now_ns):
+                return
             self._taking = lane
-            self.cluster.out.append(SendBlocks(self.link.name, self.id, lane.encoder, self.payload,
-                                               lane.indices[lane.at:lane.at + n]))
+            self.cluster.send_blocks(SendBlocks(self.link.name, self.id, lane.encoder, self.payload,
+                                                lane.indices[lane.at:lane.at + n]), self.share)
             return
         if self._passing:
             self._passing = False
@@ -275,7 +311,7 @@ class Transfer:
             return [m for m in members if not m.behind]
         return [m for m in members if not m.lagging]
 
-    def on_taken(self, frames: int, full: bool, now_ns: int) -> None:
+    def on_taken(self, frames: int, now_ns: int) -> None:
         lane, self._taking = self._taking, None
         if lane is None:
             return
@@ -285,12 +321,7 @@ class Transfer:
         for member in lane.members:
             member.sent += frames
             member.since_poll += frames
-        self._blocked = full
         self._flow_polls(lane.members, now_ns)
-        self.cluster.pump(self, now_ns)
-
-    def writable(self, now_ns: int) -> None:
-        self._blocked = False
         self.cluster.pump(self, now_ns)
 
     def _flow_polls(self, members: list[Member], now_ns: int, everybody: bool = False) -> None:

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from safhost.core import events as ev
-from safhost.core.actions import Action, CardChanged, KeepGeneration, RequestEnded, SendFrames
-from safhost.core.bulk import Transfer
+from safhost.core.actions import Action, CardChanged, KeepGeneration, RequestEnded, SendBlocks, SendFrames
+from safhost.core.bulk import BATCH_FRAMES, Transfer
 from safhost.core.card import Card
 from safhost.core.commands import start_waiting
 from safhost.core.config import CoreConfig
 from safhost.core.drain import DrainRequest
 from safhost.core.exchange import LOST_HINT
 from safhost.core.jobs import Job
+from safhost.core.linkshare import LinkShare
 from safhost.core.reads import Read
 from safhost.core.requests import KillRequest, ProgramRequest, ReadBack, RunRequest, WriteRequest, unusable
 from safhost.core.scheduler import Scheduler
@@ -81,6 +82,8 @@ class Cluster:
         self.out: list[Action] = []
         self._frames: dict[str, list[bytes]] = {}
         self._pumping: dict[int, Transfer] = {}
+        self._shares: dict[str, LinkShare] = {}
+        self._asked: dict[int, LinkShare] = {}  # transfer whose batch the link has not answered → its share
         self._handlers: dict[type, Callable[[Any, int], None]] = {
             ev.FrameReceived: self._frame_received, ev.BlocksReceived: self._blocks_received,
             ev.BlocksTaken: self._blocks_taken, ev.TimePassed: self._time_passed,
@@ -133,6 +136,17 @@ class Cluster:
     def pump(self, transfer: Transfer, now_ns: int) -> None:
         """Have the transfer send on, once this event is dealt with."""
         self._pumping[transfer.id] = transfer
+
+    def share(self, link: str, now_ns: int) -> LinkShare:
+        """What a link's transfers share."""
+        if link not in self._shares:
+            self._shares[link] = LinkShare(self, link, BATCH_FRAMES, now_ns)
+        return self._shares[link]
+
+    def send_blocks(self, action: SendBlocks, share: LinkShare) -> None:
+        """A batch that ``share`` allowed; BlocksTaken answers it."""
+        self._asked[action.transfer] = share
+        self.out.append(action)
 
     def drop(self, reason: DropReason, n: int = 1) -> None:
         self.drops[reason] = self.drops.get(reason, 0) + n
@@ -187,7 +201,10 @@ class Cluster:
     def _blocks_taken(self, event: ev.BlocksTaken, now_ns: int) -> None:
         transfer = self.transfers.active.get(event.transfer)
         if transfer is not None:
-            transfer.on_taken(event.frames, event.full, now_ns)
+            transfer.on_taken(event.frames, now_ns)
+        share = self._asked.pop(event.transfer, None)
+        if share is not None:
+            share.taken(event.transfer, event.frames, event.full, now_ns)
 
     def _time_passed(self, event: ev.TimePassed, now_ns: int) -> None:
         self.timers.run(now_ns)
@@ -202,9 +219,9 @@ class Cluster:
         self.sessions.link_down(event.link, now_ns)
 
     def _link_writable(self, event: ev.LinkWritable, now_ns: int) -> None:
-        for transfer in list(self.transfers.active.values()):
-            if transfer.link.name == event.link:
-                transfer.writable(now_ns)
+        share = self._shares.get(event.link)
+        if share is not None:
+            share.writable(now_ns)
 
     def _keys_changed(self, event: ev.KeysChanged, now_ns: int) -> None:
         self.config.keys.clear()
@@ -465,6 +482,8 @@ class Cluster:
                 assert not card.pending, f"{card.key}: requests in flight without a session"
         assert outstanding == self.read_outstanding, "read window leaks"
         self.scheduler.validate()
+        for share in self._shares.values():
+            share.validate()
         for transfer in self.transfers.active.values():
             assert not transfer.ended
             assert transfer.due_ns is not None, f"transfer {transfer.id} waits without a deadline"

@@ -93,6 +93,7 @@ class Job:
         self.running: dict[Unit, None] = {}  # oldest first
         self.done = self.failed = self.moved = self.speculated = self.reprogrammed = 0
         self.shares: dict[str, Share] = {}
+        self.unit_ns: float | None = None  # of a card that a unit takes, averaged
         self.times_ns: deque[int] = deque(maxlen=TIMES_KEPT)
         self.step = 0  # of a phased job: what its units may pass
         self.steps_ns: list[int] = [now_ns]
@@ -241,16 +242,19 @@ class Job:
         write_ns, run_ns = attempt.run_ns - attempt.start_ns, attempt.read_ns - attempt.run_ns
         share.pace.note(write_ns, run_ns, attempt.kernel_ns, now_ns - attempt.read_ns, wire_ns)
         self.times_ns.append(now_ns - attempt.start_ns)
-        self.cluster.scheduler.charge(self, max(attempt.kernel_ns, wire_ns))
+        alone_ns = max(attempt.kernel_ns, wire_ns)
+        unit_ns = max(alone_ns, (now_ns - attempt.start_ns) / (1 + len(card.units)))  # Little's law
+        self.unit_ns = unit_ns if self.unit_ns is None else self.unit_ns + (unit_ns - self.unit_ns) / 16
+        self.cluster.scheduler.charge(self, alone_ns)
         self.tell_done(unit, attempt, UnitEnded(
             self.request, e.index, card.key, None, unit.attempts, attempt.kernel_ns, write_ns, run_ns,
-            now_ns - attempt.read_ns, attempt.start_ns - unit.queued_ns, now_ns))
+            now_ns - attempt.read_ns, attempt.start_ns - unit.queued_ns, now_ns), now_ns)
         for key in unit.failed_on:
             if key != card.key:
                 self._blame(key)
         self._look(now_ns)
 
-    def tell_done(self, unit: Unit, attempt: Attempt, ended: UnitEnded) -> None:
+    def tell_done(self, unit: Unit, attempt: Attempt, ended: UnitEnded, now_ns: int) -> None:
         self.cluster.out.append(ended)
 
     def attempt_failed(self, attempt: Attempt, error: SafError, now_ns: int) -> None:
@@ -382,7 +386,7 @@ class Job:
             unit.live.clear()
         left = len(self.running)
         self.running.clear()
-        self.cluster.scheduler.remove(self)
+        self.cluster.scheduler.remove(self, now_ns)
         if self.phased and error is None:
             self.steps_ns.append(now_ns)
             self.note("phase", None, "all units are read", phase="read")

@@ -17,7 +17,9 @@ from safhost.core.commands import KillCommand
 from safhost.core.drain import DrainRequest
 from safhost.core.events import StartUnit
 from safhost.core.jobs import Job
+from safhost.core.reprogram import Planner
 from safhost.core.singles import Single, Singles, key_of
+from safhost.core.staging import Stager
 from safhost.core.units import Attempt, Unit
 from safhost.errors import SafError, SchedulingError
 
@@ -35,16 +37,20 @@ class Scheduler:
         self.jobs: dict[int, Job] = {}
         self.singles: dict[tuple[Any, ...], Singles] = {}
         self.by_image: dict[bytes, dict[Job, None]] = {}  # jobs with units that wait
+        self.stager = Stager(cluster)
+        self.planner = Planner(self)
         self.drains: list[DrainRequest] = []
         self.due_ns: int | None = None
         self._touched: dict[Card, None] = {}
         self._all = False
+        self._plan = False  # who has which image is to be looked at
         self._clock: dict[int, float] = {}  # virtual time of each priority: service of the job served last
 
     # -- jobs ----------------------------------------------------------------------------------------------
 
     def add(self, job: Job, now_ns: int) -> None:
         self.jobs[job.request] = job
+        self._plan = True
         self._wake_up(now_ns)
 
     def add_single(self, event: StartUnit, now_ns: int) -> Single:
@@ -55,7 +61,7 @@ class Scheduler:
             job = self.singles[key] = Singles(self.cluster, event, now_ns)
         return Single(job, event, now_ns)
 
-    def remove(self, job: Job) -> None:
+    def remove(self, job: Job, now_ns: int) -> None:
         self.jobs.pop(job.request, None)
         if isinstance(job, Singles):
             self.singles.pop(job.key, None)
@@ -64,6 +70,7 @@ class Scheduler:
             ready.pop(job, None)
             if not ready:
                 del self.by_image[job.digest]
+        self.stager.drop_unneeded(now_ns)
 
     def all_jobs(self) -> list[Job]:
         return [*self.jobs.values(), *self.singles.values()]
@@ -75,6 +82,7 @@ class Scheduler:
         ready = self.by_image.setdefault(job.digest, {})
         if job not in ready:
             ready[job] = None
+            self._plan = True
             job.service_ns = max(job.service_ns, self._clock.get(job.priority, 0.0))
             self._all = True
         elif job.again or job.bound or job.waiting <= len(self.cluster.sessions.by_mac):
@@ -147,6 +155,7 @@ class Scheduler:
     def card_available(self, card: Card, now_ns: int) -> None:
         """A session is open with it, the first of its boot or another one."""
         self.touch(card)
+        self._plan = True
         for job in self.jobs.values():
             if job.may_use(card):
                 share = job.share(card)
@@ -157,6 +166,7 @@ class Scheduler:
 
     def card_drains(self, card: Card, now_ns: int) -> None:
         """It takes no more units: what was for it alone is for all."""
+        self.stager.drop(card, now_ns)
         for job in self.jobs.values():
             job.release_bound(card.key)
             if any(a.unit.job is job for a in card.units):
@@ -177,6 +187,7 @@ class Scheduler:
     def card_lost(self, card: Card, why: str, now_ns: int) -> None:
         """What was in flight to the card has ended already."""
         card.killing = card.leaving = False
+        self.stager.card_lost(card)
         self.touch(card)
         for attempt in card.attempts():
             job = attempt.unit.job
@@ -196,7 +207,7 @@ class Scheduler:
 
     def run(self, now_ns: int) -> None:
         """Give units to the cards that may have room since the last time; the cluster calls it after every event."""
-        if not self._touched and not self._all:
+        if not self._touched and not self._all and not self._plan:
             return
         if self.drains:
             for drain in list(self.drains):
@@ -205,8 +216,11 @@ class Scheduler:
             cards = list(self.cluster.sessions.by_mac.values()) if self._all else list(self._touched)
             self._all = False
             self._touched.clear()
+            for card in cards:
+                if card.leaving:
+                    self.stager.look(card, now_ns)
             if not self.by_image:
-                return
+                break
             heap = [(len(card.units), n, card) for n, card in enumerate(cards)
                     if card.image_digest in self.by_image and self.takes_units(card)]
             heapq.heapify(heap)
@@ -216,6 +230,9 @@ class Scheduler:
                     heapq.heapreplace(heap, (len(card.units), n, card))
                 else:
                     heapq.heappop(heap)
+        if self._plan:
+            self._plan = False
+            self.planner.plan(now_ns)
 
     def _give(self, card: Card, now_ns: int) -> bool:
         """One unit to the card; False when it has no room or nobody has work for it."""
@@ -271,6 +288,7 @@ class Scheduler:
         for job in jobs:
             if not job.ended:
                 self._look_for_cards(job, now_ns)
+        self.planner.plan(now_ns)
         if any(not job.implicit or job.waiting for job in self.all_jobs()):
             self._wake_up(now_ns)
 
@@ -280,7 +298,7 @@ class Scheduler:
             for key in [key for key in job.bound if self.is_gone(key)]:
                 job.release_bound(key)
                 self._all = True
-        if not job.waiting or self.candidates(job) or job.held:
+        if not job.waiting or job.held or self.candidates(job) or self.stager.going_to(job.digest):
             job.alone_ns = None
             return
         if job.try_all_again():
@@ -306,6 +324,7 @@ class Scheduler:
 
     def validate(self) -> None:
         """Assert the invariants of jobs, units and cards."""
+        self.stager.validate()
         on_cards = {a for card in self.cluster.sessions.by_mac.values() for a in card.units}
         for job in self.all_jobs():
             what = f"job {job.request}"

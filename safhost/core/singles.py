@@ -62,7 +62,7 @@ class Single(Unit):
             attempt.abandon(now_ns)
         self.live.clear()
         job.cluster.end_request(self, RequestEnded(self.request, {}, error))
-        job.look_for_end()
+        job.look_for_end(now_ns)
 
 
 class Singles(Job):
@@ -89,17 +89,17 @@ class Singles(Job):
         assert isinstance(unit, Single)
         return unit.aside
 
-    def tell_done(self, unit: Unit, attempt: Attempt, ended: UnitEnded) -> None:
+    def tell_done(self, unit: Unit, attempt: Attempt, ended: UnitEnded, now_ns: int) -> None:
         assert isinstance(unit, Single)
         self.cluster.end_request(unit, RequestEnded(unit.request, {
             "card": ended.card, "attempts": ended.attempts, "kernel_ns": ended.kernel_ns, "write_ns": ended.write_ns,
             "run_ns": ended.run_ns, "read_ns": ended.read_ns, "queued_ns": attempt.start_ns - unit.started_ns}))
-        self.look_for_end()
+        self.look_for_end(now_ns)
 
     def tell_failed(self, unit: Unit, key: str, error: SafError, now_ns: int) -> None:
         assert isinstance(unit, Single)
         self.cluster.end_request(unit, RequestEnded(unit.request, {}, error))
-        self.look_for_end()
+        self.look_for_end(now_ns)
 
     def _fault_of_unit(self, unit: Unit, attempt: Attempt, error: SafError, now_ns: int) -> SafError | None:
         retry = isinstance(error, CardLost | DeadlineExceeded) or (
@@ -119,13 +119,13 @@ class Singles(Job):
         self.again.clear()
         self.pending.clear()
         self.waiting = 0
-        self.look_for_end()
+        self.look_for_end(now_ns)
 
-    def look_for_end(self) -> None:
+    def look_for_end(self, now_ns: int) -> None:
         """Without units it is no job."""
         if not self.running and not self.waiting and not self.ended:
             self.ended = True
-            self.cluster.scheduler.remove(self)
+            self.cluster.scheduler.remove(self, now_ns)
 
 
 def key_of(event: StartUnit) -> tuple[Any, ...]:

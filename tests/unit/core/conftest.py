@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from core_jobs_rig import IMAGE, JobSimulation, at_rest
 
 from safhost.sim import Simulation
 
@@ -26,4 +27,25 @@ def simulate() -> Iterator[Callable[..., Simulation]]:
     yield make
     for sim in made:
         sim.validate()
+        sim.close()
+
+
+@pytest.fixture
+def jobs() -> Iterator[Callable[..., JobSimulation]]:
+    """``jobs(seed, image=IMAGE, …)``: a simulation whose cards run ``image``; jobs leave nothing behind."""
+    made: list[JobSimulation] = []
+
+    def make(seed: int = 1, image: Any = IMAGE, **options: Any) -> JobSimulation:
+        print(f"seed {seed}")
+        sim = JobSimulation(seed, **options)
+        made.append(sim)
+        sim.settle()
+        if image is not None:
+            assert sim.run_until(sim.program(image)).error is None
+        return sim
+
+    yield make
+    for sim in made:
+        sim.validate()
+        at_rest(sim)
         sim.close()

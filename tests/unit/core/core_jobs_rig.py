@@ -10,9 +10,12 @@ import numpy as np
 
 from safhost.core import events as ev
 from safhost.core.actions import Action, JobNoted, RequestEnded, UnitEnded
-from safhost.sim import SimImage, Simulation
+from safhost.sim import SimImage, Simulation, make_image
 from safhost.sim.images import plan_unit, three
 from safhost.sim.nodes import SimHost
+
+IMAGE = make_image(30_000)
+OTHER = make_image(30_000, "other")
 
 
 class JobHost(SimHost):
@@ -134,3 +137,15 @@ class JobRun:
         assert all(u.error is None for u in self.units.values())
         assert ended.result["units"] == self.added
         return ended.result
+
+
+def at_rest(sim: Simulation) -> None:
+    """Assert that nothing is left of any job."""
+    scheduler = sim.host.cluster.scheduler
+    assert not scheduler.jobs
+    assert not scheduler.by_image
+    for key in sim.cards:
+        card = sim.host.cluster.sessions.by_key.get(key)
+        if card is not None and card.state == "available":
+            assert card.ddr.used_bytes == 0, key
+            assert not card.units, key

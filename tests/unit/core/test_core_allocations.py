@@ -93,7 +93,6 @@ def test_send_path_from_blocks_taken_to_the_next_batch(simulate, cards):
 
     def path(n):
         transfer.bucket._tokens = float(transfer.bucket.burst)
-        transfer._blocked = False
         transfer._taking = transfer.lanes[0]
         event = ev.BlocksTaken(transfer.id, n, False)
 

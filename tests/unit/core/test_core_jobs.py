@@ -4,45 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from core_jobs_rig import JobRun, JobSimulation
+from core_jobs_rig import IMAGE, JobRun
 
 from safhost.core import events as ev
 from safhost.errors import SchedulingError
-from safhost.sim import make_image
-
-IMAGE = make_image(30_000)
-OTHER = make_image(30_000, "other")
-
-
-@pytest.fixture
-def jobs():
-    """``jobs(seed, programmed=IMAGE, …)``: a simulation whose cards run the image."""
-    made = []
-
-    def make(seed=1, image=IMAGE, **options):
-        print(f"seed {seed}")
-        sim = JobSimulation(seed, **options)
-        made.append(sim)
-        sim.settle()
-        if image is not None:
-            assert sim.run_until(sim.program(image)).error is None
-        return sim
-
-    yield make
-    for sim in made:
-        sim.validate()
-        at_rest(sim)
-        sim.close()
-
-
-def at_rest(sim):
-    assert not sim.host.cluster.scheduler.jobs
-    assert not sim.host.cluster.scheduler.by_image
-    for key in sim.cards:
-        card = sim.host.cluster.sessions.by_key.get(key)
-        if card is not None and card.state == "available":
-            assert card.ddr.used_bytes == 0, key
-            assert not card.units, key
 
 
 @pytest.mark.parametrize("suite", [0, 1])
