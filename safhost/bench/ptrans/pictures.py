@@ -47,9 +47,8 @@ def draw_scaling(result: Mapping[str, Any], folder: Path) -> list[Path]:
         for key, label, colour, marker in columns:
             plots.line(axes, cards, [row[f"efficiency_{key}"] for row in rows], label, colour, marker=marker)
         axes.set_title("parallel efficiency")
-        axes.set_ylim(0, 1.1)
+        axes.set_ylim(0, 1.15)
         plots.cards_axis(axes, cards)
-        axes.legend(loc="lower left")
 
     return plots.draw([speedup, efficiency], folder / f"ptrans-{kind}", caption(result))
 
