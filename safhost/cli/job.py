@@ -20,6 +20,7 @@ from safhost.cli.jobs import (
     progress_text,
     rate_text,
     seconds_left,
+    units_waiting,
 )
 from safhost.cli.output import clean, emit_json, natural, note, say, table
 from safhost.errors import ConfigError, PartialError, SafError, SchedulingError
@@ -82,7 +83,7 @@ def _facts(info: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("job", f"{info.get('job')} {info.get('name') or ''}".strip()), ("state", info.get("state")),
         ("why", info.get("why")), ("kernel", info.get("kernel")), ("image", str(info.get("image") or "")[:16]),
         ("units done", progress_text(info) + percent), ("units failed", info.get("failed") or ""),
-        ("under way", info.get("running") if live else ""), ("waiting", info.get("pending") if live else ""),
+        ("under way", info.get("running") if live else ""), ("waiting", units_waiting(info) if live else ""),
         ("rate", f"{text}/s" if (text := rate_text(float(info.get("rate_units_s") or 0.0))) else ""),
         ("left", duration(seconds_left(info))), ("time", duration(info.get("seconds"))),
         ("priority", info.get("priority")), ("weight", info.get("weight")), ("client", info.get("client")),

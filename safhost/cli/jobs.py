@@ -18,9 +18,9 @@ LIVE = ("queued", "running", "held")
 """States of a job that is not over. ``interrupted`` is neither: the daemon died, and the job may be resumed."""
 
 ENDED = ("done", "failed", "cancelled", "drained", "abandoned")
-COLUMNS = ("job", "name", "state", "kernel", "done", "failed", "pending", "units/s", "left", "priority", "weight",
+COLUMNS = ("job", "name", "state", "kernel", "done", "failed", "waiting", "units/s", "left", "priority", "weight",
            "cards", "time", "why")
-RIGHT = ("done", "failed", "pending", "units/s", "left", "priority", "weight", "cards", "time")
+RIGHT = ("done", "failed", "waiting", "units/s", "left", "priority", "weight", "cards", "time")
 WATCH_INTERVAL_S = 1.0
 
 
@@ -57,6 +57,16 @@ def seconds_left(job: Mapping[str, Any], rate: float | None = None) -> float | N
     return max(0.0, (int(total) - int(job.get("done") or 0) - int(job.get("failed") or 0)) / rate)
 
 
+def units_waiting(job: Mapping[str, Any]) -> int:
+    """Units that have not begun. Of those that come the cluster has a window alone, so the total tells, where known."""
+    if job.get("state") not in LIVE:
+        return 0
+    known = int(job.get("pending") or 0)
+    if job.get("total") is None:
+        return known
+    return max(known, int(job["total"]) - sum(int(job.get(what) or 0) for what in ("done", "failed", "running")))
+
+
 def card_names(job: Mapping[str, Any]) -> list[str]:
     """Names of the cards that work for a job, where the answer names them."""
     cards = job.get("cards")
@@ -75,7 +85,7 @@ def job_row(job: Mapping[str, Any]) -> list[object]:
     return [
         job.get("job"), job.get("name"), job.get("state"), job.get("kernel"), progress_text(job),
         job.get("failed") or "",
-        (job.get("pending") or 0) if live else "", rate_text(float(job.get("rate_units_s") or 0.0)) if live else "",
+        units_waiting(job) if live else "", rate_text(float(job.get("rate_units_s") or 0.0)) if live else "",
         duration(seconds_left(job)), job.get("priority"), f"{float(job.get('weight') or 1.0):g}",
         cards_count(job) or "", duration(job.get("seconds")), job.get("why"),
     ]

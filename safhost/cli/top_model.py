@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from safhost.cli.cards import card_state
-from safhost.cli.jobs import LIVE, card_names, cards_count, duration, progress_text, seconds_left
+from safhost.cli.jobs import LIVE, card_names, cards_count, duration, progress_text, seconds_left, units_waiting
 from safhost.cli.output import clean, natural
 
 RATE_WINDOW_S = 3.0
@@ -114,8 +114,8 @@ class View:
         return sum(job.units_s for job in self.jobs) or sum(card.units_s for card in self.cards)
 
     @property
-    def pending(self) -> int:
-        return sum(int(job.info.get("pending") or 0) for job in self.jobs if job.info.get("state") in LIVE)
+    def waiting(self) -> int:
+        return sum(units_waiting(job.info) for job in self.jobs)
 
     @property
     def running(self) -> int:
@@ -125,7 +125,7 @@ class View:
         """JSON form; of the events, those that are new."""
         new = self.events[len(self.events) - self.fresh:]
         return {"cluster": self.cluster, "time": self.time_s, "units_s": self.units_s, "running": self.running,
-                "pending": self.pending, "cards": [card.to_dict() for card in self.cards],
+                "waiting": self.waiting, "cards": [card.to_dict() for card in self.cards],
                 "links": [link.to_dict() for link in self.links], "jobs": [job.to_dict() for job in self.jobs],
                 "events": [{"time": at, "text": text} for at, text in new], "banner": self.banner}
 

@@ -134,7 +134,7 @@ def _states(cards: Sequence[CardLine]) -> str:
 
 
 def _totals(view: View) -> str:
-    parts = [_states(view.cards), f"{view.running} units under way", f"{view.pending} waiting"]
+    parts = [_states(view.cards), f"{view.running} units under way", f"{view.waiting} waiting"]
     parts.append(f"{rate_text(view.units_s) or '0'} units/s")
     for word, rate in (("out", sum(link.out_bytes_s for link in view.links)),
                        ("in", sum(link.in_bytes_s for link in view.links))):
@@ -149,7 +149,7 @@ def _head(view: View, width: int) -> list[Text]:
     if view.banner:
         return [first, Text(clean(view.banner), style="bold red")]
     live = sum(job.info.get("state") in LIVE for job in view.jobs)
-    parts = [f"{live} job{'' if live == 1 else 's'}", f"{view.running} units under way", f"{view.pending} waiting",
+    parts = [f"{live} job{'' if live == 1 else 's'}", f"{view.running} units under way", f"{view.waiting} waiting",
              f"{rate_text(view.units_s) or '0'} units/s"]
     second = Text(", ".join(parts))
     second.append(" " * max(GAP, width - second.cell_len - len(QUIT)) + QUIT, "dim")

@@ -62,7 +62,7 @@ kernels:
 
 def described(number: int, **info: Any) -> dict[str, Any]:
     return {"job": f"j{number}", "name": "", "state": "running", "kernel": "vadd", "image": "ab" * 32, "priority": 0,
-            "weight": 1.0, "total": 400, "done": 100, "failed": 0, "running": 6, "pending": 294, "seconds": 65.0,
+            "weight": 1.0, "total": 400, "done": 100, "failed": 0, "running": 6, "pending": 58, "seconds": 65.0,
             "rate_units_s": 12.5, "cards": ["c1", "c2"], "client": "uid 0 pid 17", "why": "", **info}
 
 
