@@ -86,9 +86,18 @@ def tag_of(kernel: int, block: bytes) -> int | None:
     return int.from_bytes(block[at:at + size], "little") if kernel == number else None
 
 
+_PACKAGES: dict[int, tuple[Mapping[str, Any], KernelPackage]] = {}  # of roles that run: reading one takes long
+PACKAGES_KEPT = 64
+
+
 def run_role(manifest: Mapping[str, Any], kernel: str, block: bytes, ddr: Bytes) -> None:
     """Execute ``kernel`` with argument block ``block`` on role DDR ``ddr`` (n,) uint8, in place."""
-    spec = KernelPackage.from_dict(manifest).kernels[kernel]
+    known = _PACKAGES.get(id(manifest))
+    if known is None or known[0] is not manifest:
+        if len(_PACKAGES) >= PACKAGES_KEPT:
+            _PACKAGES.clear()
+        known = _PACKAGES[id(manifest)] = manifest, KernelPackage.from_dict(manifest)
+    spec = known[1].kernels[kernel]
     arguments = decode_arguments(spec, block, len(ddr))
     buffers = {name: ddr[b.address:b.address + b.length_bytes].view(np.float32)
                for name, b in arguments.buffers.items()}

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from safhost.sim.simulation import Simulation
 
 SHARE = 0.0  # of the seeds
-JOBS_MAX = 4
+JOBS_MAX = 3
+NEVER_APPENDS = 1 << 60
 PLOD = 40  # how much slower a plodding card's kernels are
 
 DOINGS = {"submit": 3, "cancel": 0.5, "again": 1, "hold": 1, "change": 1, "drain": 2, "undrain": 1, "client": 0.7,
@@ -47,7 +48,7 @@ class JobStorm:
         self.active = rng.random() < SHARE
         chosen = {what: weight for what, weight in DOINGS.items() if what == "submit" or rng.random() < 0.5}
         self._doings = chosen
-        self._longest = rng.choice([6, 20, 60])
+        self._longest = rng.choice([4, 12, 40])
         self._plodding: dict[str, int] = {}
 
     # -- the storm
@@ -69,7 +70,8 @@ class JobStorm:
             self.sim.run_for(self.rng.choice([0.002, 0.02, 0.1, 0.3]))
 
     def calm(self) -> None:
-        """Nobody holds anything back any more."""
+        """Nobody holds anything back any more, or dies."""
+        self.sim.hosts[0].crash_in_append(NEVER_APPENDS)
         for key, kernel_ns in self._plodding.items():
             self.sim.cards[key].kernel_ns = min(kernel_ns, MS)
         for user in self.jobs.live():
