@@ -8,6 +8,7 @@ columns.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -209,7 +210,16 @@ def split_batch(frames: NDArray[np.uint8], lengths: NDArray[np.integer],
     if n == 1 and frames[0, 15] != _DATA:  # the path a lone command or answer takes
         return [frames[0, :lengths[0]].tobytes()], [], []
     is_data = (frames[:, 15] == _DATA) & (lengths >= HEADER_BYTES)
-    if is_data.all():
+    of_one_kind = bool(is_data.all())
+    if of_one_kind:
+        group = _one_run(frames, lengths)
+        if group is not None:
+            return [], [group], []
+    if n * frames.shape[1] >= 2 * _RUN_BYTES:
+        bounds = _runs(frames)
+        if n * frames.shape[1] >= _RUN_BYTES * (len(bounds) - 1):
+            return _split_runs(frames, lengths, is_data, bounds)
+    if of_one_kind:
         return [], *_group_data(frames, lengths)
     controls = [frames[i, :lengths[i]].tobytes() for i in np.flatnonzero(~is_data)]
     rows = np.flatnonzero(is_data)
@@ -221,17 +231,59 @@ def split_batch(frames: NDArray[np.uint8], lengths: NDArray[np.integer],
     return controls, *_group_data(frames[rows], lengths[rows])
 
 
-def _group_data(frames: NDArray[np.uint8], lengths: NDArray[np.integer],
-                ) -> tuple[list[DataGroup], list[DropReason]]:
-    # Nearly always a batch is one run of full blocks of one object: bytes 6 to 29 (source to object, and the index
-    # but for its low half) are the same in all frames. Then one comparison does for all checks.
+_RUN_BYTES = 256 << 10
+"""Frames of several senders are cut into runs where these are longer than that on average: handling one group more
+costs as much as gathering so many bytes, which is what is done with shorter ones."""
+
+
+def _runs(frames: NDArray[np.uint8]) -> list[int]:
+    """Where runs of frames of one source, EtherType, version, opcode, session and object begin, and the end."""
+    low, high = frames[:, 6:14].view(np.uint64)[:, 0], frames[:, 14:22].view(np.uint64)[:, 0]
+    obj = frames[:, 24:28].view(np.uint32)[:, 0]
+    differs = (low[1:] != low[:-1]) | (obj[1:] != obj[:-1]) | ((high[1:] ^ high[:-1]) & _SESSION_MASK != 0)
+    return [0, *(np.flatnonzero(differs) + 1).tolist(), len(frames)]
+
+
+def _split_runs(frames: NDArray[np.uint8], lengths: NDArray[np.integer], is_data: NDArray[np.bool_],
+                bounds: list[int]) -> tuple[list[bytes], list[DataGroup], list[DropReason]]:
+    """`split_batch` run by run: nothing of a DATA frame is copied, and a key may have several groups."""
+    controls: list[bytes] = []
+    groups: list[DataGroup] = []
+    drops: list[DropReason] = []
+    for start, stop in pairwise(bounds):
+        data = is_data[start:stop]
+        if data.all():
+            found, dropped = _group_data(frames[start:stop], lengths[start:stop])
+            groups += found
+            drops += dropped
+            continue
+        controls += [frames[i, :lengths[i]].tobytes() for i in range(start, stop) if not is_data[i]]
+        rows = np.flatnonzero(data) + start
+        if len(rows):
+            found, dropped = _group_data(frames[rows], lengths[rows])
+            groups += found
+            drops += dropped
+    return controls, groups, drops
+
+
+def _one_run(frames: NDArray[np.uint8], lengths: NDArray[np.integer]) -> DataGroup | None:
+    """The group, where the frames are what a batch nearly always is: full blocks of one object, so that bytes 6 to 29
+    (source to object, and the index but for its low half) are the same in all. One comparison does for all checks."""
     words = frames[:, 6:30].view(np.uint64)
     if (words == words[0]).all():
         head = HEADER.unpack(frames[0, :HEADER_BYTES].tobytes())
         _, src, ethertype, version, _, session, length, flags, obj, _, _ = head
         if version == PROTOCOL_VERSION << 4 and not flags & FLAG_GUARDED and lengths.min() >= length + HEADER_BYTES:
             index = frames[:, 28:32].view(">u4")[:, 0].astype(np.int64)
-            return [DataGroup(src, ethertype, session, obj, frames, index, np.full(len(frames), length), None)], []
+            return DataGroup(src, ethertype, session, obj, frames, index, np.full(len(frames), length), None)
+    return None
+
+
+def _group_data(frames: NDArray[np.uint8], lengths: NDArray[np.integer],
+                ) -> tuple[list[DataGroup], list[DropReason]]:
+    group = _one_run(frames, lengths)
+    if group is not None:
+        return [group], []
     drops: list[DropReason] = []
     block = frames[:, 20:22].view(">u2")[:, 0].astype(np.int64)
     ok = (frames[:, 14] == PROTOCOL_VERSION << 4) & (block + HEADER_BYTES <= lengths)

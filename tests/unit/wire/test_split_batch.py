@@ -77,3 +77,35 @@ def test_split_batch_of_one_kind_is_a_view():
     _, (group,), _ = split_batch(rows, np.full(50, len(raw)))
     assert np.shares_memory(group.frames, rows)
     assert group.index.tolist() == list(range(50))
+
+
+def test_large_batch_of_many_senders_is_cut_into_views_where_runs_are_long():
+    seed = 9
+    print(f"seed {seed}")
+    random = np.random.default_rng(seed)
+    for shortest, are_views in ((60, True), (1, False)):
+        raws, at = [], 0
+        while len(raws) < 600:
+            key = int(random.integers(4))
+            source = b"\2\0\0\0\0" + bytes([key // 2])
+            for _ in range(int(random.integers(shortest, 2 * shortest + 1))):
+                size, flags = (48, 2) if int(random.integers(40)) == 0 else (64, 0)
+                raws.append(HEADER.pack(b"\xff" * 6, source, 0x80DD, 0x10, int(Opcode.DATA), 5, size, flags, key, at, 0)
+                            + bytes(size))
+                at += 1
+            if key == 3:
+                raws.append(HEADER.pack(b"\xff" * 6, source, 0x80DD, 0x10, int(Opcode.READ_DONE), 5, 0, 0, key, 0, 0))
+        rows = np.zeros((len(raws), 9216), np.uint8)
+        for row, raw in zip(rows, raws, strict=True):
+            row[:len(raw)] = np.frombuffer(raw, np.uint8)
+        controls, groups, drops = split_batch(rows, np.array([len(raw) for raw in raws]))
+        want_controls, want_groups, want_drops = slowly(raws)
+        assert (controls, drops) == (want_controls, want_drops)
+        found = {}
+        for g in groups:
+            assert np.shares_memory(g.frames, rows) == are_views
+            found.setdefault((g.src, g.ethertype, g.session, g.object), []).extend(
+                (i, n, False, f[:40 + n].tobytes()) for i, n, f in zip(g.index.tolist(), g.length.tolist(), g.frames,
+                                                                       strict=True))
+        assert found == want_groups
+        assert (len(groups) > len(found)) == are_views
