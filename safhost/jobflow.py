@@ -102,6 +102,7 @@ class JobFlow:
         self._fed = False
         self._end_sent = False
         self._feeding = True
+        self._ending = False  # the service answered for the job: what it says of our messages is no news any more
         self._over = False
         self._cancelled = False
         self._own_error: SafError | None = None
@@ -232,8 +233,7 @@ class JobFlow:
 
     def _refused(self, error: SafError) -> None:
         """The service did not take what we sent."""
-        if not self._over:
-            self._fail(error.message, error.hint, error)
+        self._fail(error.message, error.hint, error)
 
     def _fail(self, message: str, hint: str, cause: BaseException,
               failure: tuple[int, str, SafError] | None = None) -> None:
@@ -241,7 +241,7 @@ class JobFlow:
         mine = SafError(message, hint)
         mine.__cause__ = cause
         with self._cond:
-            if self._over or self._own_error is not None:
+            if self._over or self._ending or self._own_error is not None:
                 return
             self._own_error = mine
             if failure is not None:
@@ -346,7 +346,7 @@ class JobFlow:
                 else:
                     self._late_lost += 1
         if self._taken and (len(self._taken) >= TAKEN_UNITS or time.monotonic() - self._taken_at > TAKEN_S):
-            self._tell_taken()
+            self._link.start("job_taken", self._taken_now())
         with self._cond:
             self._room_made.notify()
             waiting = len(self._unsent)
@@ -354,10 +354,11 @@ class JobFlow:
         if go:
             self._flush()
 
-    def _tell_taken(self) -> None:
+    def _taken_now(self) -> dict[str, Any]:
+        """What landed since this was asked last, as it is told."""
         taken, self._taken = self._taken, []
         self._taken_at = time.monotonic()
-        self._link.start("job_taken", {"job": self.id, "ranges": [list(p) for p in Ranges.of(taken).pairs()]})
+        return {"job": self.id, "ranges": [list(p) for p in Ranges.of(taken).pairs()]}
 
     def _failed_units(self, items: list[list[Any]]) -> None:
         for index, card, data in items:

@@ -5,6 +5,7 @@ In a cluster that lives in this process a job shares the one connection there is
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from safhost.errors import DaemonError, SafError
 from safhost.transport import Handler, Transport
 
 RECONNECT_S = 60.0
+ASK_S = 10.0
 RETRY_S = 0.05
 RETRY_MAX_S = 0.5
 
@@ -105,6 +107,13 @@ class JobLink:
         except SafError:
             return False  # the job's own request ends too, and says so
         return True
+
+    def ask(self, op: str, params: dict[str, Any]) -> None:
+        """Send something and wait until it was dealt with; a refusal, or nobody there, is no news at a job's end."""
+        calls = self.calls
+        if calls is not None and not calls.broken:
+            with contextlib.suppress(SafError):
+                calls.call(op, params, None, None, ASK_S)
 
     def settled(self, calls: Calls, result: dict[str, Any], error: SafError | None) -> None:
         """The job's request ended on one of our connections."""

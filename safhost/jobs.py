@@ -112,8 +112,10 @@ class Job(JobFlow):
 
     def on_end(self, result: dict[str, Any], error: SafError | None) -> None:
         """See JobLink."""
-        if self._taken and self.id:
-            self._tell_taken()
+        with self._cond:
+            self._ending = True
+        if self._taken and self.id:  # before anybody may resume it
+            self._link.ask("job_taken", self._taken_now())
         with self._cond:
             if self._over:
                 return
