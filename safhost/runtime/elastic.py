@@ -27,6 +27,11 @@ KEEP_FAILURES = 100
 RATE_WINDOW_NS = 5_000_000_000
 RATE_STEP_NS = 250_000_000
 MAX_ROOM_BYTES = 1 << 40
+JOIN_GAP_BYTES = 4096
+"""What lies between buffers at most: they begin at multiples of it (`plan_arguments`)."""
+
+JOIN_BYTES = 16 << 20
+"""What is sent, hashed and repaired as one, as a piece of a large write."""
 
 # states people see; `queued`, `running` and `held` are of live jobs
 QUEUED, RUNNING, HELD = "queued", "running", "held"
@@ -60,7 +65,7 @@ class Layout(NamedTuple):
         if any(before[1] > behind[0] for before, behind in pairwise(taken)):
             raise params.bad("layouts", p, "inputs and outputs apart from each other in memory")
         arguments = params.hex_bytes(p, "arguments", most=most_argument_bytes)
-        return cls(inputs, outputs, arguments, params.relocations(p, arguments, room),
+        return cls(joined(inputs, outputs), outputs, arguments, params.relocations(p, arguments, room),
                    params.work_sizes(p, "global", 1), params.work_sizes(p, "local", 0),
                    params.integer(p, "work_dim", 3, 1, 1), room, max((end for _, end in taken), default=0))
 
@@ -71,6 +76,23 @@ class Layout(NamedTuple):
         for at in self.relocations:
             if int.from_bytes(arguments[at:at + 8], "little") > self.room:
                 raise params.bad("units", at, "the offset of a pointer into the unit's memory")
+
+
+def joined(inputs: list[tuple[int, int]], outputs: tuple[tuple[int, int, int], ...]) -> list[tuple[int, int]]:
+    """Inputs that lie next to each other as one: a transfer costs more than the few bytes between them, which belong to
+    the unit, too. Not over what the kernel writes, nor over the memory of results."""
+    kept = sorted((at, at + n) for out in outputs for at, n in ((out[0], out[1]), (out[2], out[1])))
+    found: list[tuple[int, int]] = []
+    for at, length in sorted(inputs):
+        if found:
+            first, before = found[-1]
+            end = first + before
+            if at - end <= JOIN_GAP_BYTES and at + length - first <= JOIN_BYTES and not any(
+                    start < at and stop > end for start, stop in kept):
+                found[-1] = (first, at + length - first)
+                continue
+        found.append((at, length))
+    return found
 
 
 def _outputs(p: Mapping[str, Any], room: int) -> tuple[tuple[int, int, int], ...]:
