@@ -98,7 +98,7 @@ def all_jobs(cluster: Any, *, ended: bool = True) -> list[dict[str, Any]]:
 
 
 def find_job(cluster: Any, reference: str) -> dict[str, Any]:
-    """The one job that is meant: by its id (``j17``, ``17``) or its name, live ones before those that are over.
+    """The one job that is meant: by its id (``j17``, ``17``) or its name: a live one, else the last that is over.
 
     Raises ConfigError that says what there is.
     """
@@ -109,7 +109,7 @@ def find_job(cluster: Any, reference: str) -> dict[str, Any]:
         if key in ids:
             return ids[key]
     named = [job for job in known if str(job.get("name") or "").casefold() == wanted]
-    found = [job for job in named if job.get("state") in LIVE] or named
+    found = [job for job in named if job.get("state") in LIVE] or named[-1:]
     if len(found) == 1:
         return found[0]
     if found:

@@ -103,7 +103,7 @@ def plain_lines(view: View) -> list[str]:
     fresh = view.events[len(view.events) - view.fresh:]
     lines = [f"{_clock(at)} {clean(text)}" for at, text in fresh]
     lines.append(f"{_clock(view.time_s)} {_totals(view)}" + (f", {clean(view.banner)}" if view.banner else ""))
-    for job in view.jobs:
+    for job in (job for job in view.jobs if job.info.get("state") in LIVE):
         parts = [f"{_job_label(job)} {job.info.get('state')}", f"{progress_text(job.info)} units",
                  f"{rate_text(job.units_s) or '0'} units/s"]
         if left := duration(job.left_s):

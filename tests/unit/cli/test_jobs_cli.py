@@ -265,6 +265,9 @@ def test_job_is_found_by_id_number_and_name(cluster: Any, jobs: Jobs, reference:
 def test_job_name_that_ran_before_means_the_live_one(cluster: Any, jobs: Jobs) -> None:
     jobs.table[0]["name"] = "nightly"
     assert jobs_module.find_job(cluster, "nightly")["job"] == "j17"
+    jobs.table[0]["name"] = "old"
+    jobs.table.append(described(19, name="old", state="failed"))
+    assert jobs_module.find_job(cluster, "old")["job"] == "j19"
     jobs.table[2]["name"] = "nightly"
     with pytest.raises(ConfigError, match="means 2 jobs: j17, j18"):
         jobs_module.find_job(cluster, "nightly")
