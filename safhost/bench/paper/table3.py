@@ -35,6 +35,7 @@ def build(options: Options, store: Store) -> Section:
     section.plots.append(_plot(run))
     section.tables += [_times(), _energies()]
     if run is not None:
+        section.plots.append(_run_plot(run))
         section.tables.append(_run_table(run))
     _differences(section)
     _claims(section, run)
@@ -151,13 +152,33 @@ def _largest_difference() -> float:
     return out
 
 
+def _run_plot(run: dict[str, Any]) -> Plot:
+    curve = run["tiles_over_time"]
+
+    def paint(axes: Axes) -> None:
+        axes.step(curve["at_s"], curve["tiles_s"], where="mid", color=drawing.COLOURS[Kind.MIXED],
+                  label=f"tiles a second ({Kind.MIXED.value})")
+        for event in run["events"]:
+            axes.axvline(event["at_s"], color=drawing.GREY, linestyle=":", label="four cards are plugged in")
+        axes.set_xlabel("seconds since the job was submitted")
+        axes.set_ylabel("tiles a second")
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="lower right")
+
+    return drawing.draw("table3-lab", "Four cards, then eight: the run on the lab",
+                        "Tiles a second over a run of PTRANS during which four cards are plugged in", paint, height=3.6)
+
+
 def _run_table(run: dict[str, Any]) -> Table:
     old = run["old_cards"]
+    extra_s = run["run_s"] - run["ideal_s"]
+    hours = printed.BASELINE_H * run["ideal_share"] + extra_s / models.SECONDS_AN_HOUR
     rows: list[list[Cell]] = [
         ["four cards alone", mixed(run["baseline_s"], "s"), mixed(1.0, "of it", 3)],
         ["four, and four more when 40 % are done", mixed(run["run_s"], "s"), mixed(run["share"], "of it", 3)],
         ["… if they came and worked at once", modelled(run["ideal_s"], "s"), modelled(run["ideal_share"], "of it", 3)],
-        ["… beside that", mixed(run["over_ideal"], "×", 3), ""]]
+        ["… over that", mixed(extra_s, "s"), mixed(run["over_ideal"], "× the ideal", 3)],
+        ["… the same seconds added to ten hours", mixed(hours, "h", 3), mixed(hours / printed.BASELINE_H, "of it", 4)]]
     for card in run["joined"]:
         since = card["since_link_up_s"] if card["since_link_up_s"] is not None else card["since_plug_s"]
         rows.append([f"new card {card['card']}: link-up to its first kernel", mixed(since, "s", 3),

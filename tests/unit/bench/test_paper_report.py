@@ -51,6 +51,7 @@ def _ptrans(command: list[str]) -> dict[str, Any]:
         return {"benchmark": "ptrans-hotplug", "figures": "made up", "parameters": _GIVEN, "baseline_s": 100.0,
                 "run_s": 72.0, "share": 0.72, "ideal_share": 0.7, "ideal_s": 70.0, "over_ideal": 1.029, "n": 8192,
                 "image_bytes": 97_400_000, "late_kernels": 0, "joined": joined, "old_cards": {"loss": 0.02},
+                "tiles_over_time": {"at_s": [1.0, 2.0], "tiles_s": [4.0, 8.0]}, "events": [{"at_s": 1.5, "cards": 4}],
                 "validated": True}
     counts = [int(n) for n in command[command.index("--cards") + 1].split(",")]
     rows = [{"cards": n, "n": 8192, "total_s": 40.0, "calc_s": 80 / n, "efficiency_total": 1 / n,
@@ -150,7 +151,7 @@ def test_report_is_one_well_formed_page_without_references(whole: tuple[list[Sec
     assert not page.tags & {"script", "link", "iframe", "img", "object", "embed"}
     assert "@import" not in text
     assert "@font-face" not in text
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 4
 
 
 def test_report_labels_every_number(whole: tuple[list[Section], list[Path]]) -> None:
