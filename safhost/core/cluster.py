@@ -278,6 +278,7 @@ class Cluster:
 
     def on_card_lost(self, card: Card, why: str, now_ns: int) -> None:
         """The card's session is over for good: everything in flight to it ends."""
+        self.scheduler.note_lost(card, why)
         card.open_queue.clear()
         lost = CardLost(why, LOST_HINT, card.key)
         for transfer in [*self.transfers.active.values(), *card.ddr_waiting]:

@@ -26,7 +26,7 @@ EXCLUDE_FAILS = 3  # units in a row that a card fails and others can do
 TIMES_KEPT = 65  # of the latest units, for their median
 _FREE_STATUS = (Status.BAD_EPOCH, Status.NO_ROLE)  # the card was programmed in between: nobody is at fault
 _CARD_STATUS = (Status.KILLED, Status.DEADLINE, Status.ROLE_FAULT)  # another card may do it
-_PHASES = {LOADED: "loaded", RAN: "ran"}
+_PHASES = {LOADED: ("loaded", "all units are loaded"), RAN: ("ran", "all units ran")}
 
 
 class Share:
@@ -124,11 +124,18 @@ class Job:
 
     def enqueue(self, unit: Unit) -> None:
         key = unit.event.card
-        if key and not self.cluster.scheduler.is_gone(key):
+        if key and self.may_come(key):
             self.bound.setdefault(key, deque()).append(unit)
         else:
             self.pending.append(unit)
         self.waiting += 1
+
+    def may_come(self, key: str) -> bool:
+        """Whether a unit for this card alone has something to wait for."""
+        card = self.cluster.sessions.by_key.get(key)
+        return card is not None and card.usable and not card.draining and self.may_use(card) and (
+            card.image_digest == self.digest or (self.image is not None and not self.cluster.scheduler.stager.problem(
+                card, self.digest, self.image)))
 
     def take(self, card: Card) -> Unit | None:
         """The unit this card should do next, no longer waiting; None when none is for it."""
@@ -311,6 +318,7 @@ class Job:
         share.blamed += 1
         if share.waits and not share.excluded:
             share.excluded = f"failed {share.fails} units in a row, and others did them"
+            self.release_bound(key)
             self.cluster.out.append(JobNoted(self.request, "card_excluded", key, share.excluded, {}))
 
     def requeue(self, unit: Unit, now_ns: int) -> None:
@@ -354,21 +362,38 @@ class Job:
         if self.ended:
             return
         while self.phased and self.step < RAN and self.all_came and not self.waiting:
-            step = self.step + 1
             attempts = [a for unit in self.running for a in unit.live]
-            if any(a.waits_for != step for a in attempts):
+            if any(a.waits_for != self.step + 1 for a in attempts):
                 break
-            self.step = step
-            self.steps_ns.append(now_ns)
-            self.note("phase", None, f"all units are {_PHASES[step]}" if step == LOADED else "all units ran",
-                      phase=_PHASES[step])
-            for attempt in attempts:
-                if step == LOADED:
-                    attempt.run(now_ns)
-                else:
-                    attempt.read(now_ns)
+            self._advance(attempts, now_ns)
         if self.all_came and not self.waiting and not self.running:
             self.end(None, now_ns)
+
+    def _advance(self, attempts: list[Attempt], now_ns: int) -> None:
+        """A phased job's units go on together."""
+        self.step += 1
+        self.steps_ns.append(now_ns)
+        phase, text = _PHASES[self.step]
+        self.note("phase", None, text, phase=phase)
+        for attempt in attempts:
+            if attempt.waits_for == LOADED <= self.step:
+                attempt.run(now_ns)
+            elif attempt.waits_for == RAN <= self.step:
+                attempt.read(now_ns)
+
+    def look_if_stuck(self, now_ns: int) -> None:
+        """Units of a phased job that wait while all others wait for them, and no card has room for more."""
+        attempts = [a for unit in self.running for a in unit.live]
+        if not self.phased or not self.waiting or not attempts or self.held or not self.all_came \
+                or any(a.waits_for != self.step + 1 for a in attempts) \
+                or self.cluster.scheduler.stager.going_to(self.digest):
+            return
+        if self.step:  # cards went away, and the others are full: make room
+            self._advance(attempts, now_ns)
+        else:
+            self.end(SchedulingError(
+                f"{len(self.running)} of {len(self.running) + self.waiting} units fit the cards' DDR at once",
+                "a phased job has all its units there at once: take fewer, or more cards, or none phased"), now_ns)
 
     def end(self, error: SafError | None, now_ns: int) -> None:
         """The job is over; what is under way is given up."""

@@ -19,6 +19,7 @@ from safhost.core.events import StartUnit
 from safhost.core.jobs import Job
 from safhost.core.reprogram import Planner
 from safhost.core.singles import Single, Singles, key_of
+from safhost.core.speculate import Speculator
 from safhost.core.staging import Stager
 from safhost.core.units import Attempt, Unit
 from safhost.errors import SafError, SchedulingError
@@ -39,6 +40,7 @@ class Scheduler:
         self.by_image: dict[bytes, dict[Job, None]] = {}  # jobs with units that wait
         self.stager = Stager(cluster)
         self.planner = Planner(self)
+        self.speculator = Speculator(self)
         self.drains: list[DrainRequest] = []
         self.due_ns: int | None = None
         self._touched: dict[Card, None] = {}
@@ -113,11 +115,6 @@ class Scheduler:
     def touch_all(self) -> None:
         self._all = True
 
-    def is_gone(self, key: str) -> bool:
-        """Whether no session is open with a card of this key."""
-        card = self.cluster.sessions.by_key.get(key)
-        return card is None or not card.usable
-
     def takes_units(self, card: Card) -> bool:
         """Whether the card may be given a unit at all now."""
         return card.state == st.AVAILABLE and card.channel is not None and not card.committing \
@@ -184,15 +181,21 @@ class Scheduler:
         for job, count in counts.items():
             job.note("card_lost", card, f"is silent: {count} units go to other cards", units=count)
 
+    def note_lost(self, card: Card, why: str) -> None:
+        """Tell the jobs that have units on a card whose session is over."""
+        counts: dict[Job, int] = {}
+        for attempt in card.attempts():
+            if not attempt.abandoned:
+                counts[attempt.unit.job] = counts.get(attempt.unit.job, 0) + 1
+        for job, count in counts.items():
+            job.note("card_lost", card, f"{why}: {count} units go to other cards", units=count)
+
     def card_lost(self, card: Card, why: str, now_ns: int) -> None:
-        """What was in flight to the card has ended already."""
+        """Its session is over; what was in flight to it has ended already."""
         card.killing = card.leaving = False
         self.stager.card_lost(card)
         self.touch(card)
         for attempt in card.attempts():
-            job = attempt.unit.job
-            if not attempt.abandoned:
-                job.note("card_lost", card, why)
             attempt.card_gone(now_ns, why)
         for job in self.jobs.values():
             job.release_bound(card.key)
@@ -249,7 +252,7 @@ class Scheduler:
 
     def _has_place(self, job: Job, card: Card) -> bool:
         """Whether a job that says itself how deep it goes has not gone as deep yet."""
-        return not job.fixed_depth or sum(a.unit.job is job for a in card.units) < job.fixed_depth
+        return job.phased or not job.fixed_depth or sum(a.unit.job is job for a in card.units) < job.fixed_depth
 
     def _give_of(self, job: Job, card: Card, now_ns: int) -> bool:
         unit = job.take(card)
@@ -289,13 +292,15 @@ class Scheduler:
             if not job.ended:
                 self._look_for_cards(job, now_ns)
         self.planner.plan(now_ns)
+        self.speculator.look(now_ns)
         if any(not job.implicit or job.waiting for job in self.all_jobs()):
             self._wake_up(now_ns)
 
     def _look_for_cards(self, job: Job, now_ns: int) -> None:
         """A job that no card is left for ends after a while."""
+        job.look_if_stuck(now_ns)
         if job.bound:
-            for key in [key for key in job.bound if self.is_gone(key)]:
+            for key in [key for key in job.bound if not job.may_come(key)]:
                 job.release_bound(key)
                 self._all = True
         if not job.waiting or job.held or self.candidates(job) or self.stager.going_to(job.digest):

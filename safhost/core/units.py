@@ -203,6 +203,7 @@ class Attempt:
                 other.abandon(now_ns)  # before anything is copied: it may be reading into the memory
         for at, out in self._scratch:
             self.unit.event.memory[at:at + len(out)] = out
+        self._forget()
         self._release(now_ns)
         self.unit.job.attempt_done(self, now_ns)
 
@@ -219,10 +220,11 @@ class Attempt:
         self.abandoned = True
         self.waits_for = 0
         gone = CardLost("unit moved to another card", "", self.card.key)
-        for t in self._transfers:
+        for t in list(self._transfers):
             t.cancel(gone, now_ns)
-        for read in self._reads:
+        for read in list(self._reads):
             read.cancel(gone, now_ns)
+        self._forget()
         if self.unit.reader is self:
             self.unit.reader = None
         for command in [c for c in self._commands if not c.live]:
@@ -230,6 +232,12 @@ class Attempt:
             self._commands.remove(command)
         if not self._commands:
             self._release(now_ns)
+
+    def _forget(self) -> None:
+        """They know this attempt, and through it the unit's memory would live until somebody looks for cycles."""
+        self._transfers.clear()
+        self._reads.clear()
+        self._scratch.clear()
 
     def _release(self, now_ns: int) -> None:
         if self in self.card.units:
