@@ -161,7 +161,7 @@ class Section:
 def plain(cell: Cell) -> str:
     """A cell as text, with its unit."""
     if isinstance(cell, Number):
-        return f"{cell.text} {cell.unit}".rstrip()
+        return f"{cell.text} {cell.unit}".rstrip() if cell.value is not None else cell.text
     return cell
 
 

@@ -118,7 +118,8 @@ def _ours_table(rows: dict[int, dict[str, Any]]) -> Table:
     cells: list[list[Cell]] = []
     for cards, row in sorted(rows.items()):
         staged, total = row["staged"], row["total"]
-        cells.append([str(cards), measured(staged["median"], "s"), measured(100 * staged["spread"], "%", 0),
+        cells.append([str(cards), measured(staged["median"], "s"),
+                      measured(100 * staged["spread"] if len(staged["values"]) > 1 else None, "%", 0),
                       mixed(total["median"], "s"), measured(max(staged["frames_sent"])),
                       measured(sum(staged["user_cpu_s"]) / len(staged["user_cpu_s"]), "s"),
                       measured(max(staged["load"], total["load"]), "", 1)])

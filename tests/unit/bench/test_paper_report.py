@@ -26,12 +26,12 @@ WORDS = {kind.value for kind in Kind}
 NAMES = re.compile(
     r"10 ?GbE|Arria 10|GX 1150|385A|MTU \d+|Intel \d+|float32|100 ε|min\(x \+ 5, 10\)|x \+ \(10 − x\)/2|of 10 h"
     r"|“13X faster”|“25% reduced runtime and 27% reduced energy”|\d+ cards?|[48] \+ 4|at (40|100) %|beside \d+|At 100 %"
-    r"|n = 32,768")
+    r"|n = [\d,]+")
 
 
 def _staged(seconds: float, cards: int) -> dict[str, Any]:
-    return {"median": seconds, "spread": 0.1, "frames_sent": [66_169 + 10 * cards], "user_cpu_s": [0.3],
-            "blocks_resent": [0], "load": 0.4}
+    return {"values": [seconds, seconds], "median": seconds, "spread": 0.1, "frames_sent": [66_169 + 10 * cards],
+            "user_cpu_s": [0.3], "blocks_resent": [0], "load": 0.4}
 
 
 def _measure(into: Measurement, counts: list[int], *_: object) -> None:
@@ -46,7 +46,8 @@ _GIVEN = {"mtu": 1500, "link": {"bytes_per_s": 125_000_000, "source": "the lab's
 def _ptrans(command: list[str]) -> dict[str, Any]:
     """What `bench ptrans` writes, as far as it is read here."""
     if "--hotplug" in command:
-        joined = [{"card": f"c{n}", "since_link_up_s": 1.4, "since_plug_s": 1.5, "beyond_pr_s": 0.9}
+        joined = [{"card": f"c{n}", "since_link_up_s": 1.4, "since_plug_s": 1.5, "beyond_pr_s": 0.9,
+                   "stage_s": 1.0, "commit_s": 0.25}
                   for n in range(5, 9)]
         return {"benchmark": "ptrans-hotplug", "figures": "made up", "parameters": _GIVEN, "baseline_s": 100.0,
                 "run_s": 72.0, "share": 0.72, "ideal_share": 0.7, "ideal_s": 70.0, "over_ideal": 1.029, "n": 8192,
