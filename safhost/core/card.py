@@ -95,7 +95,6 @@ class Card:
         self.read_heard_ns = 0
         self.ddr = DdrAllocator(hello.ddr_bytes)
         self.units: set[Any] = set()
-        self.draining = False  # a user wants it to take no more units
         self.leaving = False  # it takes no more units until it runs another image
         self.killing = False  # a KILL is under way
         self.bad_images: set[bytes] = set()  # what it cannot be programmed with, as it has shown
@@ -105,6 +104,18 @@ class Card:
 
     def on_timer(self, now_ns: int) -> None:
         self._sessions.on_card_timer(self, now_ns)
+
+    @property
+    def draining(self) -> bool:
+        """Whether a user wants it to take no more units; kept by its key, as this record may be made anew."""
+        return self.key in self._sessions.drained
+
+    @draining.setter
+    def draining(self, on: bool) -> None:
+        if on:
+            self._sessions.drained.add(self.key)
+        else:
+            self._sessions.drained.discard(self.key)
 
     @property
     def usable(self) -> bool:

@@ -291,7 +291,7 @@ class Job:
                                        "does it take cards down?")
             return None
         status = error.status if isinstance(error, CommandFailed) else 0
-        if status in _FREE_STATUS or (status == Status.KILLED and attempt.innocent):
+        if status in _FREE_STATUS or (status in (Status.KILLED, Status.DEADLINE) and attempt.innocent):
             unit.moves += 1
             return None if unit.moves <= MAX_MOVES else SchedulingError(
                 f"unit {index}: cards were programmed {unit.moves} times under it", "who programs them?")

@@ -259,7 +259,7 @@ class Scheduler:
         if unit is None:
             return False
         if not job.waiting:
-            self._none_waits(job)
+            self.none_waits(job)
         try:
             base = card.ddr.allocate(unit.event.room)
         except SchedulingError as err:
@@ -273,7 +273,8 @@ class Scheduler:
         job.begin(unit, card, base, now_ns)
         return True
 
-    def _none_waits(self, job: Job) -> None:
+    def none_waits(self, job: Job) -> None:
+        """All its units are under way, or have ended."""
         ready = self.by_image.get(job.digest)
         if ready is not None and job in ready:
             del ready[job]
@@ -292,6 +293,7 @@ class Scheduler:
             if not job.ended:
                 self._look_for_cards(job, now_ns)
         self.planner.plan(now_ns)
+        self.planner.balance(now_ns)
         self.speculator.look(now_ns)
         if any(not job.implicit or job.waiting for job in self.all_jobs()):
             self._wake_up(now_ns)

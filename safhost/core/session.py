@@ -54,6 +54,7 @@ class Sessions:
         self.cluster = cluster
         self.by_mac: dict[tuple[str, bytes], Card] = {}
         self.by_key: dict[str, Card] = {}
+        self.drained: set[str] = set()  # keys of cards that are to take no units
         self.generation = cluster.config.generation
         self.auto_open = cluster.config.auto_open
         self._quiet_ns = int(cluster.config.lease_ns * QUIET_SHARE)

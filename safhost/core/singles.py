@@ -61,6 +61,8 @@ class Single(Unit):
         for attempt in list(self.live):
             attempt.abandon(now_ns)
         self.live.clear()
+        if not job.waiting:
+            job.cluster.scheduler.none_waits(job)
         job.cluster.end_request(self, RequestEnded(self.request, {}, error))
         job.look_for_end(now_ns)
 
@@ -119,6 +121,7 @@ class Singles(Job):
         self.again.clear()
         self.pending.clear()
         self.waiting = 0
+        self.cluster.scheduler.none_waits(self)
         self.look_for_end(now_ns)
 
     def look_for_end(self, now_ns: int) -> None:

@@ -76,7 +76,7 @@ class Stager:
             return f"{len(image.payload)} bytes do not fit an image slot of {card.hello.image_slot_bytes}"
         return ""
 
-    def is_free(self, card: Card) -> bool:
+    def may_take(self, card: Card) -> bool:
         """Whether nobody but the scheduler has to do with the card."""
         return (card.state == st.AVAILABLE and card.channel is not None and not card.committing and not card.draining
                 and card.key not in self.moves and not card.staging
@@ -85,7 +85,7 @@ class Stager:
     def want(self, card: Card, digest: bytes, image: JobImage, now_ns: int) -> None:
         """Begin to program the card. It goes on with its units until the image is staged."""
         move = self.moves[card.key] = Move(card, digest, image, now_ns)
-        if self._joinable(move) is not None or self._holds(card, digest):
+        if self._joinable(move) is not None or self.holds(card, digest):
             move.waits_until_ns = now_ns
         self._wake(move.waits_until_ns)
 
@@ -93,7 +93,7 @@ class Stager:
         """What it takes to have the card run the image: measured where it was, else from sizes and rates."""
         size = len(image.payload)
         commit = self.commit_ns if self.commit_ns is not None else size * 1e9 / PR_BYTES_PER_SECOND
-        return commit + (0 if self._holds(card, digest) else size * 1e9 / self.cluster.config.link_rate_bytes_s)
+        return commit + (0 if self.holds(card, digest) else size * 1e9 / self.cluster.config.link_rate_bytes_s)
 
     def going_to(self, digest: bytes) -> int:
         """Cards on their way to an image."""
@@ -144,7 +144,8 @@ class Stager:
     def _joinable(self, move: Move) -> Transfer | None:
         return next((t for t in self.transfers if t.digest == move.digest and t.can_take(move.card)), None)
 
-    def _holds(self, card: Card, digest: bytes) -> bool:
+    def holds(self, card: Card, digest: bytes) -> bool:
+        """Whether it has the image staged."""
         return any(i.digest == digest and i.state == TransferState.VERIFIED and i.slot not in card.staging
                    for i in card.images)
 

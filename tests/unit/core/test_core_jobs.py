@@ -8,6 +8,7 @@ from core_jobs_rig import IMAGE, JobRun
 
 from safhost.core import events as ev
 from safhost.errors import SchedulingError
+from safhost.sim import Impairment
 
 
 @pytest.mark.parametrize("suite", [0, 1])
@@ -209,6 +210,16 @@ def test_kernel_that_never_ends_is_killed_and_its_unit_goes_elsewhere(jobs):
     assert sim.view("c01").last_kill == 1
 
 
+def test_kernel_behind_one_that_hangs_is_not_to_blame_for_its_deadline(jobs):
+    sim = jobs(cards=1, kernel_ns=1_000_000, impairment=Impairment(delay_ns=10_000_000))  # a KILL comes too late for it
+    run = JobRun(sim, IMAGE, 60, unit_deadline_ms=200, speculate=False, retries=1, keep_going=True)
+    run.until(10)
+    sim.inject("c01", "hang_kernel", times=2)  # the second stands for one that waits for the first
+    ended = run.wait()
+    assert ended.error is None
+    assert (ended.result["units"], ended.result["failed"]) == (59, 1)
+
+
 def test_unit_that_hangs_on_every_card_ends_the_job_and_says_so(jobs):
     sim = jobs(cards=4, kernel_ns=1_000_000)
     for key in sim.cards:
@@ -273,3 +284,26 @@ def test_senseless_jobs_are_refused(jobs, wrong):
 
 def sim_ended(run):
     return run.sim.host.ended[run.request]
+
+
+def test_single_unit_that_is_cancelled_while_another_runs_leaves_nothing_waiting(jobs):
+    sim = jobs(kernel_ns=5_000_000)
+    requests = [sim.unit(IMAGE, "increment", np.zeros(100, np.float32))[0] for _ in range(3)]
+    sim.run_for(0.001)
+    sim.host.feed(ev.RequestCancelled(requests[2]))
+    sim.validate()
+    assert all(sim.run_until(r).error is None for r in requests[:2])
+
+
+def test_drained_card_stays_so_when_its_record_is_made_anew(jobs):
+    sim = jobs(cards=2)
+    assert sim.run_until(sim.start(ev.DrainCard(0, "c02"))).error is None
+    sessions = sim.host.cluster.sessions
+    sim.start(ev.StartClose(0, ("c02",)))
+    sessions._forget(sim.view("c02"), sim.now_ns, "somebody else claims its serial")
+    sim.start(ev.StartSolicit(0))
+    sim.settle()
+    assert sim.view("c02").describe(sim.now_ns)["draining"] is True
+    run = JobRun(sim, IMAGE, 10)
+    run.right()
+    assert set(run.by_card()) == {"c01"}
