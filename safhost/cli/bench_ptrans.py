@@ -71,7 +71,8 @@ def ptrans(settings: Settings, /, **options: Any) -> None:
     changes = hotplug_module.parse_changes((*options["hotplug"], *options["more_changes"]))
     if changes:
         problem = Problem(options["n"], options["block"], options["tile"], options["seed"])
-        with _setting(settings, options, numbers[0]) as setting, ProgressView() as view:
+        spare = sum(change.cards for change in changes if change.cards > 0)
+        with _setting(settings, options, numbers[0], spare) as setting, ProgressView() as view:
             result = hotplug_module.run(setting, problem, changes, options["repetitions"], options["store"],
                                         unit_deadline_s=options["deadline"], on_progress=view.update)
         finish(result, options["out"], hotplug_tables)
@@ -84,14 +85,15 @@ def ptrans(settings: Settings, /, **options: Any) -> None:
     finish(result, options["out"], scaling_tables)
 
 
-def _setting(settings: Settings, options: dict[str, Any], cards: int) -> AbstractContextManager[Setting]:
+def _setting(settings: Settings, options: dict[str, Any], cards: int,
+             spare: int = 0) -> AbstractContextManager[Setting]:
     from safhost.bench.ptrans.setting import LabOptions, existing, own_lab
 
     if settings.cluster:
         return existing(settings.cluster, options["link_rate"], options["image_size"], note)
     scale = options["time_scale"] if options["timing"] != "none" else 1.0
     return own_lab(LabOptions(cards, options["mtu"], options["timing"], scale, options["pr_scale"],
-                              options["link_rate"], options["image_size"]), note)
+                              options["link_rate"], options["image_size"], spare=spare), note)
 
 
 def finish(result: dict[str, Any], out: str | None, show: Any) -> None:

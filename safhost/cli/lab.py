@@ -64,6 +64,7 @@ def lab() -> None:
 @click.option("--profile", type=click.Choice(["saf", "paper"]), default="saf", show_default=True,
               help="paper: the published plain protocol.")
 @click.option("--ring-slots", default=0, metavar="FRAMES", help="Receive ring of each port (0: by memory).")
+@click.option("--spare", default=0, metavar="N", help="N more cards with their cable out: see `lab plug`.")
 @click.option("--no-daemon", is_flag=True, help="Cards only; enter with `safhost lab exec -- COMMAND`.")
 @click.option("--timeout", type=Duration(), default=60.0, metavar="TIME", help="Give up after that long.")
 @pass_settings
@@ -94,7 +95,7 @@ def _spec(name: str, options: dict[str, Any]) -> LabSpec:
                    suite=int(options["suite"]), profile=options["profile"], timing=options["timing"],
                    seed=options["seed"], daemon=not options["no_daemon"], ring_slots=options["ring_slots"],
                    link_rate=options["link_rate"], time_scale=options["time_scale"],
-                   pr_scale=options["pr_scale"], impairments=impairments)
+                   pr_scale=options["pr_scale"], spare=options["spare"], impairments=impairments)
 
 
 @lab.command()

@@ -104,14 +104,18 @@ class LabServer:
         self._topology = make_topology(spec.topology, spec.mtu, spec.link_rate)
         if spec.suite:
             self._make_keys()
-        for number in range(1, spec.cards + 1):
+        for number in range(1, spec.cards + spec.spare + 1):
             self.add_card(number)
+            if number > spec.cards and spec.topology == "bridge":
+                self._topology.pull(number)
+                self.down.add(card_interface(number))
         self.wait_running()
         self.watcher.read()
         self.loop.add(self.watcher.fileno(), select.EPOLLIN, self._on_link_change)
         self._control = ControlServer(paths.lab_socket(spec.name), self.loop, Requests(self).handle)
-        for slot in self.slots.values():
-            slot.power(self.loop.clock())
+        for number, slot in self.slots.items():
+            if number <= spec.cards:
+                slot.power(self.loop.clock())
         if spec.daemon:
             self._reporter.send(step="starting the daemon")
             self._start_daemon()
@@ -154,7 +158,7 @@ class LabServer:
         self._reporter.close()
 
     def _make_keys(self) -> None:
-        numbers = range(1, min(self.spec.cards + SPARE_KEYS, MAX_CARDS[self.spec.topology]) + 1)
+        numbers = range(1, min(self.spec.cards + self.spec.spare + SPARE_KEYS, MAX_CARDS[self.spec.topology]) + 1)
         self._keys = {card_serial(n): new_key() for n in numbers}
         write_keys(keys_file(self.spec.name), self._keys)
 
@@ -194,7 +198,7 @@ class LabServer:
         if self.spec.topology == "chassis":
             return min(CHASSIS_RING_SLOTS * slot_bytes, RING_BUDGET_BYTES)
         least, most = RING_SLOTS
-        share = RING_BUDGET_BYTES // slot_bytes // self.spec.cards
+        share = RING_BUDGET_BYTES // slot_bytes // (self.spec.cards + self.spec.spare)
         return max(least, min(most, share)) * slot_bytes
 
     def wait_running(self) -> None:

@@ -78,6 +78,7 @@ class LabSpec:
 
     ``link_rate``: bytes per second that the host's port carries each way, 0 for no limit. ``time_scale``: by how much
     the modelled times of ``timing`` are stretched; ``pr_scale``: those of partial reconfiguration (None: the same).
+    ``spare``: further cards that are ready but for their cable, which is out: to plug one disturbs no other.
     """
 
     name: str = "lab"
@@ -94,6 +95,7 @@ class LabSpec:
     link_rate: int = 0
     time_scale: float = 1.0
     pr_scale: float | None = None
+    spare: int = 0
     impairments: Impairments = field(default_factory=Impairments)
 
     def __post_init__(self) -> None:
@@ -104,8 +106,8 @@ class LabSpec:
             if value not in choices:
                 raise ConfigError(f"{what} {value!r} does not exist",
                                   "choose one of " + ", ".join(str(c) for c in choices))
-        if not 1 <= self.cards <= MAX_CARDS[self.topology]:
-            raise ConfigError(f"{self.cards} cards do not fit a {self.topology}",
+        if self.cards < 1 or self.spare < 0 or self.cards + self.spare > MAX_CARDS[self.topology]:
+            raise ConfigError(f"{self.cards + self.spare} cards do not fit a {self.topology}",
                               f"a {self.topology} takes 1 to {MAX_CARDS[self.topology]}"
                               + ("; a chassis takes more" if self.topology == "bridge" and self.cards > 0 else ""))
         if not MTU_RANGE[0] <= self.mtu <= MTU_RANGE[1]:

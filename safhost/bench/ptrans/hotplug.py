@@ -178,12 +178,14 @@ def _changing_run(setting: Setting, matrices: Matrices, changes: Sequence[Change
 def _change(setting: Setting, change: Change, done: int, watch: _Watch) -> None:
     """Plug or pull, and write down when. Runs beside the job."""
     entry: dict[str, Any] = {"cards": change.cards, "asked_share": change.share, "units_done": done}
-    entry["asked_ns"] = time.monotonic_ns()
     try:
+        present = manager.status(setting.lab, cards=True)["card_list"]
+        entry["asked_ns"] = time.monotonic_ns()
         if change.cards > 0:
-            entry["which"] = manager.request(setting.lab, "plug", new=change.cards)["added"]
+            spare = [card["serial"] for card in present if not card["plugged"]][:change.cards]
+            answer = manager.request(setting.lab, "plug", cards=spare, new=change.cards - len(spare))
+            entry["which"] = answer["plugged"] + answer["added"]
         else:
-            present = manager.status(setting.lab, cards=True)["card_list"]
             last = [card["serial"] for card in present if card["plugged"]][change.cards:]
             entry["which"] = manager.request(setting.lab, "unplug", cards=last)["unplugged"]
     except Exception as err:  # told by the thread that waits for this one
@@ -194,7 +196,7 @@ def _change(setting: Setting, change: Change, done: int, watch: _Watch) -> None:
 
 def _joining(setting: Setting, watch: _Watch, card: str) -> dict[str, Any]:
     """How soon a new card worked. ``since_link_up_s`` by the daemon; ``since_plug_s`` from before the lab was asked to
-    make the card: it holds what making an interface takes."""
+    put the cable in: it holds what the kernel takes to bring the interface up."""
     mine = [(at, note) for at, note in watch.notes if note.get("card") == card]
     working = next(((at, note) for at, note in mine if note["kind"] == "card_working"), None)
     plugged = [c for c in watch.changes if c["cards"] > 0]

@@ -5,6 +5,7 @@ What is measured and what is modelled is said once, in `Setting.figures`, and st
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -29,12 +30,15 @@ KERNEL = "ptrans"
 HOST_NOT_SLOWED = ("frames, digests and results are real; this machine's own work is not slowed with the model, so "
                    "that it weighs {scale:g} times less beside a kernel than it would beside a real card's")
 
+_numbers = itertools.count(1)
+
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class LabOptions:
-    """How a lab for the benchmark is made. ``image_bytes``: size of the image, None as small as it is."""
+    """How a lab for the benchmark is made. ``image_bytes``: size of the image, None as small as it is.
+    ``spare``: cards that can be plugged later, with their cable out."""
 
     cards: int = 20
     mtu: int = 1500
@@ -44,6 +48,7 @@ class LabOptions:
     link_rate: int = 0
     image_bytes: int | None = None
     topology: str = "bridge"
+    spare: int = 0
 
 
 @dataclass(slots=True)
@@ -85,13 +90,13 @@ class Setting:
 def own_lab(options: LabOptions, say: Say) -> Iterator[Setting]:
     """A lab for the benchmark alone: brought up, its cards programmed, removed at the end. Raises SafError."""
     model = timing_named(options.timing)
-    name = f"ptrans-{os.getpid()}"
+    name = f"ptrans-{os.getpid()}-{next(_numbers)}"
     rate = _rate(options.link_rate, options.mtu, say)
     with tempfile.TemporaryDirectory(prefix="safhost-ptrans-") as folder:
         image = build_image(paths.kernels_dir() / KERNEL, Path(folder) / f"{KERNEL}.saf", options.image_bytes)
         spec = LabSpec(name=name, cards=options.cards, mtu=options.mtu, timing=options.timing,
                        time_scale=options.time_scale, pr_scale=options.pr_scale, link_rate=options.link_rate,
-                       topology=options.topology)
+                       topology=options.topology, spare=options.spare)
         label = describe_timing(options.timing, options.time_scale, options.pr_scale)
         timing = None if model is None else model.scaled(options.time_scale, options.pr_scale, options.link_rate)
         say(f"starting a lab of {options.cards} cards, timing {label}, link {rate.to_dict()['text']}")
@@ -116,6 +121,10 @@ def existing(cluster_name: str, link_rate: int, image_bytes: int | None, say: Sa
     """
     with connect(cluster_name) as cluster, tempfile.TemporaryDirectory(prefix="safhost-ptrans-") as folder:
         image = build_image(paths.kernels_dir() / KERNEL, Path(folder) / f"{KERNEL}.saf", image_bytes)
+        state = manager.status(cluster_name)
+        is_lab = state["state"] == "up"
+        if is_lab:
+            wait_available(cluster, state["plugged"])  # one that was just started is still opening sessions
         usable = [c for c in cluster.cards() if c.state == "available"]
         if not usable:
             raise SchedulingError(f"cluster {cluster_name} has no usable card", "see `safhost cards`")
@@ -123,8 +132,6 @@ def existing(cluster_name: str, link_rate: int, image_bytes: int | None, say: Sa
         if other:
             say(f"programming {len(other)} cards with PTRANS")
             cluster.program(image, other)
-        state = manager.status(cluster_name)
-        is_lab = state["state"] == "up"
         mtu = min(link["mtu"] for link in cluster.info()["interfaces"])
         timing = None
         if is_lab:

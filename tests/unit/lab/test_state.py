@@ -51,6 +51,13 @@ def test_impossible_impairment_is_refused(change: dict[str, Any]) -> None:
         Impairments(**change)
 
 
+def test_spare_cards_count_among_those_that_fit() -> None:
+    assert LabSpec(cards=4, spare=20).spare == 20
+    for change in ({"cards": 990, "spare": 11}, {"spare": -1}):
+        with pytest.raises(ConfigError, match="cards do not fit"):
+            LabSpec(**change)
+
+
 def test_spec_survives_json() -> None:
     spec = LabSpec("x", 7, "chassis", 9000, 1, impairments=Impairments(loss=0.25, burst=4.0))
     assert LabSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
