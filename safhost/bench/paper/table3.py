@@ -162,8 +162,8 @@ def _run_plot(run: dict[str, Any]) -> Plot:
             axes.axvline(event["at_s"], color=drawing.GREY, linestyle=":", label="four cards are plugged in")
         axes.set_xlabel("seconds since the job was submitted")
         axes.set_ylabel("tiles a second")
-        axes.set_ylim(0, 1.25 * max(curve["tiles_s"]))
-        axes.legend(loc="upper left", ncols=2)
+        axes.set_ylim(bottom=0)
+        axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
     return drawing.draw("table3-lab", "Four cards, then eight: the run on the lab",
                         "Tiles a second over a run of PTRANS during which four cards are plugged in", paint,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from safhost.bench.paper import figure6_lab, ptrans_runs, report, table4
+from safhost.bench.paper import figure6_lab, figure7, ptrans_runs, report, table4
 from safhost.bench.paper.content import Kind, Number, Section, Table, measured, modelled
 from safhost.bench.paper.options import KEYS, Options
 from safhost.bench.paper.run import run
@@ -215,6 +215,13 @@ def test_hotplug_run_stands_beside_seven_tenths(tmp_path: Path, lab: list[list[s
     assert (ratio.value, ratio.kind) == (0.72, Kind.MIXED)
     assert (ideal.value, ideal.kind) == (0.7, Kind.MODELLED)
     assert [command[-1] for command in lab] == ["+4@40%"]
+
+
+def test_speedup_with_transfers_is_over_what_one_card_can_do_at_best() -> None:
+    rows = [{"cards": 1, "n": 1024, "roofline_s": 8.0, "total_s": 10.0},
+            {"cards": 4, "n": 2048, "roofline_s": 16.0, "total_s": 20.0}]
+    assert figure7.over_roofline(rows, "roofline_s") == [1.0, 2.0]
+    assert figure7.over_roofline(rows, "total_s") == pytest.approx([0.8, 1.6])
 
 
 def test_wrong_results_are_no_figures(tmp_path: Path, lab: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
