@@ -306,7 +306,7 @@ class Job:
         if len(unit.failed_on) >= self.retries:
             for key in unit.failed_on:  # not the cards' fault
                 self.shares[key].fails, self.shares[key].waits = 0, False
-            names = ", ".join(dict.fromkeys(unit.failed_on))
+            names = ", ".join(f"card {key}" for key in dict.fromkeys(unit.failed_on))
             return SchedulingError(f"unit {index} failed {len(unit.failed_on)} times (on {names}); last: "
                                    f"{error.message}", error.hint)
         return None

@@ -55,7 +55,7 @@ class Speculator:
             if base is None:
                 continue
             job.speculated += 1
-            job.note("speculated", card, f"unit {unit.event.index} takes long on {first.card.key}: tried here too",
+            job.note("speculated", card, f"unit {unit.event.index} takes long on card {first.card.key}: tried here too",
                      unit=unit.event.index, slow=first.card.key)
             job.begin(unit, card, base, now_ns, extra=True)
             return True

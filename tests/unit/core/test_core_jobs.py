@@ -226,7 +226,7 @@ def test_unit_that_hangs_on_every_card_ends_the_job_and_says_so(jobs):
     run = JobRun(sim, IMAGE, 1, unit_deadline_ms=100)
     ended = run.wait(timeout_s=30)
     assert isinstance(ended.error, SchedulingError)
-    assert "unit 0 failed 3 times (on c0" in str(ended.error)
+    assert "unit 0 failed 3 times (on card c0" in str(ended.error)
     assert "deadline" in str(ended.error)
     assert run.units[0].attempts == 3
     for key in sim.cards:
