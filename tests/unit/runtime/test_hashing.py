@@ -100,3 +100,40 @@ def test_close_with_work_outstanding_ends():
     made = Hasher(1)
     made.start(np.zeros(20 * PART_BYTES, np.uint8), [(0, 20 * PART_BYTES)], lambda found: None)
     made.close()
+
+
+def test_many_small_ones_in_a_row_do_not_hold_the_loop(hasher):
+    data = np.random.default_rng(3).integers(0, 256, INLINE_BYTES, np.uint8)
+    out = []
+    for _ in range(40):
+        hasher.start(data, [(0, len(data))], out.append)
+    assert len(out) < 40  # the rest is in threads
+    poll = select.poll()
+    poll.register(hasher.fileno(), select.POLLIN)
+    while len(out) < 40:
+        assert poll.poll(30_000)
+        hasher.poll()
+    assert not hasher.busy
+    assert {found[0][3] for found in out} == {tree_root(data.data)}
+
+
+def test_one_who_asked_and_raises_spoils_nothing_for_others(hasher):
+    data = np.zeros(4 * PART_BYTES, np.uint8)
+    out = []
+
+    def bad(_found):
+        raise ValueError("no")
+
+    hasher.start(data, [(0, 3 * PART_BYTES)], bad)
+    hasher.start(data, [(0, len(data))], out.append)
+    poll = select.poll()
+    poll.register(hasher.fileno(), select.POLLIN)
+    raised = 0
+    while not out or not raised:
+        assert poll.poll(30_000)
+        try:
+            hasher.poll()
+        except ValueError:
+            raised += 1
+    assert raised == 1
+    assert not hasher.busy
