@@ -407,7 +407,7 @@ class Transfer:
             self._encoders[key] = DataEncoder(
                 dst=BROADCAST_BYTES if card is None else card.mac, src=self.link.mac,
                 ethertype=self.cluster.codec.outgoing(self.ethertype), session=session, object=self.id,
-                length_bytes=self.length, block_bytes=self.block_bytes, max_batch=BATCH_FRAMES)
+                length_bytes=self.length, block_bytes=self.block_bytes, max_batch=min(BATCH_FRAMES, self.blocks))
         return self._encoders[key]
 
     def new_session(self, card: Card, now_ns: int) -> None:

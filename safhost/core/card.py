@@ -210,8 +210,8 @@ class Card:
             "role_epoch": self.role_epoch, "card_state": self.card_state.name.lower(),
             "image": self.image_digest.hex() if any(self.image_digest) else "",
             "staged": [i.digest.hex() for i in self.images if i.state == TransferState.VERIFIED],
-            "ddr_bytes": h.ddr_bytes, "slots_running": sum(s.busy for s in self.slots),
-            "draining": self.draining, "units": len(self.units),
+            "ddr_bytes": h.ddr_bytes, "ddr_used_bytes": self.ddr.used_bytes,
+            "slots_running": sum(s.busy for s in self.slots), "draining": self.draining, "units": len(self.units),
             "emulated": bool(h.capabilities & 8), "boot_nonce": h.boot_nonce.hex(),
             "age_s": round(max(0, now_ns - self.last_heard_ns) / 1e9, 3), "counters": dict(self.counters),
         }

@@ -238,6 +238,7 @@ class Job:
         unit.live.clear()
         del self.running[unit]
         self.done += 1
+        card.counters["units"] += 1
         share = self.share(card)
         share.units += 1
         share.fails = 0
