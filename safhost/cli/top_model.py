@@ -54,11 +54,13 @@ class CardLine:
     in_bytes_s: float
     draining: bool
     ddr_bytes: int
+    ddr_used_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, "state": self.state, "why": self.why, "image": self.image, "jobs": self.jobs,
                 "units": self.units, "units_s": self.units_s, "out_bytes_s": self.out_bytes_s,
-                "in_bytes_s": self.in_bytes_s, "draining": self.draining, "ddr_bytes": self.ddr_bytes}
+                "in_bytes_s": self.in_bytes_s, "draining": self.draining, "ddr_bytes": self.ddr_bytes,
+                "ddr_used_bytes": self.ddr_used_bytes}
 
 
 @dataclass(slots=True)
@@ -223,7 +225,7 @@ class Meter:
                 name, card_state(card), str(card.get("why") or ""), image if card.get("image_name") else image[:8],
                 working.get(name, []) if units else [], units, self._rate(f"c/{name}/units"),
                 self._rate(f"c/{name}/out"), self._rate(f"c/{name}/in"), bool(card.get("draining")),
-                int(card.get("ddr_bytes") or 0)))
+                int(card.get("ddr_bytes") or 0), int(card.get("ddr_used_bytes") or 0)))
         return sorted(lines, key=lambda line: natural(line.name))
 
     def _links(self, look: Look) -> list[LinkLine]:
@@ -334,7 +336,7 @@ def _counters(look: Look) -> Iterable[tuple[str, float]]:
     for card in look.cards:
         counted = card.get("counters") or {}
         name = _name(card)
-        yield f"c/{name}/units", float(counted.get("units", counted.get("commands")) or 0)
+        yield f"c/{name}/units", float(counted.get("units") or 0)
         for key, what in (("out", "written_bytes"), ("in", "read_bytes"), ("retries", "retries")):
             yield f"c/{name}/{key}", float(counted.get(what) or 0)
     for link in look.info.get("interfaces") or ():

@@ -64,7 +64,8 @@ CARD_COLUMNS = (
     Column("units/s", lambda c: rate_text(c.units_s), 1, True),
     Column("out", lambda c: rate_bytes(c.out_bytes_s), 4, True),
     Column("in", lambda c: rate_bytes(c.in_bytes_s), 4, True),
-    Column("DDR", lambda c: format_bytes(c.ddr_bytes) if c.ddr_bytes else "", 6, True),
+    Column("DDR used", lambda c: format_bytes(c.ddr_used_bytes) if c.ddr_used_bytes else "", 6, True),
+    Column("of", lambda c: format_bytes(c.ddr_bytes) if c.ddr_bytes else "", 7, True),
     Column("why", lambda c: c.why, 5),
 )
 JOB_COLUMNS = (

@@ -100,7 +100,7 @@ class Card:
         self.bad_images: set[bytes] = set()  # what it cannot be programmed with, as it has shown
         self.switched_ns = 0  # when it was programmed for a job
         self.appeared_ns = 0  # when it announced itself, in this boot or after it was lost
-        self.counters = {"commands": 0, "transfers": 0, "read_bytes": 0, "written_bytes": 0, "retries": 0}
+        self.counters = {"commands": 0, "units": 0, "transfers": 0, "read_bytes": 0, "written_bytes": 0, "retries": 0}
 
     def on_timer(self, now_ns: int) -> None:
         self._sessions.on_card_timer(self, now_ns)

@@ -27,8 +27,8 @@ WALL_S = 1_790_000_000.0
 
 def card(number: int, at_s: float = 0.0, **info: Any) -> dict[str, Any]:
     return {"name": f"c{number}", "serial": f"VC{number:04d}", "interface": "saf0", "state": "available", "why": "",
-            "image": "ab" * 32, "image_name": "ptrans", "units": 2, "draining": False, "ddr_bytes": 8 << 30,
-            "boot_nonce": "0",
+            "image": "ab" * 32, "image_name": "ptrans", "units": 2, "draining": False, "boot_nonce": "0",
+            "ddr_bytes": 8 << 30, "ddr_used_bytes": 3 << 20,
             "counters": {"units": int(10 * number * at_s), "written_bytes": int(4e6 * at_s),
                          "read_bytes": int(2e6 * at_s), "retries": int(at_s)}, **info}
 
@@ -220,7 +220,7 @@ def test_cards_that_do_not_fit_leave_those_that_need_a_look() -> None:
 def test_small_cluster_shows_a_row_a_card_with_job_rates_and_why() -> None:
     lines = drawn(crowd(20, 2), 200, 60)
     row = next(line for line in lines if line.startswith("c2 "))
-    for part in ("available", "ptrans", "j1,j2", "20", "4 MB/s", "2 MB/s", "8.59 GB"):
+    for part in ("available", "ptrans", "j1,j2", "20", "4 MB/s", "2 MB/s", "3.15 MB", "8.59 GB"):
         assert part in row
     assert "silent for 10 s" in next(line for line in lines if line.startswith("c5 "))
 
