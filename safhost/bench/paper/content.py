@@ -93,6 +93,17 @@ Cell = str | Number
 Paragraph = Sequence[Cell]
 
 
+def prose(template: str, *numbers: Cell) -> Paragraph:
+    """A paragraph: ``template`` with the numbers where it has ``{}``. Raises ValueError when they are not as many."""
+    texts = template.split("{}")
+    if len(texts) != len(numbers) + 1:
+        raise ValueError(f"{len(numbers)} numbers for {len(texts) - 1} places: {template!r}")
+    pieces: list[Cell] = [texts[0]]
+    for number, text in zip(numbers, texts[1:], strict=True):
+        pieces += [number, text]
+    return [piece for piece in pieces if piece != ""]
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """``name`` is that of its CSV file. The first cell of a row is what the row is about; it needs no kind."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from safhost.bench.paper import constants as printed
 from safhost.bench.paper import drawing, models
-from safhost.bench.paper.content import Cell, Claim, Kind, Section, Table, measured, mixed, modelled, paper
+from safhost.bench.paper.content import Cell, Claim, Kind, Plot, Section, Table, measured, mixed, modelled, paper, prose
 from safhost.bench.paper.options import Options
 from safhost.bench.paper.store import Store
 from safhost.wire.generated import PR_BYTES_PER_SECOND
@@ -47,36 +47,35 @@ def _measured(options: Options, store: Store, section: Section) -> dict[int, dic
     measure(into, counts, printed.IMAGE_BYTES, rounds, MTU, options)
     section.data["measurement"] = into.to_dict()
     section.commands.append(f"safhost paper --only fig6{' --quick' if options.quick else ''} --cards {options.cards}")
-    section.commands.append("safhost bench reconfig --cards 20 --size 97.4MB   # the same transfer beside uftp and "
-    "udpcast")
+    section.commands.append("safhost bench reconfig --cards 20 --size 97.4MB   # beside uftp and udpcast")
     return {n: into.results[f"cards-{n}"] for n in counts}
 
 
 def _explain(section: Section, rows: dict[int, dict[str, Any]]) -> None:
     section.intro += [
-        ["The paper loads a PTRANS bitstream of ", paper(97.4, "MB", 1), " in three ways: behind one host, one card "
-         "after the other (PCIe device tree, ", paper(printed.PCIE_CARD_S, "s", 1), " a card); with two cards a host, "
-         "all hosts at the same time once the file has reached them (PCIe: "
-         "", paper(24.6, "s"), " plus ", paper(printed.PCIE_NETWORK_S, "s"),
-         " for the network); and by Ethernet broadcast (", paper(printed.ETHERNET_S, "s"), " for any number)."],
-        ["Ours is the same broadcast with numbered blocks, repair, and a digest that each card computes of its own "
-         "memory. The model takes each block once over the cable at line rate with everything that Ethernet puts "
-         "around a frame, ",
-         modelled(models.CONTROL_FRAMES_A_CARD, "control frames"), " a card, one leaf of digest behind the last "
-         "block, then the PR controller at ", modelled(PR_BYTES_PER_SECOND // 1_000_000, "MB/s"), " (Intel "
-         "683834, plain image). It assumes a host that keeps up with the cable."],
+        prose("The paper loads a PTRANS bitstream of {} in three ways: behind one host, one card after the other "
+              "(PCIe device tree, {} a card); with two cards a host, all hosts at the same time once the file has "
+              "reached them (PCIe: {} plus {} for the network); and by Ethernet broadcast ({} for any number).",
+              paper(97.4, "MB", 1), paper(printed.PCIE_CARD_S, "s", 1), paper(24.6, "s"),
+              paper(printed.PCIE_NETWORK_S, "s"), paper(printed.ETHERNET_S, "s")),
+        prose("Ours is the same broadcast with numbered blocks, repair, and a digest that each card computes of its "
+              "own memory. The model takes each block once over the cable at line rate with everything that Ethernet "
+              "puts around a frame, {} a card, one leaf of digest behind the last block, then the PR controller at "
+              "{} (Intel 683834, plain image). It assumes a host that keeps up with the cable.",
+              modelled(models.CONTROL_FRAMES_A_CARD, "control frames"),
+              modelled(PR_BYTES_PER_SECOND // 1_000_000, "MB/s")),
     ]
     if rows:
         section.intro.append(
-            ["On the lab, one machine is host, switch and all cards: a bridge copies each broadcast to every port in "
-             "the sender's system call, and every card's copy is written and hashed by the same CPUs. So the seconds "
-             "measured here grow with the cards, where a switch and separate cards work in parallel. What the host "
-             "itself does is seen in the frames it sends, which do not grow. Verified: each card has the image and "
-             "has checked its digest. Running: with commit, on cards that take the modelled time of the PR "
-             "controller."])
+            prose("On the lab, one machine is host, switch and all cards: a bridge copies each broadcast to every "
+                  "port in the sender's system call, and every card's copy is written and hashed by the same CPUs. "
+                  "So the seconds measured here grow with the cards, where a switch and separate cards work in "
+                  "parallel. What the host itself does is seen in the frames it sends, which do not grow. Verified: "
+                  "each card has the image and has checked its digest. Running: with commit, on cards that take the "
+                  "modelled time of the PR controller."))
 
 
-def _plot(rows: dict[int, dict[str, Any]]) -> Any:
+def _plot(rows: dict[int, dict[str, Any]]) -> Plot:
     every = list(range(1, printed.MAX_CARDS + 1))
 
     def paint(axes: Axes) -> None:
@@ -85,12 +84,11 @@ def _plot(rows: dict[int, dict[str, Any]]) -> Any:
         drawing.line(axes, every, [models.ethernet_s(n) for n in every], Kind.PAPER, "Ethernet, SAF", style="-")
         if rows:
             counts = sorted(rows)
-            drawing.line(axes, counts, [rows[n]["total"]["median"] for n in counts], Kind.MIXED, "ours, "
-            "running", marker="s")
-            drawing.line(axes, counts, [rows[n]["staged"]["median"] for n in counts], Kind.MEASURED, "ours, "
-            "verified", marker="o")
-        drawing.line(axes, every, [models.broadcast(n).total_s for n in every], Kind.MODELLED, "ours on 10 GbE, "
-        "running")
+            running, verified = ([rows[n][what]["median"] for n in counts] for what in ("total", "staged"))
+            drawing.line(axes, counts, running, Kind.MIXED, "ours, running", marker="s")
+            drawing.line(axes, counts, verified, Kind.MEASURED, "ours, verified", marker="o")
+        on_ten_gbe = [models.broadcast(n).total_s for n in every]
+        drawing.line(axes, every, on_ten_gbe, Kind.MODELLED, "ours on 10 GbE, running")
         axes.set_yscale("log")
         axes.set_ylabel("seconds until the last card is ready")
         axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
@@ -111,7 +109,7 @@ def _paper_table() -> Table:
                      modelled(pcie_s / ethernet_s, "×"), modelled(tree_s / ethernet_s, "×")])
     return Table("figure6-paper", "From the paper's constants", (
         "cards", "PCIe device tree", "PCIe", "Ethernet", "Ethernet faster than PCIe", "… than the tree"), rows,
-        ["The paper gives seconds for one, two and twenty cards; those between follow from them."])
+        prose("The paper gives seconds for one, two and twenty cards; those between follow from them."))
 
 
 def _ours_table(rows: dict[int, dict[str, Any]]) -> Table:
@@ -124,11 +122,10 @@ def _ours_table(rows: dict[int, dict[str, Any]]) -> Table:
                       measured(sum(staged["user_cpu_s"]) / len(staged["user_cpu_s"]), "s"),
                       measured(max(staged["load"], total["load"]), "", 1)])
     return Table("figure6-lab", f"Ours on the lab, MTU {MTU}", (
-        "cards", "verified", "spread", "running", "frames the host sent", "user CPU of the daemon", "load of the "
-        "machine"),
-        cells, ["Medians; spread is (longest − shortest) / median. Load is the system's mean over a minute: at more "
-                "than the number of CPUs, something else was running, and the seconds say little."] if cells else
-        ["Nothing was measured."])
+        "cards", "verified", "spread", "running", "frames the host sent", "user CPU of the daemon",
+        "load of the machine"), cells,
+        prose("Medians; spread is (longest − shortest) / median. Load is the system's mean over a minute: at more than "
+              "the number of CPUs, something else was running, and the seconds say little."))
 
 
 def _model_table() -> Table:
@@ -147,25 +144,24 @@ def _model_table() -> Table:
 def _differences(section: Section) -> None:
     ethernet_rate = printed.IMAGE_BYTES / printed.ETHERNET_S / 1e6
     section.differences += [
-        ["For the broadcast VI-A says both ", paper(printed.ETHERNET_S, "s"), " and, once, that it “remains unchanged "
-         "at ",
-         paper(printed.ETHERNET_SLIP_S, "s", 1), "”, which is the PCIe figure of one card. Its ratios (",
-         paper(printed.SPEEDUP_20["pcie"], "×"), " and ", paper(printed.SPEEDUP_20["pcie_tree"], "×"), ") follow from ",
-         paper(printed.ETHERNET_S, "s"), ", so that one is used here: "
-         "", modelled(models.pcie_s(20) / printed.ETHERNET_S, "×"),
-         " and ", modelled(models.pcie_tree_s(20) / printed.ETHERNET_S, "×"), "."],
-        ["“13X faster” is against a device tree of twenty cards behind one host, the slowest arrangement. For one "
-         "card the broadcast is slower than PCIe (", paper(printed.ETHERNET_S, "s"), " against "
-         "", paper(printed.PCIE_CARD_S, "s", 1),
-         "); it is ahead from two cards on."],
-        ["The paper's broadcast moves ", modelled(ethernet_rate, "MB/s", 1), ", its PCIe path ",
-         modelled(printed.IMAGE_BYTES / printed.PCIE_CARD_S / 1e6, "MB/s", 1), ", its host network ",
-         modelled(printed.IMAGE_BYTES / printed.PCIE_NETWORK_S / 1e6, "MB/s", 1), ": all far below 10 GbE (",
-         modelled(models.line_rate_bytes_s(MTU) / 1e6, "MB/s", 0), " of payload) and below the PR controller (",
-         modelled(PR_BYTES_PER_SECOND // 1_000_000, "MB/s"), "). The paper names host overhead as the cause. "
-         "The modelled line shows what the hardware itself would allow."],
-        ["The paper's figure ends with the PR done on the cards and has no check of what arrived; ours includes the "
-         "digest of every byte and, in “running”, commit and the modelled PR."],
+        prose("For the broadcast VI-A says both {} and, once, that it “remains unchanged at {}”, which is the PCIe "
+              "figure of one card. Its ratios ({} and {}) follow from {}, so that one is used here: {} and {}.",
+              paper(printed.ETHERNET_S, "s"), paper(printed.ETHERNET_SLIP_S, "s", 1),
+              paper(printed.SPEEDUP_20["pcie"], "×"), paper(printed.SPEEDUP_20["pcie_tree"], "×"),
+              paper(printed.ETHERNET_S, "s"), modelled(models.pcie_s(20) / printed.ETHERNET_S, "×"),
+              modelled(models.pcie_tree_s(20) / printed.ETHERNET_S, "×")),
+        prose("“13X faster” is against a device tree of twenty cards behind one host, the slowest arrangement. For "
+              "one card the broadcast is slower than PCIe ({} against {}); it is ahead from two cards on.",
+              paper(printed.ETHERNET_S, "s"), paper(printed.PCIE_CARD_S, "s", 1)),
+        prose("The paper's broadcast moves {}, its PCIe path {}, its host network {}: all far below 10 GbE ({} of "
+              "payload) and below the PR controller ({}). The paper names host overhead as the cause. The modelled "
+              "line shows what the hardware itself would allow.", modelled(ethernet_rate, "MB/s", 1),
+              modelled(printed.IMAGE_BYTES / printed.PCIE_CARD_S / 1e6, "MB/s", 1),
+              modelled(printed.IMAGE_BYTES / printed.PCIE_NETWORK_S / 1e6, "MB/s", 1),
+              modelled(models.line_rate_bytes_s(MTU) / 1e6, "MB/s", 0),
+              modelled(PR_BYTES_PER_SECOND // 1_000_000, "MB/s")),
+        prose("The paper's figure ends with the PR done on the cards and has no check of what arrived; ours includes "
+              "the digest of every byte and, in “running”, commit and the modelled PR."),
     ]
 
 
@@ -173,13 +169,13 @@ def _claims(section: Section, rows: dict[int, dict[str, Any]]) -> None:
     last = models.broadcast(printed.MAX_CARDS)
     section.claims.append(Claim("twenty cards by broadcast, on 10 GbE", paper(printed.ETHERNET_S, "s"),
                                 modelled(last.total_s, "s"),
-                                [modelled(printed.ETHERNET_S / last.total_s, "×", 0), " below, with a host that keeps "
-                                 "up"]))
+                                prose("{} below, with a host that keeps up",
+                                      modelled(printed.ETHERNET_S / last.total_s, "×", 0))))
     if rows:
         most = max(rows)
         section.claims.append(Claim(f"{most} cards by broadcast, on the lab", paper(printed.ETHERNET_S, "s"),
                                     mixed(rows[most]["total"]["median"], "s"),
-                                    ["one machine is host, switch and all cards"]))
+                                    prose("one machine is host, switch and all cards")))
         least = min(rows)
         if least < most:
             grown = max(rows[most]["staged"]["frames_sent"]) / max(rows[least]["staged"]["frames_sent"]) - 1

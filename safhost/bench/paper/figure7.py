@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from safhost.bench.paper import constants as printed
 from safhost.bench.paper import drawing, models, ptrans_runs
-from safhost.bench.paper.content import Cell, Claim, Kind, Plot, Section, Table, mixed, modelled, paper
+from safhost.bench.paper.content import Cell, Claim, Kind, Plot, Section, Table, mixed, modelled, paper, prose
 from safhost.bench.paper.options import Options
 from safhost.bench.paper.store import Store
 
@@ -41,14 +41,16 @@ def speedups(rows: Rows, column: str) -> list[float]:
 
 def _explain(section: Section) -> None:
     section.intro += [
-        ["PTRANS of HPCC FPGA: C = B + transposed A, float32, the error max |Aᵀ − (C − B)| below 100 ε. Strong "
-         "scaling divides one matrix (side ", paper(printed.MATRIX_SIDE), " in the paper) among the cards, weak "
-         "scaling gives each card the same amount. “Calculation” is HPCC FPGA's figure: kernels on data that lie in "
-         "the cards' memory. “With transfers” counts from the first byte sent to the last byte read back."],
-        ["On the lab, frames and results are real. A kernel takes the time that the Arria 10 model gives it, many "
-         "times longer, and the host's port is made slower too, because two CPUs carry all frames of all cards. The "
-         "roofline is the time that the port (frames' overhead included) or the kernels need at least, whichever is "
-         "longer: where it bends, the port is full, and more cards cannot make the run with transfers faster."],
+        prose("PTRANS of HPCC FPGA: C = B + transposed A, float32, the error max |Aᵀ − (C − B)| below 100 ε. Strong "
+              "scaling divides one matrix (side {} in the paper) among the cards, weak scaling gives each card the "
+              "same amount. “Calculation” is HPCC FPGA's figure: kernels on data that lie in the cards' memory. "
+              "“With transfers” counts from the first byte sent to the last byte read back.",
+              paper(printed.MATRIX_SIDE)),
+        prose("On the lab, frames and results are real. A kernel takes the time that the Arria 10 model gives it, "
+              "many times longer, and the host's port is made slower too, because two CPUs carry all frames of all "
+              "cards. The roofline is the time that the port (frames' overhead included) or the kernels need at "
+              "least, whichever is longer: where it bends, the port is full, and more cards cannot make the run with "
+              "transfers faster."),
     ]
 
 
@@ -114,11 +116,12 @@ def _link_table() -> Table:
     return Table("figure7-link", title, (
         "cards", "A and B to the cards", "C back", "link at least", "calculation at least",
         "link beside calculation"), rows,
-        ["To the cards ", modelled(models.ELEMENT_OUT_BYTES, "bytes"), " an element, back ",
-         modelled(models.ELEMENT_BACK_BYTES, "bytes"), ", both ways at once. Calculation: all ",
-         modelled(models.ELEMENT_OUT_BYTES + models.ELEMENT_BACK_BYTES, "bytes"), " through the cards' DDR at ",
-         modelled(models.DDR_BYTES_S / 1e9, "GB/s", 1), " a card. The last column is also the number of runs on "
-         "resident data after which calculation has taken as long as the transfers."])
+        prose("To the cards {} an element, back {}, both ways at once. Calculation: all {} through the cards' DDR at "
+              "{} a card. The last column is also the number of runs on resident data after which calculation has "
+              "taken as long as the transfers.", modelled(models.ELEMENT_OUT_BYTES, "bytes"),
+              modelled(models.ELEMENT_BACK_BYTES, "bytes"),
+              modelled(models.ELEMENT_OUT_BYTES + models.ELEMENT_BACK_BYTES, "bytes"),
+              modelled(models.DDR_BYTES_S / 1e9, "GB/s", 1)))
 
 
 def _differences(section: Section) -> None:
@@ -126,25 +129,22 @@ def _differences(section: Section) -> None:
     paper_rate = printed.IMAGE_BYTES / printed.ETHERNET_S
     model = models.ptrans(printed.MATRIX_SIDE, 1, paper_rate)
     section.differences += [
-        ["PTRANS moves ", modelled(models.ELEMENT_OUT_BYTES + models.ELEMENT_BACK_BYTES, "bytes"), " an element and "
-         "does one addition with them. Link and calculation both grow with n², so their ratio does not depend on n: "
-         "on one 10 GbE port the link takes ", modelled(one["link_s"] / one["calc_s"], "×", 1), " as long as the "
-         "calculation of a single card, and ",
-         modelled(twenty["link_s"] / twenty["calc_s"], "×", 0), " as long as that of twenty. PTRANS is link-bound "
-         "there at any n; with transfers, more cards bring no speedup, whatever the software does. For n = "
-         "", paper(printed.MATRIX_SIDE),
-         " the link alone takes ", modelled(one["link_s"], "s"), "."],
-        ["So the paper's “almost linear” speedup to twenty cards cannot count transfers over the host's one port: it "
-         "must be that of the calculation, on data already in the cards. The paper does not say which, and prints no "
-         "numbers beside the plot; the transfers that it blames for the bend beyond "
-         "", paper(printed.LINEAR_UP_TO_CARDS, "cards"), " would bend the line "
-         "from the second card on."],
-        ["At the rate of the paper's own broadcast (", modelled(paper_rate / 1e6, "MB/s", 1), ") A and B alone would "
-         "take ",
-         modelled(model.out_s / 60, "minutes", 0), " to reach the cards."],
-        ["VI-C calls it “a matrix of ", paper(32768, printed="32,768"), " elements”: that is the side, as in HPCC "
-         "FPGA; a matrix of so many elements would be ", modelled(int(printed.MATRIX_SIDE ** 0.5)), " on a side and "
-         "fit one block."],
+        prose("PTRANS moves {} an element and does one addition with them. Link and calculation both grow with n², "
+              "so their ratio does not depend on n: on one 10 GbE port the link takes {} as long as the calculation "
+              "of a single card, and {} as long as that of twenty. PTRANS is link-bound there at any n; with "
+              "transfers, more cards bring no speedup, whatever the software does. For n = {} the link alone takes "
+              "{}.", modelled(models.ELEMENT_OUT_BYTES + models.ELEMENT_BACK_BYTES, "bytes"),
+              modelled(one["link_s"] / one["calc_s"], "×", 1), modelled(twenty["link_s"] / twenty["calc_s"], "×", 0),
+              paper(printed.MATRIX_SIDE), modelled(one["link_s"], "s")),
+        prose("So the paper's “almost linear” speedup to twenty cards cannot count transfers over the host's one "
+              "port: it must be that of the calculation, on data already in the cards. The paper does not say which, "
+              "and prints no numbers beside the plot; the transfers that it blames for the bend beyond {} would bend "
+              "the line from the second card on.", paper(printed.LINEAR_UP_TO_CARDS, "cards")),
+        prose("At the rate of the paper's own broadcast ({}) A and B alone would take {} to reach the cards.",
+              modelled(paper_rate / 1e6, "MB/s", 1), modelled(model.out_s / 60, "minutes", 0)),
+        prose("VI-C calls it “a matrix of {} elements”: that is the side, as in HPCC FPGA; a matrix of so many "
+              "elements would be {} on a side and fit one block.", paper(32768, printed="32,768"),
+              modelled(int(printed.MATRIX_SIDE ** 0.5))),
     ]
 
 

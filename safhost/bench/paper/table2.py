@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from safhost.bench.paper import constants as printed
 from safhost.bench.paper import models
-from safhost.bench.paper.content import Cell, Claim, Number, Paragraph, Section, Table, modelled, paper
+from safhost.bench.paper.content import Cell, Claim, Paragraph, Section, Table, modelled, paper, prose
 
 CENT = 0.005
 
@@ -13,11 +13,11 @@ def build() -> Section:
     """The section; nothing is measured for it."""
     section = Section("table2", "Setup cost", "Table II, section VI-B")
     section.intro.append(
-        ["The paper prints totals, not prices. Two rows of its SAF column give both: a card ",
-         modelled(models.PRICES.card), " and a host ", modelled(models.PRICES.host), ", as one card with one host "
-         "costs ",
-         paper(printed.TABLE2[0].saf_cost), " and twenty with one host ", paper(printed.TABLE2[-1].saf_cost),
-         ". Noctua has a host for each card, ESSPER one for two, SAF one. Savings are against the cheaper of the two."])
+        prose("The paper prints totals, not prices. Two rows of its SAF column give both: a card {} and a host {}, "
+              "as one card with one host costs {} and twenty with one host {}. Noctua has a host for each card, "
+              "ESSPER one for two, SAF one. Savings are against the cheaper of the two.",
+              modelled(models.PRICES.card), modelled(models.PRICES.host), paper(printed.TABLE2[0].saf_cost),
+              paper(printed.TABLE2[-1].saf_cost)))
     section.tables.append(_table())
     section.differences += _differences()
     section.claims.append(Claim("saved with twenty cards", paper(printed.TABLE2[-1].savings_percent, "%"),
@@ -45,30 +45,24 @@ def _table() -> Table:
     rows: list[list[Cell]] = []
     for row in printed.TABLE2:
         again = _computed(row.cards)
-        rows.append([str(row.cards), _hosts(row.essper_hosts), modelled(int(again["essper_hosts"])),
+        rows.append([str(row.cards), paper(row.essper_hosts), modelled(int(again["essper_hosts"])),
                      paper(row.noctua_cost), modelled(again["noctua_cost"]), paper(row.essper_cost),
                      modelled(again["essper_cost"]), paper(row.saf_cost), modelled(again["saf_cost"]),
                      paper(row.savings_percent, "%"), modelled(again["savings_percent"], "%")])
     return Table("table2", "Printed beside computed", (
-        "cards", "ESSPER hosts", "computed", "Noctua cost", "computed", "ESSPER cost", "computed", "SAF "
-        "cost", "computed",
-        "savings", "computed"), rows, ["The paper prints no currency. Computed costs agree with the printed ones to "
-        "the cent."])
-
-
-def _hosts(number: int) -> Number:
-    return paper(number)
+        "cards", "ESSPER hosts", "computed", "Noctua cost", "computed", "ESSPER cost", "computed", "SAF cost",
+        "computed", "savings", "computed"), rows,
+        prose("The paper prints no currency. Computed costs agree with the printed ones to the cent."))
 
 
 def _differences() -> list[Paragraph]:
     slip = printed.TABLE2[-1]
     return [
-        ["The row for twenty cards prints ", paper(slip.essper_hosts, "ESSPER hosts"), ", while its cost, ",
-         paper(slip.essper_cost), ", is that of ", modelled(models.essper_hosts(20), "hosts"), ": with twenty it "
-         "would be ",
-         modelled(models.setup_cost(20, 20)), ", which is Noctua's. The cost and the savings are right, the number of "
-         "hosts is a slip."],
-        ["Cards and hosts alone are counted. A SAF of twenty cards also needs two 10 GbE switches, an adapter and a "
-         "cable for each card (section V); Noctua and ESSPER need a network of their hosts, and cables between cards. "
-         "The paper leaves both out “for fairness”, and so does this table."],
+        prose("The row for twenty cards prints {}, while its cost, {}, is that of {}: with twenty it would be {}, "
+              "which is Noctua's. The cost and the savings are right, the number of hosts is a slip.",
+              paper(slip.essper_hosts, "ESSPER hosts"), paper(slip.essper_cost),
+              modelled(models.essper_hosts(20), "hosts"), modelled(models.setup_cost(20, 20))),
+        prose("Cards and hosts alone are counted. A SAF of twenty cards also needs two 10 GbE switches, an adapter "
+              "and a cable for each card (section V); Noctua and ESSPER need a network of their hosts, and cables "
+              "between cards. The paper leaves both out “for fairness”, and so does this table."),
     ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from safhost.bench.paper import constants as printed
 from safhost.bench.paper import drawing, models, ptrans_runs
-from safhost.bench.paper.content import Cell, Claim, Kind, Plot, Section, Table, mixed, modelled, paper
+from safhost.bench.paper.content import Cell, Claim, Kind, Plot, Section, Table, mixed, modelled, paper, prose
 from safhost.bench.paper.options import Options
 from safhost.bench.paper.store import Store
 
@@ -64,15 +64,16 @@ def rounding_of(row: printed.HotplugRow) -> str | None:
 
 def _explain(section: Section) -> None:
     section.intro += [
-        ["A job of ", paper(printed.BASELINE_H, "h", 0), " on ", paper(printed.BASELINE_CARDS, "cards"), "; ",
-         paper(printed.ADDED_CARDS, "more"), " become available when x hours are done. A cluster must start anew to "
-         "use them, or finish without: min(x + 5, 10) hours. SAF goes on with eight: x + (10 − x)/2 hours."],
-        ["Energy: the paper gives ", paper(printed.STATIC_MW, "mW", 0), " static and ",
-         paper(printed.DYNAMIC_MW, "mW", 0), " dynamic power a card, ", paper(printed.WAITING_MW, "mW", 0),
-         " for cards that wait to be added, and no unit for the result. In kJ every printed energy is reproduced: "
-         "cards times ", modelled(printed.STATIC_MW + printed.DYNAMIC_MW, "mW", 0), " times seconds, summed over "
-         "the phases. What a cluster did before it started anew counts. SAF pays the waiting power for x hours once, "
-         "not for each of the four cards that wait."],
+        prose("A job of {} on {}; {} become available when x hours are done. A cluster must start anew to use them, "
+              "or finish without: min(x + 5, 10) hours. SAF goes on with eight: x + (10 − x)/2 hours.",
+              paper(printed.BASELINE_H, "h", 0), paper(printed.BASELINE_CARDS, "cards"),
+              paper(printed.ADDED_CARDS, "more")),
+        prose("Energy: the paper gives {} static and {} dynamic power a card, {} for cards that wait to be added, "
+              "and no unit for the result. In kJ every printed energy is reproduced: cards times {} times seconds, "
+              "summed over the phases. What a cluster did before it started anew counts. SAF pays the waiting power "
+              "for x hours once, not for each of the four cards that wait.", paper(printed.STATIC_MW, "mW", 0),
+              paper(printed.DYNAMIC_MW, "mW", 0), paper(printed.WAITING_MW, "mW", 0),
+              modelled(printed.STATIC_MW + printed.DYNAMIC_MW, "mW", 0)),
     ]
 
 
@@ -102,8 +103,7 @@ def _plot(run: dict[str, Any] | None) -> Plot:
         energies.legend(loc="upper right")
 
     return drawing.draw("table3", "Run time and energy, cards added at x per cent",
-                        "Run time and energy of clusters and SAF against the share of the job done when cards are "
-                        "added",
+                        "Run time and energy of clusters and SAF, cards added when x per cent of the job are done",
                         paint, panels=2, width=10.5)
 
 
@@ -114,9 +114,9 @@ def _times() -> Table:
         rows.append([f"{row.done_percent} %", paper(row.cluster_h, "h", 1), modelled(again["cluster_model_h"], "h", 1),
                      paper(row.saf_h, "h", 1), modelled(again["saf_model_h"], "h", 1), paper(row.time_reduction, "%"),
                      modelled(models.reduction_percent(again["cluster_model_h"], again["saf_model_h"]), "%")])
-    return Table("table3-time", "Run "
-    "time", ("done", "clusters", "computed", "SAF", "computed", "reduction", "computed"), rows,
-                 ["Every printed cell is reproduced."])
+    return Table("table3-time", "Run time", (
+        "done", "clusters", "computed", "SAF", "computed", "reduction", "computed"), rows,
+        prose("Every printed cell is reproduced."))
 
 
 def _energies() -> Table:
@@ -134,9 +134,9 @@ def _energies() -> Table:
     return Table("table3-energy", "Energy", (
         "done", "clusters", "computed", "SAF", "computed", "reduction", "computed", "printed − computed",
         "printed value follows with rounded …", "SAF, waiting charged for each card", "reduction then"), rows,
-        ["The printed reductions follow from the energies when, depending on the row, one or the other was rounded to "
-         "two decimals first; the column says which. None differs from the exact value by more than ",
-         modelled(_largest_difference(), "points", 3), "."])
+        prose("The printed reductions follow from the energies when, depending on the row, one or the other was "
+              "rounded to two decimals first; the column says which. None differs from the exact value by more than "
+              "{}.", modelled(_largest_difference(), "points", 3)))
 
 
 def _decimals(value: float) -> int:
@@ -196,9 +196,9 @@ def _joined_table(run: dict[str, Any]) -> Table:
     return Table("table3-joined", "How soon the new cards worked", (
         "card", "from link-up to its first kernel", "of that image staged", "of that commit",
         "beyond the modelled PR"), rows,
-        ["Meanwhile the four cards that were there lost ", mixed(None if loss is None else 100 * loss, "%", 1),
-         " of their throughput. In ten hours these seconds are nothing; in a run of a minute they are what is over the "
-         "ideal."])
+        prose("Meanwhile the four cards that were there lost {} of their throughput. In ten hours these seconds are "
+              "nothing; in a run of a minute they are what is over the ideal.",
+              mixed(None if loss is None else 100 * loss, "%", 1)))
 
 
 def _slowest_s(run: dict[str, Any]) -> float | None:
@@ -208,22 +208,21 @@ def _slowest_s(run: dict[str, Any]) -> float | None:
 
 def _differences(section: Section) -> None:
     section.differences += [
-        ["The waiting power is charged once (", modelled(models.saf_kilojoules(4), "kJ", 3), " at 40 %, printed ",
-         paper(9.94, "kJ"), "). For each of the four cards, as the text suggests, it would be ",
-         modelled(models.saf_kilojoules(4, 4), "kJ", 3), ", and the saving at 40 % ",
-         modelled(models.reduction_percent(models.cluster_kilojoules(4), models.saf_kilojoules(4, 4)), "%", 1),
-         " instead of ",
-         paper(27.53, "%"), "."],
-        ["At 100 % nothing is charged for waiting, though the cards waited for ten hours: with it the row would read ",
-         modelled(models.saf_kilojoules(9.999999), "kJ", 3), " instead of ", paper(9.79, "kJ"), "."],
-        ["In the last two rows the cluster's energy is printed with three decimals (", paper(9.792, "kJ", 3),
-         "): that is the exact value, which the other rows round."],
-        ["The heading “25% reduced runtime and 27% reduced energy” joins two rows: the time is saved at "
-         "", paper(50, "%"),
-         " done, where energy rises by ", paper(1.82, "%"), "; the energy is saved at ", paper(40, "%"), " done, with ",
-         paper(22.22, "%"), " less time."],
-        ["Hosts and switches are in neither energy. Powers of some ten milliwatts are far below what an accelerator "
-         "card draws; as all cards are charged alike, the reductions depend on the ratios alone."],
+        prose("The waiting power is charged once ({} at 40 %, printed {}). For each of the four cards, as the text "
+              "suggests, it would be {}, and the saving at 40 % {} instead of {}.",
+              modelled(models.saf_kilojoules(4), "kJ", 3), paper(9.94, "kJ"),
+              modelled(models.saf_kilojoules(4, 4), "kJ", 3),
+              modelled(models.reduction_percent(models.cluster_kilojoules(4), models.saf_kilojoules(4, 4)), "%", 1),
+              paper(27.53, "%")),
+        prose("At 100 % nothing is charged for waiting, though the cards waited for ten hours: with it the row would "
+              "read {} instead of {}.", modelled(models.saf_kilojoules(9.999999), "kJ", 3), paper(9.79, "kJ")),
+        prose("In the last two rows the cluster's energy is printed with three decimals ({}): that is the exact "
+              "value, which the other rows round.", paper(9.792, "kJ", 3)),
+        prose("The heading “25% reduced runtime and 27% reduced energy” joins two rows: the time is saved at {} "
+              "done, where energy rises by {}; the energy is saved at {} done, with {} less time.", paper(50, "%"),
+              paper(1.82, "%"), paper(40, "%"), paper(22.22, "%")),
+        prose("Hosts and switches are in neither energy. Powers of some ten milliwatts are far below what an "
+              "accelerator card draws; as all cards are charged alike, the reductions depend on the ratios alone."),
     ]
 
 
@@ -233,5 +232,5 @@ def _claims(section: Section, run: dict[str, Any] | None) -> None:
     if run is not None:
         section.claims.append(Claim("… the same on the lab, as a share of the run without new cards",
                                     paper(0.7), mixed(run["share"], "", 3),
-                                    [mixed(run["over_ideal"], "×", 3), " the ideal; new cards worked ",
-                                     mixed(_slowest_s(run), "s", 1), " after link-up"]))
+                                    prose("{} the ideal; new cards worked {} after link-up",
+                                          mixed(run["over_ideal"], "×", 3), mixed(_slowest_s(run), "s", 1))))

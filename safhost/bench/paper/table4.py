@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from safhost.bench.paper import constants as printed
-from safhost.bench.paper.content import Cell, Claim, Kind, Number, Section, Table, modelled, paper
+from safhost.bench.paper.content import Cell, Claim, Kind, Number, Section, Table, modelled, paper, prose
 from safhost.errors import ConfigError
 
 RESOURCES_FILE = Path(__file__).resolve().parents[3] / "shell_rtl" / "resources.json"
@@ -85,8 +85,8 @@ def build(path: Path | None = None) -> Section:
     resources = load_resources(path)
     section = Section("table4", "Resources of the shell", "Table IV, section VI-E")
     section.intro.append(
-        ["PTRANS with the default shell and with SAF's on an Arria 10 GX 1150. Percentages are of the device "
-         "(Intel 683332); the exact ones are computed."])
+        prose("PTRANS with the default shell and with SAF's on an Arria 10 GX 1150. Percentages are of the device "
+              "(Intel 683332); the exact ones are computed."))
     section.tables.append(_paper_table())
     _ours(section, resources)
     _differences(section)
@@ -134,13 +134,14 @@ def _differences(section: Section) -> None:
     alms = printed.TABLE4[0]
     assert alms.device is not None
     section.differences += [
-        ["Block memory bits are printed with commas after two digits, ", paper(6_111_846, printed="61,11,846"), " and ",
-         paper(7_155_056, printed="71,55,056"), ": Indian grouping, the numbers are ", modelled(6_111_846), " and ",
-         modelled(7_155_056), ", as the percentages beside them confirm."],
-        ["VI-E calls the additional resources ", paper(printed.ADDITIONAL_PERCENT, "%", 0), ". That is the difference "
-         "of two rounded percentages (", paper(alms.saf_percent, "%"), " and ", paper(alms.default_percent, "%"),
-         "); the ALMs themselves grow by ", modelled(100 * (alms.saf - alms.default) / alms.device, "% of the device"),
-         ", or ", modelled(100 * (alms.saf / alms.default - 1), "% of the default shell", 1), "."],
-        ["Our shell has what the paper's does not (a bitmap of missing blocks, digests of the DDR, sessions, command "
-         "slots and keys), so the two are not comparable module by module."],
+        prose("Block memory bits are printed with commas after two digits, {} and {}: Indian grouping, the numbers "
+              "are {} and {}, as the percentages beside them confirm.", paper(6_111_846, printed="61,11,846"),
+              paper(7_155_056, printed="71,55,056"), modelled(6_111_846), modelled(7_155_056)),
+        prose("VI-E calls the additional resources {}. That is the difference of two rounded percentages ({} and "
+              "{}); the ALMs themselves grow by {}, or {}.", paper(printed.ADDITIONAL_PERCENT, "%", 0),
+              paper(alms.saf_percent, "%"), paper(alms.default_percent, "%"),
+              modelled(100 * (alms.saf - alms.default) / alms.device, "% of the device"),
+              modelled(100 * (alms.saf / alms.default - 1), "% of the default shell", 1)),
+        prose("Our shell has what the paper's does not (a bitmap of missing blocks, digests of the DDR, sessions, "
+              "command slots and keys), so the two are not comparable module by module."),
     ]
