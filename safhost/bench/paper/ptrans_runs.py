@@ -24,16 +24,15 @@ from safhost.errors import DaemonError
 SCALINGS = ("strong", "weak")
 HOTPLUG_PERCENT = 40
 SEED = 1
-BLOCK = 512
 _END_GRACE_S = 30.0
 
-SIDES = {"strong": 8192, "weak": 2048, "hotplug": 16384}
-SIDES_QUICK = {"strong": 4096, "weak": 1024, "hotplug": 8192}
+SIDES = {"strong": 5120, "weak": 1536, "hotplug": 11264}
+SIDES_QUICK = {"strong": 2560, "weak": 1024, "hotplug": 5632}
 """Sides of the matrices; at weak scaling that of one card."""
-COMMON = ("--block", str(BLOCK), "--seed", str(SEED), "--timing", "arria10")
-SCALING = ("--time-scale", "1000", "--link-rate", "500Mbit")
-"""So slow that two CPUs carry the frames of twenty cards, and that the link's limit is met within the figure."""
-HOTPLUG = ("--time-scale", "2000", "--pr-scale", "1", "--image-size", "97.4MB")
+COMMON = ("--seed", str(SEED), "--mtu", "9000", "--timing", "arria10")
+SCALING = ("--block", "256", "--time-scale", "2000", "--link-rate", "400Mbit")
+"""So slow that two CPUs carry the frames of twenty cards, and that the port is full within the figure (docs/ptrans.md)."""
+HOTPLUG = ("--block", "512", "--time-scale", "4000", "--pr-scale", "1", "--image-size", "97.4MB")
 """The ten hours of the paper become about a minute. Image and time of reconfiguration are those of a real card, so that
 joining takes far more of the run than it would of ten hours."""
 _SILENT = ("written: ",)
