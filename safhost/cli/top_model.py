@@ -308,7 +308,7 @@ def _job_change(name: str, before: Mapping[str, Any] | None, now: Mapping[str, A
     if failed > 0:
         texts.append(f"{label}: {failed} unit{'s' if failed > 1 else ''} failed")
     if before.get("state") != now.get("state"):
-        why = f": {now['why']}" if now.get("why") else ""
+        why = f": {now['why']}" if now.get("why") not in (None, "", now.get("state")) else ""
         texts.append(f"{label} {now.get('state')}, {progress_text(now)} units after "
                      f"{duration(now.get('seconds')) or '0 s'}{why}")
     elif now.get("state") in LIVE:

@@ -42,7 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             for name in ("SAFHOST_STATE", "SAFHOST_RUNTIME", "SAFHOST_CONFIG", "SAFHOST_CLUSTER")}
     os.environ["SAFHOST_STATE"] = str(home / "state")
     try:
-        build_image(paths.kernels_dir() / "vadd", home / "vadd.saf")
+        for kernel in ("vadd", "ptrans"):
+            build_image(paths.kernels_dir() / kernel, home / f"{kernel}.saf")
         random = np.random.default_rng(7)
         for name in ("a", "b"):
             np.save(home / f"{name}.npy", random.random(ROWS, np.float32))
@@ -161,6 +162,19 @@ def test_top_in_a_terminal_shows_the_job_and_leaves_the_terminal_as_it_was(folde
 def _drawn(leader: int) -> bytes:
     ready, _, _ = select.select([leader], [], [], 0.2)
     return os.read(leader, 65536) if ready else b""
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_examples_of_the_guide_run_as_they_stand(folder: Path, number: int) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
+    block = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)[number]
+    for large, small in (("n, tile = 4096, 512", "n, tile = 1024, 256"), ("4_000_000", "400_000"), ("62_500", "12_500"),
+                         ('"lab"', f'"{NAME}"')):
+        block = block.replace(large, small)
+    code = "import numpy as np\nimport safhost\n" + block
+    result = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=90,
+                            check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_top_json_gives_rates_once(folder: Path) -> None:

@@ -138,6 +138,13 @@ def test_jobs_beginning_and_end_are_events_and_an_ended_one_stays_for_a_while() 
     assert meter.take(look(3 + ENDED_SHOWN_S + 1, jobs=0)).jobs == []
 
 
+def test_held_job_does_not_say_so_twice() -> None:
+    meter = Meter("lab")
+    meter.take(look(1))
+    held = job(1, 2, state="held", why="held", seconds=6.2)
+    assert events(meter.take(replace(look(2), jobs=(held,)))) == ["j1 ptrans held, 200/4000 units after 6.2 s"]
+
+
 def test_notes_are_asked_for_where_there_are_new_ones() -> None:
     meter = Meter("lab")
     first = [job(1, noted=5), job(2)]
