@@ -253,7 +253,10 @@ def _lab(cards: int, mtu: int) -> Iterator[tuple[Cluster, Kernel, int]]:
 def process_cpu_s(pid: int) -> float:
     """CPU seconds, user and system, that all threads of a process have used: its CPU clock (clock_getcpuclockid(3)),
     which counts nanoseconds where /proc counts ticks."""
-    return time.clock_gettime(~pid << 3 | 2)  # CPUCLOCK_SCHED, linux/posix-timers.h
+    try:
+        return time.clock_gettime(~pid << 3 | 2)  # CPUCLOCK_SCHED, linux/posix-timers.h
+    except OSError as err:
+        raise SafError(f"process {pid} ended while it was measured", "see the lab's log") from err
 
 
 def resident_bytes(pid: int) -> int:
