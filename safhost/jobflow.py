@@ -26,12 +26,14 @@ from safhost.unitplan import Layout, Out, Planner, Unit, UnitResult, Views
 
 WINDOW_UNITS = 64
 WINDOW_BYTES = 256 << 20
-UNITS_PER_CARD = 8  # outstanding at least: the deepest pipeline the scheduler makes
+UNITS_PER_CARD = 16  # outstanding at least: twice the deepest pipeline the scheduler makes
 LARGE_UNITS_PER_CARD = 3  # where the bytes bound it: one computes, one comes, one goes
 LARGE_WINDOW_BYTES = 1 << 30
 BATCH_UNITS = 256
 TAKEN_UNITS = 256
 TAKEN_S = 0.2
+HOLD_SHARE = 4  # units wait to be sent with others while the service has this many times as many
+HOLD_BYTES = 256 << 10  # or until they are so large together
 WAKE_BYTES = 1 << 20  # landed before the generator's thread hears of it; waking it costs more than a small unit
 KEEP_LATE = 8192  # results that went to `out` and that nobody asked for yet
 KEEP_FAILURES = 1000
@@ -163,11 +165,19 @@ class JobFlow:
         with self._cond:
             self._flights[index] = _Flight(layout, offset, arguments, unit.card, places)
             self._unsent.append(index)
-            waiting = len(self._unsent)
-            go = waiting >= BATCH_UNITS or 4 * waiting >= len(self._flights) - waiting
+            go = self._should_send()
         if go:
             self._flush()
         return True
+
+    def _should_send(self) -> bool:
+        """With the lock: whether what was laid out goes now, or waits for more to go with it."""
+        waiting = len(self._unsent)
+        if not waiting:
+            return False
+        sent = len(self._flights) - waiting
+        return waiting >= BATCH_UNITS or HOLD_SHARE * waiting >= sent or \
+            waiting * self._flights[self._unsent[-1]].layout.span >= HOLD_BYTES
 
     def _room(self, span: int) -> int | None:
         """A place in the arena, once there is one; None when the job is over."""
@@ -184,7 +194,9 @@ class JobFlow:
                         offset = self._stretch(span)
                     if offset is not None:
                         return offset
-            self._flush()  # nothing comes back of what was not sent
+                go = self._should_send()  # else the thread that lands results sends it, as soon as it is worth it
+            if go:
+                self._flush()
             with self._cond:
                 while self._news == seen and not self._over:
                     self._room_made.wait(1.0)
@@ -349,8 +361,7 @@ class JobFlow:
             self._link.start("job_taken", self._taken_now())
         with self._cond:
             self._room_made.notify()
-            waiting = len(self._unsent)
-            go = waiting > 0 and 4 * waiting >= len(self._flights) - waiting
+            go = self._should_send()
         if go:
             self._flush()
 
@@ -380,6 +391,10 @@ class JobFlow:
                     self._late.append(result)
                 self._news += 1
                 self._room_made.notify()
+        with self._cond:
+            go = self._should_send()
+        if go:
+            self._flush()
 
     # -- what a job adds -------------------------------------------------------------------------------------
 

@@ -181,6 +181,8 @@ class ElasticJob:
         self.unsaid_broken: list[UnitEnded] = []
         self.noted: list[dict[str, Any]] = []
         self.notes_ever = 0
+        self.pressing = False
+        self.gather_until_ns = 0
         self.shown_ns = 0
         self.changed = True
         self._rates: deque[tuple[int, int]] = deque([(now_ns, 0)])
