@@ -343,6 +343,10 @@ class Transfer:
     # -- passes --------------------------------------------------------------------------------------------
 
     def _end_pass(self, now_ns: int) -> None:
+        if self.passes == 1 and self.kind == TransferKind.DDR and len(self.members) == 1 and self.members[0].active:
+            # hardly ever is a block lost: CLOSE asks whether all are there (SEAL-1), and saves a question
+            self._close(self.members[0], now_ns)
+            return
         for member in self.members:
             # of one that does not answer a question is out already, and any answer to it is new enough
             if member.active and not (member.lagging and member.map_round):

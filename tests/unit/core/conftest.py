@@ -47,5 +47,6 @@ def jobs() -> Iterator[Callable[..., JobSimulation]]:
     yield make
     for sim in made:
         sim.validate()
+        sim.run_for(1)  # kernels that nobody waits for end
         at_rest(sim)
         sim.close()

@@ -62,8 +62,8 @@ def test_cards_that_come_within_a_moment_share_a_broadcast(jobs):
 @pytest.mark.parametrize("others", [1, 3])
 @pytest.mark.parametrize("loss", [0.0, 0.05])
 def test_card_joins_the_transfer_that_is_on_its_way(jobs, others, loss):
-    sim = jobs(11, image=None, cards=others, impairment=Impairment(loss=loss), **SLOW_LINK)
-    run = JobRun(sim, LARGE, 60)
+    sim = jobs(11, image=None, cards=others, kernel_ns=30_000_000, impairment=Impairment(loss=loss), **SLOW_LINK)
+    run = JobRun(sim, LARGE, 150)
     sim.run_while(lambda: not transfers(sim) or transfers(sim)[0].frames_sent < 900, 2, "a third of the image")
     transfer, = transfers(sim)
     sim.add_card()
