@@ -183,6 +183,13 @@ def saf_kilojoules(done_h: float, waiting_cards: int = 1) -> float:
     return _kilojoules(running + waiting)
 
 
+def run_kilojoules(total_h: float, joined_h: float) -> float:
+    """Energy of a run of ``total_h`` in which the new cards worked from ``joined_h`` on, by the same powers; until then
+    the waiting power, once."""
+    return _kilojoules(_running_mwh(total_h, paper.BASELINE_CARDS)
+                       + _running_mwh(total_h - joined_h, paper.ADDED_CARDS) + paper.WAITING_MW * joined_h)
+
+
 def cluster_kilojoules(done_h: float) -> float:
     """Energy of starting anew (what was done before is spent too), or of finishing on four cards."""
     anew_h = done_h + paper.BASELINE_H / _speedup()

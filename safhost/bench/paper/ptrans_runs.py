@@ -31,7 +31,8 @@ SIDES_QUICK = {"strong": 2560, "weak": 1024, "hotplug": 5632}
 """Sides of the matrices; at weak scaling that of one card."""
 COMMON = ("--seed", str(SEED), "--mtu", "9000", "--timing", "arria10")
 SCALING = ("--block", "256", "--time-scale", "2000", "--link-rate", "400Mbit")
-"""So slow that two CPUs carry the frames of twenty cards, and that the port is full within the figure (docs/ptrans.md)."""
+"""So slow that two CPUs carry the frames of twenty cards, and that the port is full within the figure
+(docs/ptrans.md)."""
 HOTPLUG = ("--block", "512", "--time-scale", "4000", "--pr-scale", "1", "--image-size", "97.4MB")
 """The ten hours of the paper become about a minute. Image and time of reconfiguration are those of a real card, so that
 joining takes far more of the run than it would of ten hours."""

@@ -60,7 +60,8 @@ def describe(options: Options, machine: dict[str, Any], started: str, seconds: f
         measurement = section.data.get("measurement")
         if measurement:
             machine_then = measurement["machine"]
-            facts[f"{section.key} measured"] = (f"{measurement['started']}, {machine_then['cpu']}, load before "
+            facts[f"{section.key} measured"] = (f"{measurement['started']}, safhost {machine_then['safhost']}, "
+                                                f"{machine_then['cpu']}, load before "
                                                 f"{machine_then['load_before']:.2f}")
         if section.seeds:
             facts[f"{section.key} seeds"] = ", ".join(section.seeds)

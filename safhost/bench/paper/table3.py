@@ -7,6 +7,7 @@ case with PTRANS, 4 cards and 4 more at 40 %, its run time as a share of the run
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -174,16 +175,30 @@ def _run_table(run: dict[str, Any]) -> Table:
     extra_s = run["run_s"] - run["ideal_s"]
     hours = printed.BASELINE_H * run["ideal_share"] + extra_s / models.SECONDS_AN_HOUR
     rows: list[list[Cell]] = [
-        ["four cards alone", mixed(run["baseline_s"], "s"), mixed(1.0, "", 3)],
-        ["four, and four more when 40 % are done", mixed(run["run_s"], "s"), mixed(run["share"], "", 3)],
+        ["four cards alone", mixed(run["baseline_s"], "s"), mixed(1.0, "", 3),
+         modelled(models.saf_kilojoules(printed.BASELINE_H), "kJ", 3)],
+        ["four, and four more when 40 % are done", mixed(run["run_s"], "s"), mixed(run["share"], "", 3),
+         mixed(_run_kilojoules(run), "kJ", 3)],
         ["… if they came and worked at once (ideal)", modelled(run["ideal_s"], "s"),
-         modelled(run["ideal_share"], "", 3)],
-        ["… over the ideal", mixed(extra_s, "s"), mixed(run["over_ideal"], "× the ideal", 3)],
-        ["… the same seconds in a job of ten hours", mixed(hours, "h", 3), mixed(hours / printed.BASELINE_H, "", 4)]]
+         modelled(run["ideal_share"], "", 3), modelled(models.saf_kilojoules(4), "kJ", 3)],
+        ["… over the ideal", mixed(extra_s, "s"), mixed(run["over_ideal"], "× the ideal", 3), ""],
+        ["… the same seconds in a job of ten hours", mixed(hours, "h", 3), mixed(hours / printed.BASELINE_H, "", 4),
+         ""]]
     return Table("table3-lab", f"The same case, run on the lab with PTRANS, n = {run['n']:,}", (
-        "what", "run time", "share of the run on four cards"), rows,
-        [f"Figures are {run['figures']}. ", *ptrans_runs.link_of(run), " ", mixed(run["late_kernels"]),
+        "what", "run time", "share of the run on four cards", "energy, stretched to ten hours"), rows,
+        ["Energy is that of the run's times, stretched so that four cards alone take ten hours, with the paper's powers. "
+         f"Figures are {run['figures']}. ", *ptrans_runs.link_of(run), " ", mixed(run["late_kernels"]),
          " kernels were later than modelled."])
+
+
+def _run_kilojoules(run: dict[str, Any]) -> float | None:
+    """Energy by the paper's powers of the run, stretched so that the one on four cards takes ten hours; None when it is
+    not known when new cards worked."""
+    if any(card["since_plug_s"] is None for card in run["joined"]) or not run["joined"]:
+        return None
+    joined_s = run["events"][0]["at_s"] + statistics.mean(card["since_plug_s"] for card in run["joined"])
+    hours_a_second = printed.BASELINE_H / run["baseline_s"]
+    return models.run_kilojoules(run["run_s"] * hours_a_second, joined_s * hours_a_second)
 
 
 def _joined_table(run: dict[str, Any]) -> Table:

@@ -81,6 +81,11 @@ def test_hotplug_with_waiting_power_for_each_card_does_not_fit() -> None:
     assert round(models.saf_kilojoules(4, printed.ADDED_CARDS), 2) != row.saf_kj
 
 
+@pytest.mark.parametrize("done_h", [0.0, 1.0, 4.0, 9.0])
+def test_energy_of_an_ideal_run_is_that_of_the_table(done_h: float) -> None:
+    assert models.run_kilojoules(models.saf_hours(done_h), done_h) == pytest.approx(models.saf_kilojoules(done_h))
+
+
 def test_ideal_ratio_of_the_papers_case_is_seven_tenths() -> None:
     assert models.ideal_ratio(0.4) == pytest.approx(0.7)
     assert models.ideal_ratio(0.0) == pytest.approx(0.5)
