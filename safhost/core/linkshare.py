@@ -1,15 +1,18 @@
-"""One link among its transfers: one token bucket, one queue for each class, a batch at a time.
+"""One link among its transfers: one token bucket, a line for each who wants to send, a batch at a time.
 
 A transfer that wants to send a batch asks here. When the link has bytes to give, takes frames, and nobody is in
-front, the answer is yes at once; else the transfer waits in line and is pumped when it is its turn. Inputs of units
-and what users write go first; images that are staged for jobs in the background take what is left, and at least one
-batch in five, so that a card that joins a busy cluster does come to work. Beside units they keep the link's queue
-short: a unit is many short questions and answers, and each would wait behind all that is queued.
+front, the answer is yes at once; else the transfer waits in line and is pumped when it is its turn. Lines take turns:
+each job's units are one, oldest first, so that the first units reach their kernels while the last ones still travel;
+what users write is another, batch by batch in turn; units of a higher priority go before others. Images that are
+staged for jobs in the background take what is left, and at least one batch in five, so that a card that joins a busy
+cluster does come to work. Beside units they keep the link's queue short: a unit is many short questions and answers,
+and each would wait behind all that is queued.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
+from itertools import count
 from typing import TYPE_CHECKING
 
 from safhost.core.pacing import TokenBucket
@@ -17,15 +20,48 @@ from safhost.core.pacing import TokenBucket
 if TYPE_CHECKING:
     from safhost.core.bulk import Transfer
     from safhost.core.cluster import Cluster
+    from safhost.core.jobs import Job
 
-BURST_NS = 2_000_000  # of the link's time that may go at once, beyond one batch
+NS = 1_000_000_000
+WIRE_BYTES = 24  # of a frame that the interface adds: preamble, FCS and gap (IEEE 802.3)
 HEADROOM_BYTES = 128  # of a frame beyond the MTU, at most
-OUT_FRAMES = 512  # handed to the link and not answered for: what who comes first may have in front of it
-BACKGROUND_EVERY = 5  # of so many batches one is the background's when both want to send
-SHORT_NS = 1_000_000  # of the link's time that one batch of the background takes beside units,
+BURST_NS = 8_000_000  # of the link's time that may go at once: all that is queued in front of a short question
+BATCH_NS = 4_000_000  # that one batch takes, at most,
+SHORT_NS = 1_000_000  # and one of the background beside units,
 SLACK_NS = 500_000  # when no more than this is queued before it
 SHORT_FRAMES = 16  # but so many frames at least
+OUT_FRAMES = 512  # handed to the link and not answered for
+BACKGROUND_EVERY = 5  # of so many batches one is the background's when both want to send
 FULL_NS = 100_000_000  # a link that takes nothing is tried again after this, should its word that it does be missed
+
+
+class Line:
+    """Transfers of one kind that wait for their turn."""
+
+    __slots__ = ("_heap", "_order", "job")
+
+    def __init__(self, job: Job | None) -> None:
+        self.job = job
+        self._heap: list[tuple[int, int, Transfer]] = []
+        self._order = count(1)
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+    @property
+    def priority(self) -> int:
+        return self.job.priority if self.job is not None else 0
+
+    def put(self, transfer: Transfer, first: bool) -> None:
+        order = next(self._order)
+        key = 0 if first else order if self.job is None else transfer.id
+        heapq.heappush(self._heap, (key, order, transfer))
+
+    def take(self) -> Transfer:
+        return heapq.heappop(self._heap)[2]
+
+    def waiting(self) -> list[Transfer]:
+        return [entry[2] for entry in self._heap]
 
 
 class LinkShare:
@@ -33,15 +69,20 @@ class LinkShare:
 
     def __init__(self, cluster: Cluster, name: str, batch_frames: int, now_ns: int) -> None:
         rate = cluster.config.link_rate_bytes_s
-        burst = batch_frames * (cluster.links[name].mtu + HEADROOM_BYTES) + rate * BURST_NS // 1_000_000_000
+        frame_bytes = cluster.links[name].mtu + HEADROOM_BYTES
+        self._batch_bytes = rate * BATCH_NS // 1_000_000_000
+        burst = (min(batch_frames * frame_bytes, max(SHORT_FRAMES * frame_bytes, self._batch_bytes))
+                 + rate * BURST_NS // 1_000_000_000)
         self.cluster = cluster
         self.name = name
         self.bucket = TokenBucket(rate, burst, now_ns)
-        self._idle_bytes = burst - rate * SLACK_NS // 1_000_000_000  # with so many to give, hardly anything is queued
-        self._short_bytes = rate * SHORT_NS // 1_000_000_000
+        self._idle_bytes = burst - rate * SLACK_NS // NS  # with so many to give, hardly anything is queued
+        self._batch_bytes = rate * BATCH_NS // NS
+        self._short_bytes = rate * SHORT_NS // NS
         self.due_ns: int | None = None
         self._full = False  # the link takes no frames now
-        self._lines: tuple[deque[Transfer], deque[Transfer]] = (deque(), deque())  # foreground, background
+        self._lines: dict[Job | None, Line] = {}  # in turn, of those that have somebody waiting; None: what users write
+        self._background = Line(None)
         self._granted: Transfer | None = None
         self._since_background = 0
         self._out: dict[int, tuple[int, int]] = {}  # transfer → (frames, bytes of each) that the link has not answered
@@ -52,11 +93,12 @@ class LinkShare:
         """Whether ``transfer`` may send a batch now; then the link's bytes are taken, and :meth:`taken` has to follow.
         Else it is pumped later, in its turn."""
         owed = self._since_background >= BACKGROUND_EVERY - 1
-        if self._granted is not transfer and (self._busy or self._lines[0] or (
-                self._lines[1] and (transfer.background or owed))):
+        if self._granted is not transfer and (self._busy or self._lines or (
+                self._background and (transfer.background or owed))):
             self._wait(transfer, False)
             return False
-        need = frames * frame_bytes
+        frame_bytes += GAP_BYTES
+        need = frames * (frame_bytes + WIRE_BYTES)
         if transfer.background and not owed and self.has_units:
             need = max(need, self._idle_bytes)
         if self.bucket.available(now_ns) < need:
@@ -65,7 +107,7 @@ class LinkShare:
             return False
         self._turned_away.discard(transfer.id)
         self._since_background = 0 if transfer.background else self._since_background + 1
-        self.bucket.take(frames * frame_bytes)
+        self.bucket.take(frames * (frame_bytes + WIRE_BYTES))
         self._out[transfer.id] = frames, frame_bytes
         self._out_frames += frames
         return True
@@ -76,7 +118,7 @@ class LinkShare:
         self._out_frames -= asked
         if asked and not frames:
             self._turned_away.add(transfer)
-        self.bucket.take((frames - asked) * frame_bytes)
+        self.bucket.take((frames - asked) * (frame_bytes + WIRE_BYTES))
         if full:
             self._full = True
             self.cluster.timers.set(self, now_ns + FULL_NS)
@@ -96,7 +138,7 @@ class LinkShare:
         """Frames that one batch of the transfer may have."""
         if transfer.background and self.has_units:
             return max(SHORT_FRAMES, self._short_bytes // frame_bytes)
-        return 1 << 30
+        return max(SHORT_FRAMES, self._batch_bytes // frame_bytes)
 
     @property
     def has_units(self) -> bool:
@@ -111,16 +153,20 @@ class LinkShare:
         if transfer.in_line:
             return
         transfer.in_line = True
-        line = self._lines[transfer.background]
-        if first or transfer.id in self._turned_away:
+        if transfer.id in self._turned_away:
             self._turned_away.discard(transfer.id)
-            line.appendleft(transfer)
+            first = True
+        if transfer.background:
+            self._background.put(transfer, first)
         else:
-            line.append(transfer)
+            line = self._lines.get(transfer.job)
+            if line is None:
+                line = self._lines[transfer.job] = Line(transfer.job)
+            line.put(transfer, first)
 
     def _serve(self, now_ns: int) -> None:
         """Pump who is next, until the link has nothing more to give or nobody wants it."""
-        while not self._busy and (self._lines[0] or self._lines[1]):
+        while not self._busy and (self._lines or self._background):
             transfer = self._next()
             transfer.in_line = False
             self._granted = transfer
@@ -128,18 +174,23 @@ class LinkShare:
             self._granted = None
             if transfer.in_line:
                 return  # it is the next one, once the link has bytes for it
-        if not self._lines[0] and not self._lines[1]:
+        if not self._lines and not self._background:
             self._turned_away.clear()
 
     def _next(self) -> Transfer:
-        foreground, background = self._lines
-        if background and (not foreground or self._since_background >= BACKGROUND_EVERY - 1):
-            return background.popleft()
-        return foreground.popleft()
+        if self._background and (not self._lines or self._since_background >= BACKGROUND_EVERY - 1):
+            return self._background.take()
+        job, line = max(self._lines.items(), key=lambda item: item[1].priority)  # of equals the first
+        transfer = line.take()
+        del self._lines[job]
+        if line:
+            self._lines[job] = line  # the last in turn
+        return transfer
 
     def validate(self) -> None:
         """Assert that whoever waits is waited for."""
-        waiting = [t for line in self._lines for t in line]
+        waiting = [t for line in (*self._lines.values(), self._background) for t in line.waiting()]
+        assert all(self._lines.values()), f"{self.name}: an empty line has a turn"
         assert all(t.in_line for t in waiting), f"{self.name}: a transfer in line does not know it"
         assert len(set(waiting)) == len(waiting), f"{self.name}: a transfer stands in line twice"
         assert self._out_frames == sum(n for n, _ in self._out.values()), f"{self.name}: frames leak"
