@@ -204,11 +204,12 @@ def _jobs_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[object]]
                      *(f"{one[f'{key}cpu_s_per_gb']['median']:.2f} s" for key in ("", "client_", "daemon_", "digest_",
                                                                                "link_")),
                      f"{one['ratio']['median']:.2f}", one["ratio"]["spread"],
-                     f"{one['ratio_without_digests']['median']:.2f}", f"{one['gb_per_s']['median'] * 1e3:.0f} MB/s"])
+                     *(f"{one[f'ratio_{how}']['median']:.2f}" for how in ("without_digests", "undelivered")),
+                     f"{one['gb_per_s']['median'] * 1e3:.0f} MB/s"])
     for one in result["small"]:
         client, daemon = one["client_us_per_unit"]["median"], one["daemon_us_per_unit"]["median"]
         rows.append([f"{format_bytes(one['unit_bytes'])}, MTU {one['mtu']}, a unit", f"{client + daemon:.0f} µs",
-                     f"{client:.0f} µs", f"{daemon:.0f} µs", "", "", "", one["units_per_s"]["spread"], "",
+                     f"{client:.0f} µs", f"{daemon:.0f} µs", "", "", "", one["units_per_s"]["spread"], "", "",
                      f"{one['units_per_s']['median']:.0f} units/s"])
     return ["UNITS OF", "CPU A GB", "CLIENT", "DAEMON", "OF IT DIGESTS", "LINK", "RATIO", "SPREAD", "NO DIGESTS",
-            "RATE"], rows
+            "TO AN IDLE LINK", "RATE"], rows
