@@ -186,7 +186,7 @@ def _run_table(run: dict[str, Any]) -> Table:
          ""]]
     return Table("table3-lab", f"The same case, run on the lab with PTRANS, n = {run['n']:,}", (
         "what", "run time", "share of the run on four cards", "energy, stretched to ten hours"), rows,
-        ["Energy is that of the run's times, stretched so that four cards alone take ten hours, with the paper's powers. "
+        ["Energy: the times of the run, stretched so that four cards alone take ten hours, by the paper's powers. "
          f"Figures are {run['figures']}. ", *ptrans_runs.link_of(run), " ", mixed(run["late_kernels"]),
          " kernels were later than modelled."])
 
