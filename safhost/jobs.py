@@ -103,7 +103,7 @@ class Job(JobFlow):
 
     def _ask(self, op: str, params: dict[str, Any]) -> dict[str, Any]:
         calls = self._link.calls
-        if calls is None:
+        if calls is None or calls.broken:
             raise SchedulingError(f"job {self.id} is {'over' if self._over else 'waiting for its daemon'}",
                                   "see `safhost job show`" if self._over else "try again in a moment")
         return calls.call(op, {"job": self.id, **params}, None, None, 30.0)
@@ -222,7 +222,7 @@ def as_completed(jobs: Job | Iterable[Job], timeout: float | None = None) -> Ite
             except SafError:
                 del mine[job]
                 raise
-        while True:
+        while mine:
             with shared:
                 ready = next(((j, x) for j, x in mine.items() if x.queue or x.ended), None)
                 if ready is None:
@@ -241,8 +241,6 @@ def as_completed(jobs: Job | Iterable[Job], timeout: float | None = None) -> Ite
             error = job.exception(0)
             if error is not None:
                 raise error
-            if not mine:
-                return
     finally:
         for job, listener in mine.items():
             job.detach(listener.queue)
