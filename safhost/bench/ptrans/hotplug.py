@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from safhost.bench.ptrans.measure import SHOW_S, Progress, _no_progress, run_job, units
+from safhost.bench.ptrans.measure import SHOW_S, Progress, _no_progress, run_job, units, warm_up
 from safhost.bench.ptrans.problem import Matrices, Problem, threshold
 from safhost.bench.ptrans.setting import KERNEL, Setting
 from safhost.bench.report import Goal, document
@@ -89,6 +89,7 @@ def run(setting: Setting, problem: Problem, changes: Sequence[Change], repeat: i
     on_progress({"what": f"making matrices of side {problem.n}", "done": 0, "total": None})
     matrices = Matrices(problem, store)
     late = setting.late_kernels()
+    warm_up(setting, problem.block * problem.tile, setting.cards, on_progress)
     base_s, base_error = 0.0, 0.0
     if baseline:
         base_s, _stats, base_error = run_job(setting, matrices, None, f"baseline on {start_cards} cards", on_progress,
