@@ -142,6 +142,12 @@ class JobError(SchedulingError):
         self.state = state
         self.result: object = None
 
+    def to_dict(self) -> dict[str, object]:
+        """With the job, its state and total, and the first hundred failures."""
+        failures = [[index, card, error.to_dict()] for index, card, error in getattr(self, "failures", [])[:100]]
+        known = {name: getattr(self, name, None) for name in ("job", "state", "total")}  # not when it crossed a socket
+        return super().to_dict() | known | {"failures": failures}
+
 
 _BY_NAME: dict[str, type[SafError]] = {
     cls.__name__: cls

@@ -20,7 +20,7 @@ from safhost.cli import jobs as jobs_module
 from safhost.cli.context import Settings
 from safhost.cli.job_arrays import plan_rows
 from safhost.cli.job_submit import JobProgress
-from safhost.errors import CommandFailed, ConfigError, SafError, SchedulingError
+from safhost.errors import CommandFailed, ConfigError, JobError, SafError, SchedulingError
 from safhost.plan.image import build_image
 from safhost.plan.kernelspec import KernelPackage
 
@@ -446,12 +446,15 @@ def test_submit_interrupted_cancels_and_says_how_to_go_on(lab: Call, jobs: Jobs,
 
 
 def test_submit_that_fails_shows_units_and_cards(lab: Call, jobs: Jobs, files: Path) -> None:
-    jobs.stop_after, jobs.error = 1, SchedulingError("1 of 5 units failed", "see `safhost job show j9`")
-    jobs.error.failures = [(3, "c2", CommandFailed("ended with role_fault", "", "c2"))]  # type: ignore[attr-defined]
+    failures: list[tuple[int, str, SafError]] = [(3, "c2", CommandFailed("ended with role_fault", "", "c2"))]
+    jobs.stop_after, jobs.error = 1, JobError("1 of 5 units failed", "look at it", failures, 1, 5, "j9")
     result = submit_vadd(lab, files, "--split", "5")
     assert result.code == 1
     assert "   3  c2    card c2: ended with role_fault" in result.err
     assert "error: 1 of 5 units failed" in result.err
+    error = submit_vadd(lab, files, "--split", "5", "--json").json["error"]
+    assert (error["type"], error["job"], error["done"], error["total"]) == ("JobError", "j9", 1, 5)
+    assert [(index, card, why["status"]) for index, card, why in error["failures"]] == [(3, "c2", 0)]
 
 
 @pytest.mark.parametrize(("more", "said"), [
