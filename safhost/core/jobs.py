@@ -157,8 +157,12 @@ class Job:
         return unit
 
     def put_back(self, unit: Unit) -> None:
-        """It is the first to be taken again."""
-        self.again.insert(0, unit)
+        """It is the first to be taken again, by its own card when it has one."""
+        key = unit.event.card
+        if key and key not in unit.failed_on and self.may_come(key):
+            self.bound.setdefault(key, deque()).appendleft(unit)
+        else:
+            self.again.insert(0, unit)
         self.waiting += 1
 
     def release_bound(self, key: str) -> None:

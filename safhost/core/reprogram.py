@@ -104,8 +104,8 @@ class Planner:
                 continue
             cards = self.cards_of(job)
             cost_ns = self.stager.cost_ns(card, job.digest, job.image)
-            if cards and self.left_ns(job, cards) <= IDLE_PAYS * cost_ns:
-                continue
+            if cards and card.key not in job.bound and self.left_ns(job, cards) <= IDLE_PAYS * cost_ns:
+                continue  # units for this card alone have nowhere else to go
             turn = (-job.priority, cards / job.weight, job.service_ns)
             if best is None or turn < best:
                 best, chosen = turn, job

@@ -356,7 +356,8 @@ class Scheduler:
             assert jobs, f"no job waits for image {digest.hex()[:12]}"
             for card in self.cluster.sessions.by_mac.values():
                 if card.image_digest == digest and not card.units and self.takes_units(card):
-                    idle = [j.request for j in jobs if not j.held and j.may_use(card) and (j.pending or j.again)]
+                    idle = [j.request for j in jobs if not j.held and j.may_use(card) and (j.pending or any(
+                        card.key not in u.failed_on or not self.others(j, u) for u in j.again))]
                     assert not idle, f"{card.key} does nothing while units of {idle} wait"
 
 
