@@ -47,6 +47,7 @@ from safhost.wire.generated import (
 if TYPE_CHECKING:
     from safhost.core.card import Card
     from safhost.core.cluster import Cluster
+    from safhost.core.jobs import Job
 
 BATCH_FRAMES = 256
 POLL_SHARE = 3 / 4  # of a window out: then its receiver is asked, and a quarter is left for the way there and back
@@ -72,7 +73,8 @@ class Transfer:
 
     def __init__(self, cluster: Cluster, link: str, kind: TransferKind, payload: NDArray[np.uint8], leaves: bytes,
                  digest: bytes, targets: list[tuple[Card, int, int]], owner: TransferOwner, now_ns: int,
-                 deadline_ns: int, broadcast: bool = True, background: bool = False) -> None:
+                 deadline_ns: int, broadcast: bool = True, background: bool = False,
+                 job: Job | None = None) -> None:
         self.cluster = cluster
         self.link = cluster.links[link]
         self.kind = kind
@@ -92,6 +94,7 @@ class Transfer:
         self.members = [Member(card, slot, base, self.blocks) for card, slot, base in targets]
         self.by_card = {m.card.key: m for m in self.members}
         self.background = background
+        self.job = job  # whose unit's inputs these are
         # one in the background has a group from the beginning: others may join it
         grouped = broadcast and (len(targets) > 1 or background)
         self.group = int.from_bytes(cluster.entropy(4), "big") | 0x80000000 if grouped else 0

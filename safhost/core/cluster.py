@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from safhost.core import events as ev
 from safhost.core.actions import Action, CardChanged, KeepGeneration, RequestEnded, SendBlocks, SendFrames
-from safhost.core.bulk import BATCH_FRAMES, Transfer
+from safhost.core.bulk import Transfer
 from safhost.core.card import Card
 from safhost.core.commands import start_waiting
 from safhost.core.config import CoreConfig
@@ -140,7 +140,7 @@ class Cluster:
     def share(self, link: str, now_ns: int) -> LinkShare:
         """What a link's transfers share."""
         if link not in self._shares:
-            self._shares[link] = LinkShare(self, link, BATCH_FRAMES, now_ns)
+            self._shares[link] = LinkShare(self, link, now_ns)
         return self._shares[link]
 
     def send_blocks(self, action: SendBlocks, share: LinkShare) -> None:

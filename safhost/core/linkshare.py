@@ -67,12 +67,9 @@ class Line:
 class LinkShare:
     """The sending side of one link."""
 
-    def __init__(self, cluster: Cluster, name: str, batch_frames: int, now_ns: int) -> None:
+    def __init__(self, cluster: Cluster, name: str, now_ns: int) -> None:
         rate = cluster.config.link_rate_bytes_s
-        frame_bytes = cluster.links[name].mtu + HEADROOM_BYTES
-        self._batch_bytes = rate * BATCH_NS // 1_000_000_000
-        burst = (min(batch_frames * frame_bytes, max(SHORT_FRAMES * frame_bytes, self._batch_bytes))
-                 + rate * BURST_NS // 1_000_000_000)
+        burst = max(rate * BURST_NS // NS, 2 * SHORT_FRAMES * (cluster.links[name].mtu + HEADROOM_BYTES))
         self.cluster = cluster
         self.name = name
         self.bucket = TokenBucket(rate, burst, now_ns)
@@ -97,7 +94,6 @@ class LinkShare:
                 self._background and (transfer.background or owed))):
             self._wait(transfer, False)
             return False
-        frame_bytes += GAP_BYTES
         need = frames * (frame_bytes + WIRE_BYTES)
         if transfer.background and not owed and self.has_units:
             need = max(need, self._idle_bytes)

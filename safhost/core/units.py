@@ -92,7 +92,7 @@ class Attempt:
             self._loaded(now_ns)
         for offset, length, leaves, root in e.inputs:
             t = Transfer(self.cluster, self.card.link, TransferKind.DDR, e.memory[offset:offset + length], leaves, root,
-                         [(self.card, 0, self.base + offset)], self, now_ns, now_ns + IO_DEADLINE_NS)
+                         [(self.card, 0, self.base + offset)], self, now_ns, now_ns + IO_DEADLINE_NS, job=self.unit.job)
             self._transfers.append(t)
         for t in self._transfers:
             self.cluster.start_ddr_transfer(t, now_ns)
