@@ -102,7 +102,7 @@ def start_job(cluster: Cluster, kernel: Kernel | str | int, units: Iterable[Any]
     job = Job(make_link, order, units, out, lambda: None if opened is None else images.memory(opened), on_note)
     if opened is None:
         note = {"kind": "no_image", "card": "", "info": {}, "text": f"image {digest[:12]} is not at hand: cards that "
-                "come later and do not run it stay unused; pass image=, or add it to the store: safhost image add"}
+                "come later and do not run it stay unused; pass image=, or add it to the store: safhost image import"}
         job.notes.append(note)
         if on_note is not None:
             on_note(note)
