@@ -48,6 +48,7 @@ def _measured(options: Options, store: Store, section: Section) -> dict[int, dic
     section.data["measurement"] = into.to_dict()
     section.commands.append(f"safhost paper --only fig6{' --quick' if options.quick else ''} --cards {options.cards}")
     section.commands.append("safhost bench reconfig --cards 20 --size 97.4MB   # beside uftp and udpcast")
+    section.seeds.append("lab 1 (images hold random bytes, new for each call, so that no card has them)")
     return {n: into.results[f"cards-{n}"] for n in counts}
 
 

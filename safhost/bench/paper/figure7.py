@@ -68,7 +68,7 @@ def _plot(scalings: dict[str, Rows]) -> Plot:
             axes.set_ylim(0, 1.05 * max(counts))
             drawing.card_axis(axes, max(counts))
         handles, labels = panels[0].get_legend_handles_labels()
-        panels[0].figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        panels[0].figure.legend(handles, labels, loc="outside lower center", ncols=2 * len(panels))
 
     return drawing.draw("figure7", "PTRANS: speedup (with transfers: over what one card could do at best)",
                         "Speedup of PTRANS against number of cards", paint, panels=len(scalings),
