@@ -153,11 +153,12 @@ class DataEncoder:
         self.blocks = -(-length_bytes // block_bytes)
         self.block_bytes = block_bytes
         self.last_bytes = length_bytes - (self.blocks - 1) * block_bytes
-        self.max_batch = max_batch
+        self.max_batch = min(max_batch, self.blocks)
         self._fields = (dst, src, ethertype, PROTOCOL_VERSION << 4, _DATA, session)
         self._object = object
         header = HEADER.pack(*self._fields, block_bytes, 0, object, 0, 0)
-        self._headers = np.tile(np.frombuffer(header, np.uint8), (max_batch, 1))
+        self._headers = np.empty((self.max_batch, HEADER_BYTES), np.uint8)
+        self._headers[:] = np.frombuffer(header, np.uint8)
         self._index = self._headers[:, 28:32].view(">u4")[:, 0]
         self._last = np.frombuffer(
             HEADER.pack(*self._fields, self.last_bytes, FLAG_LAST, object, self.blocks - 1, 0), np.uint8)
