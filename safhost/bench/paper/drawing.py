@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from safhost.bench.paper.content import Kind, Plot
-from safhost.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,12 +30,10 @@ _STYLE: Any = {
 
 def draw(name: str, title: str, about: str, paint: Callable[..., None], panels: int = 1,
          width: float = 9.0, height: float = 4.4) -> Plot:
-    """``paint`` gets ``panels`` axes and fills them. Raises ConfigError without matplotlib."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as err:
-        raise ConfigError("plots need matplotlib, which is not installed", "pip install 'safhost[lab]'") from err
+    """``paint`` gets ``panels`` axes and fills them."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width, height))
         paint(*(figure.add_subplot(1, panels, number + 1) for number in range(panels)))

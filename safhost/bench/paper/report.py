@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,23 @@ DOCUMENT = "report.json"
 TEMPLATE = "report.html.j2"
 
 
+def prepare(out: Path) -> None:
+    """See that a report can be written, before anything is measured for it. Raises ConfigError."""
+    for module in ("jinja2", "matplotlib"):
+        if find_spec(module) is None:
+            raise ConfigError(f"the report needs {module}, which is not installed", "pip install 'safhost[lab]'")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as err:
+        raise _cannot_write(out, err) from err
+
+
 def write(out: Path, document: dict[str, Any], sections: list[Section]) -> list[Path]:
     """Write everything below ``out``; returns the files, the page first.
 
     ``document``: date, command, machine and versions, as `run.describe` gives them. Raises ConfigError when a file
-    cannot be written, or jinja2 is missing.
+    cannot be written.
     """
     page = render(document, sections)
     files = {PAGE: page.encode(), DOCUMENT: json.dumps(
@@ -37,17 +51,14 @@ def write(out: Path, document: dict[str, Any], sections: list[Section]) -> list[
         for name, data in files.items():
             write_whole(out / name, data)
     except OSError as err:
-        raise ConfigError(f"cannot write the report to {out}: {err.strerror}", "choose another folder with "
-        "--out") from err
+        raise _cannot_write(out, err) from err
     return [out / name for name in files]
 
 
 def render(document: dict[str, Any], sections: list[Section]) -> str:
     """The page. Everything that is text is escaped; the plots are our own SVG."""
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError as err:
-        raise ConfigError("the report needs jinja2, which is not installed", "pip install 'safhost[lab]'") from err
+    from jinja2 import Environment, StrictUndefined
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     source = Path(__file__).with_name(TEMPLATE).read_text(encoding="utf-8")
     environment.tests["number"] = lambda cell: isinstance(cell, Number)
@@ -82,6 +93,10 @@ def to_csv(table: Table) -> str:
                 cells += [cell, ""] if has_numbers else [cell]
         writer.writerow(cells)
     return out.getvalue()
+
+
+def _cannot_write(out: Path, err: OSError) -> ConfigError:
+    return ConfigError(f"cannot write the report to {out}: {err.strerror}", "choose another folder with --out")
 
 
 def as_text(paragraph: Paragraph) -> str:

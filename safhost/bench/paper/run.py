@@ -22,6 +22,7 @@ def run(options: Options) -> tuple[dict[str, Any], list[Section], list[Path]]:
 
     Raises what measuring raises; what was measured until then is kept, and used again with ``reuse``.
     """
+    report.prepare(options.out)
     started_s, started, machine = time.monotonic(), now(), machine_facts()
     store = Store(options.out, options.reuse)
     sections: list[Section] = []

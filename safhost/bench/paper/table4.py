@@ -142,6 +142,6 @@ def _differences(section: Section) -> None:
               paper(alms.saf_percent, "%"), paper(alms.default_percent, "%"),
               modelled(100 * (alms.saf - alms.default) / alms.device, "% of the device"),
               modelled(100 * (alms.saf / alms.default - 1), "% of the default shell", 1)),
-        prose("Our shell has what the paper's does not (a bitmap of missing blocks, digests of the DDR, sessions, "
-              "command slots and keys), so the two are not comparable module by module."),
+        prose("A shell for our protocol needs what the paper's does not have (a bitmap of missing blocks, digests of "
+              "the DDR, sessions, command slots, keys), so the two are not comparable module by module."),
     ]

@@ -274,6 +274,23 @@ def test_part_that_fails_is_told_and_the_rest_is_written(tmp_path: Path, lab: li
     assert "16,099.79" in text
 
 
+def test_folder_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path: Path,
+                                                                           lab: list[list[str]]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot write the report"):
+        run(_options(tmp_path / "file" / "below"))
+    assert lab == []
+
+
+@pytest.mark.parametrize("module", ["jinja2", "matplotlib"])
+def test_missing_package_is_told_before_anything_is_measured(tmp_path: Path, lab: list[list[str]], module: str,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "find_spec", lambda name: None if name == module else name)
+    with pytest.raises(ConfigError, match=f"needs {module}"):
+        run(_options(tmp_path))
+    assert lab == []
+
+
 def test_no_measure_leaves_the_lab_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("the lab was used")
