@@ -43,7 +43,7 @@ def job() -> None:
 job.add_command(submit)
 
 
-@job.command(cls=SafCommand)
+@job.command(cls=SafCommand, short_help="What a job did and does.")
 @click.argument("job", metavar="JOB", shell_complete=complete_all_jobs)
 @click.option("--notes", "notes_shown", default=NOTES_SHOWN, show_default=True, type=click.IntRange(0),
               help="How many of the last notes.")
@@ -151,7 +151,7 @@ def _on_each(settings: Settings, jobs: tuple[str, ...], op: str, params: Mapping
             say(f"cluster {cluster.name}: {said} {', '.join(clean(name) for name in done)}")
 
 
-@job.command(cls=SafCommand)
+@job.command(cls=SafCommand, short_help="End jobs now.")
 @click.argument("jobs", metavar="JOB...", nargs=-1, required=True, shell_complete=complete_jobs)
 @pass_settings
 def cancel(settings: Settings, jobs: tuple[str, ...]) -> None:
@@ -159,7 +159,7 @@ def cancel(settings: Settings, jobs: tuple[str, ...]) -> None:
     _on_each(settings, jobs, "job_cancel", {}, "cancelled")
 
 
-@job.command(cls=SafCommand)
+@job.command(cls=SafCommand, short_help="Start no more units; end when those under way are done.")
 @click.argument("jobs", metavar="JOB...", nargs=-1, required=True, shell_complete=complete_jobs)
 @click.option("--wait", is_flag=True, help="Until what is under way has ended.")
 @pass_settings
@@ -179,7 +179,7 @@ def _wait_ended(cluster: Any, identity: str) -> dict[str, Any]:
         time.sleep(WAIT_STEP_S)
 
 
-@job.command(cls=SafCommand)
+@job.command(cls=SafCommand, short_help="Start no units for a while.")
 @click.argument("jobs", metavar="JOB...", nargs=-1, required=True, shell_complete=complete_jobs)
 @pass_settings
 def hold(settings: Settings, jobs: tuple[str, ...]) -> None:
@@ -187,7 +187,7 @@ def hold(settings: Settings, jobs: tuple[str, ...]) -> None:
     _on_each(settings, jobs, "job_change", {"hold": True}, "held")
 
 
-@job.command(cls=SafCommand)
+@job.command(cls=SafCommand, short_help="Go on with jobs that are held.")
 @click.argument("jobs", metavar="JOB...", nargs=-1, required=True, shell_complete=complete_jobs)
 @pass_settings
 def resume(settings: Settings, jobs: tuple[str, ...]) -> None:
@@ -198,7 +198,7 @@ def resume(settings: Settings, jobs: tuple[str, ...]) -> None:
     _on_each(settings, jobs, "job_change", {"hold": False}, "going on")
 
 
-@job.command(cls=SafCommand, context_settings={"ignore_unknown_options": True})
+@job.command(cls=SafCommand, short_help="Change priority or weight.", context_settings={"ignore_unknown_options": True})
 @click.argument("job", metavar="JOB", shell_complete=complete_jobs)
 @click.argument("number", metavar="[NUMBER]", type=int, required=False)
 @click.option("--weight", type=float, metavar="W", help="Share among jobs of one priority.")

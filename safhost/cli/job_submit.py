@@ -111,7 +111,7 @@ class JobProgress:
         return Group(Text(clean(self.line()), style="bold"), grid)
 
 
-@click.command(cls=SafCommand)
+@click.command(cls=SafCommand, short_help="Run a kernel over the rows of .npy files.")
 @click.argument("kernel")
 @click.option("--image", metavar="IMAGE", help="Image that has it: a file, or a name in the store. Cards that "
               "run another are programmed. Without: cards that run the kernel already.")

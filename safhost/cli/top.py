@@ -13,15 +13,15 @@ from typing import Any, Self
 
 import click
 
-from safhost.cli.cards import listed
 from safhost.cli.context import SafCommand, Settings, pass_settings, running_clusters
-from safhost.cli.job import job_info
-from safhost.cli.jobs import all_jobs
 from safhost.cli.output import console, emit_json, is_terminal, say
 from safhost.cli.top_model import Look, Meter, View
-from safhost.errors import DaemonError, SafError
+from safhost.errors import DaemonError, DeadlineExceeded, SchedulingError
 
 INTERVAL_S = 1.0
+ANSWER_S = 5.0
+"""A daemon that takes longer for an answer is as good as away: the view goes on, and the keyboard."""
+
 NOTED_JOBS_ASKED = 4
 """Jobs whose notes are fetched in one look: more than one screen of events is not read in a second."""
 
@@ -82,7 +82,7 @@ class Watcher:
             if self._cluster is None:
                 self._connect()
             return self.meter.take(self._look())
-        except DaemonError as err:
+        except (DaemonError, DeadlineExceeded) as err:
             self.close()
             return self.meter.lost(time.monotonic(), time.time(), f"no daemon: {err.message}")
 
@@ -94,10 +94,9 @@ class Watcher:
         self._cluster = self._own = connect(cluster=self.meter.cluster, config=self._settings.load_config())
 
     def _look(self) -> Look:
-        cluster, meter = self._cluster, self.meter
-        info = dict(cluster.info())
-        cards = tuple(dict(card.info) for card in listed(cluster))
-        jobs = all_jobs(cluster, ended=False)
+        meter = self.meter
+        info, cards = self._ask("info"), tuple(self._ask("cards")["cards"])
+        jobs = self._ask("jobs", all=False)["jobs"]
         ended = [self._info(name) for name in meter.gone_jobs(jobs)]
         counts = {str(job["job"]): int(job.get("noted") or 0) for job in jobs}
         notes: list[Any] = []
@@ -105,12 +104,13 @@ class Watcher:
             notes += meter.unseen_notes(name, self._info(name), counts[name])
         return Look(time.monotonic(), time.time(), info, cards, tuple(jobs), tuple(j for j in ended if j), tuple(notes))
 
+    def _ask(self, op: str, **params: Any) -> dict[str, Any]:
+        return dict(self._cluster.call(op, params, timeout_s=ANSWER_S))
+
     def _info(self, name: str) -> dict[str, Any]:
         try:
-            return {"job": name, **job_info(self._cluster, name)}
-        except DaemonError:
-            raise
-        except SafError:
+            return dict(self._ask("job_info", job=name)["job"])
+        except SchedulingError:
             return {}  # forgotten meanwhile
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from safhost.cli import top as top_module
 from safhost.cli.top import Keys
 from safhost.cli.top_model import ENDED_SHOWN_S, EVENTS_KEPT, Look, Meter, View
 from safhost.cli.top_view import plain_lines, render
-from safhost.errors import DaemonError, SchedulingError
+from safhost.errors import DaemonError, DeadlineExceeded, SchedulingError
 
 Call = Callable[..., Any]
 SIZES = [(80, 24), (200, 60)]
@@ -265,27 +265,30 @@ def test_plain_lines_are_events_totals_and_jobs() -> None:
 
 @pytest.fixture
 def daemon(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A daemon with two cards and a job; ``left`` looks until Ctrl-C, and ``raises`` instead of an answer."""
-    state: dict[str, Any] = {"left": 3, "raises": None, "asked": [], "jobs": [job(1, 1)]}
+    """A daemon with three cards and a job; ``left`` looks until Ctrl-C; errors in ``raises`` are raised one by one."""
+    state: dict[str, Any] = {"left": 3, "raises": [], "asked": [], "jobs": [job(1, 1)]}
 
-    def call(op: str, params: dict[str, Any] | None = None, **_options: Any) -> dict[str, Any]:
+    def call(op: str, params: dict[str, Any], timeout_s: float = 300.0) -> dict[str, Any]:
+        assert timeout_s < 10
         state["asked"].append(op)
+        if op == "info":
+            error = state["raises"].pop(0) if state["raises"] else None
+            if error is not None:
+                raise error
+            return dict(look(1).info)
+        if op == "cards":
+            return {"cards": [card.info for card in cluster.fakes]}
         if op == "job_info":
             if params == {"job": "j7"}:
                 raise SchedulingError("there is no job 'j7'", "")
             return {"job": job(1, 2, state="done", done=4000)}
         return {"jobs": state["jobs"]}
 
-    def info() -> dict[str, Any]:
-        if state["raises"] is not None:
-            raise state["raises"]
-        return dict(look(1).info)
-
     def sleep(_seconds: float) -> None:
         state["left"] -= 1
         if state["left"] <= 0:
             raise KeyboardInterrupt
-    cluster.call, cluster.info = call, info
+    cluster.call = call
     monkeypatch.setattr(top_module.time, "sleep", sleep)
     return state
 
@@ -298,7 +301,7 @@ def test_top_json_is_a_document_a_look(lab: Call, daemon: dict[str, Any]) -> Non
     assert documents[0]["cluster"] == "lab"
     assert [c["name"] for c in documents[0]["cards"]] == ["c1", "c2", "c3"]
     assert documents[0]["jobs"][0]["job"] == "j1"
-    assert daemon["asked"] == ["jobs"] * 3
+    assert daemon["asked"] == ["info", "cards", "jobs"] * 3
 
 
 def test_top_once_is_one_view_with_rates(lab: Call, daemon: dict[str, Any]) -> None:
@@ -311,14 +314,13 @@ def test_top_once_is_one_view_with_rates(lab: Call, daemon: dict[str, Any]) -> N
 
 def test_top_in_a_pipe_prints_lines_and_how_jobs_ended(lab: Call, daemon: dict[str, Any],
                                                        monkeypatch: pytest.MonkeyPatch) -> None:
-    first = True
+    daemon["jobs"] = [job(1, 1), job(7, 1)]
+    sleep = top_module.time.sleep
 
-    def all_jobs(_cluster: Any, *, ended: bool) -> list[dict[str, Any]]:
-        nonlocal first
-        found, first = ([job(1, 1), job(7, 1)] if first else []), False
-        assert not ended
-        return found
-    monkeypatch.setattr(top_module, "all_jobs", all_jobs)
+    def end_jobs(seconds: float) -> None:
+        daemon["jobs"] = []
+        sleep(seconds)
+    monkeypatch.setattr(top_module.time, "sleep", end_jobs)
     result = lab("top")
     assert result.code == 130
     assert "j1 ptrans done, 4000/4000 units" in result.out
@@ -330,25 +332,24 @@ def test_top_without_a_daemon_at_its_start_is_an_error(lab: Call, cluster: Any) 
     assert lab("top").code == 5
 
 
+def test_top_outlives_a_daemon_that_does_not_answer(lab: Call, daemon: dict[str, Any],
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon["raises"] = [None, DeadlineExceeded("info: no answer within 5 s", "")]
+    monkeypatch.setattr(top_module, "running_clusters", lambda: ["lab"])
+    banners = [json.loads(line)["banner"] for line in lab("top", "--json").lines]
+    assert [banner[:38] for banner in banners] == ["", "no daemon: info: no answer within 5 s;", ""]
+
+
 def test_top_outlives_its_daemon_and_finds_the_next(lab: Call, cluster: Any, daemon: dict[str, Any],
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
-    daemon["left"] = 4
+    daemon["left"], daemon["raises"] = 4, [None, DaemonError("the daemon went away", "")]
     running: list[str] = []
-    answers = iter([None, DaemonError("the daemon went away", "")])
     monkeypatch.setattr(top_module, "running_clusters", lambda: running)
-    info = cluster.info
-
-    def flaky() -> dict[str, Any]:
-        error = next(answers, None)
-        if error is not None:
-            raise error
-        return dict(info())
 
     def sleep(seconds: float, inner: Callable[[float], None] = top_module.time.sleep) -> None:
         inner(seconds)
         if daemon["left"] == 1:
             running.append("lab")
-    cluster.info = flaky
     monkeypatch.setattr(top_module.time, "sleep", sleep)
     result = lab("top", "--json")
     banners = [json.loads(line)["banner"] for line in result.lines]
