@@ -49,6 +49,16 @@ class CommandOwner(Protocol):
     def on_command_ended(self, command: Any, error: SafError | None, now_ns: int) -> None: ...
 
 
+class _Nobody:
+    """Owns commands that have ended."""
+
+    def on_command_ended(self, command: Any, error: SafError | None, now_ns: int) -> None:
+        """Their owner was told."""
+
+
+_NOBODY = _Nobody()
+
+
 class RunCommand:
     """One kernel run on one card. Waits for a free slot; ``kernel_ns`` is the card's own time.
 
@@ -154,7 +164,9 @@ class RunCommand:
             self.exchange = None
         self.ended = True
         self.due_ns = None
-        self.owner.on_command_ended(self, error, now_ns)
+        # its deadline may lie in the heap of timers for long, and must not keep a unit's memory there
+        owner, self.owner = self.owner, _NOBODY
+        owner.on_command_ended(self, error, now_ns)
         start_waiting(card, now_ns)
 
 
