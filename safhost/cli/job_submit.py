@@ -46,6 +46,7 @@ class JobProgress:
         self._samples: deque[tuple[int, int]] = deque()
         self._said: tuple[int, int] | None = None
         self._done, self._total = 0, 0
+        self._changed_ns: int | None = None
 
     def __enter__(self) -> Self:
         if not is_json() and is_terminal(sys.stderr):
@@ -63,6 +64,8 @@ class JobProgress:
     def update(self, done: int, total: int) -> None:
         """How far it is."""
         now = self._clock()
+        if done != self._done or self._changed_ns is None:
+            self._changed_ns = now
         self._done, self._total = done, total
         self._samples.append((now, done))
         while now - self._samples[0][0] > RATE_WINDOW_NS and len(self._samples) > 2:
@@ -97,6 +100,9 @@ class JobProgress:
             parts.append(f"{rate_text(self.rate)} units/s")
             if self._done < self._total:
                 parts.append(f"{duration((self._total - self._done) / self.rate)} left")
+        quiet_ns = self._clock() - (self._changed_ns or 0)
+        if self._changed_ns is not None and quiet_ns >= RATE_WINDOW_NS and self._done < self._total:
+            parts.append(f"none for {duration(quiet_ns / 1e9)}: see `safhost top`")
         return ", ".join(parts)
 
     def render(self) -> Any:

@@ -580,3 +580,15 @@ def test_progress_line_tells_rate_and_time_left() -> None:
     now = 4_000_000_000
     view.update(100, 100)
     assert view.line() == "sum: 100 of 100 units (100 %), 25 units/s"
+
+
+def test_progress_says_when_nothing_happens() -> None:
+    now = 1
+    view = JobProgress("sum", clock=lambda: now)
+    view.update(0, 100)
+    assert view.line() == "sum: 0 of 100 units (0 %)"
+    now = 42_000_000_000
+    view.update(0, 100)
+    assert view.line() == "sum: 0 of 100 units (0 %), none for 42 s: see `safhost top`"
+    view.update(1, 100)
+    assert "none for" not in view.line()
