@@ -17,6 +17,7 @@ from safhost.cli.jobs import (
     complete_jobs,
     duration,
     find_job,
+    note_text,
     progress_text,
     rate_text,
     seconds_left,
@@ -64,7 +65,7 @@ def show(settings: Settings, job: str, notes_shown: int) -> None:
         show_failures(info.get("failures") or ())
         notes = list(info.get("notes") or ())
         if notes and notes_shown:
-            rows = [(_clock(n.get("time")), n.get("kind"), n.get("card"), n.get("text")) for n in notes[-notes_shown:]]
+            rows = [(_clock(n.get("time")), n.get("kind"), n.get("card"), note_text(n)) for n in notes[-notes_shown:]]
             table(("time", "note", "card", "text"), rows)
 
 

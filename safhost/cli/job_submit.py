@@ -14,7 +14,7 @@ import click
 from safhost.cli.cards import groups_of, listed
 from safhost.cli.context import Duration, SafCommand, Settings, complete_cards, pass_settings
 from safhost.cli.job_arrays import RowPlan, create_output, plan_rows
-from safhost.cli.jobs import complete_all_jobs, duration, find_job, rate_text
+from safhost.cli.jobs import complete_all_jobs, duration, find_job, note_text, rate_text
 from safhost.cli.output import clean, console, emit_json, is_json, is_terminal, note, say, table
 from safhost.cli.program import resolve_image
 from safhost.cli.run import assign_outputs, parse_scalars, split_pair
@@ -212,8 +212,7 @@ def _run(cluster: Any, handle: Any, plan: RowPlan, arrays: list[Any], options: M
     began = time.perf_counter()
     with JobProgress(options["name"] or plan.spec.name) as view:
         def on_note(event: Mapping[str, Any]) -> None:
-            text = event.get("text") or event.get("kind")
-            view.remark(f"{event['card']}: {text}" if event.get("card") else str(text))
+            view.remark(f"{event['card']}: {note_text(event)}" if event.get("card") else note_text(event))
 
         job = cluster.submit(handle, _units(plan), out=arrays[0] if len(arrays) == 1 else tuple(arrays),
                              on_note=on_note, **options)

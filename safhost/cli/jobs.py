@@ -79,6 +79,12 @@ def cards_count(job: Mapping[str, Any]) -> int:
     return cards if isinstance(cards, int) else len(cards or ())
 
 
+def note_text(note: Mapping[str, Any]) -> str:
+    """What a note says, without the card that stands in front of it anyway."""
+    text = str(note.get("text") or str(note.get("kind") or "").replace("_", " "))
+    return text.removeprefix(f"card {note.get('card')}: ")
+
+
 def job_row(job: Mapping[str, Any]) -> list[object]:
     """One line of the table from a job's description."""
     live = job.get("state") in LIVE

@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from safhost.cli.cards import card_state
-from safhost.cli.jobs import LIVE, card_names, cards_count, duration, progress_text, seconds_left, units_waiting
+from safhost.cli.jobs import (
+    LIVE,
+    card_names,
+    cards_count,
+    duration,
+    note_text,
+    progress_text,
+    seconds_left,
+    units_waiting,
+)
 from safhost.cli.output import clean, natural
 
 RATE_WINDOW_S = 3.0
@@ -320,7 +329,7 @@ def _job_change(name: str, before: Mapping[str, Any] | None, now: Mapping[str, A
 
 def _said_note(job: str, note: Mapping[str, Any]) -> str:
     card = f" {note['card']}" if note.get("card") else ""
-    return f"{job}{card}: {note.get('text') or str(note.get('kind')).replace('_', ' ')}"
+    return f"{job}{card}: {note_text(note)}"
 
 
 def _name(card: Mapping[str, Any]) -> str:

@@ -257,6 +257,15 @@ def test_jobs_watch_json_is_a_document_a_second(lab: Call, jobs: Jobs) -> None:
     assert result.code == 130
 
 
+@pytest.mark.parametrize(("note", "text"), [
+    ({"kind": "card_failed", "card": "c2", "text": "card c2: no PR"}, "no PR"),
+    ({"kind": "unit_moved", "card": "c2", "text": "card c20: no PR"}, "card c20: no PR"),
+    ({"kind": "card_lost", "card": "c2", "text": ""}, "card lost"),
+])
+def test_note_does_not_name_its_card_twice(note: dict[str, Any], text: str) -> None:
+    assert jobs_module.note_text(note) == text
+
+
 @pytest.mark.parametrize("reference", ["j17", "J17", "17", "nightly", "NIGHTLY"])
 def test_job_is_found_by_id_number_and_name(cluster: Any, jobs: Jobs, reference: str) -> None:
     assert jobs_module.find_job(cluster, reference)["job"] == "j17"
