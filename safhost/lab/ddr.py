@@ -37,6 +37,7 @@ class SparseMemory:
         self._map: mmap.mmap | None = None
         self._array: NDArray[np.uint8] | None = None
         self._address = 0
+        self._populated = 0
         self._closer: weakref.finalize[[int], SparseMemory] | None = None
 
     @property
@@ -74,10 +75,21 @@ class SparseMemory:
             raise IndexError(f"{length_bytes} bytes at {address:#x} lie outside {self.size_bytes} bytes of card memory")
         return self.array[address:address + length_bytes]
 
+    def populate(self, length_bytes: int) -> None:
+        """Take real memory for the first ``length_bytes`` now, so that writing there costs no page faults, as a card's
+        memory is there before it is used. In a virtual machine a first touch costs 2.5 ms a megabyte (measured)."""
+        self._populated = min(length_bytes, self.size_bytes)
+        self.array[:self._populated:PAGE_BYTES] = 0
+
     def scrub(self) -> None:
-        """Make everything zero and give the pages back; views stay valid and read zero."""
-        if self._map is not None:
-            self._map.madvise(mmap.MADV_REMOVE if self._shared else mmap.MADV_DONTNEED)
+        """Make everything zero and give the pages back, but those populated; views stay valid and read zero."""
+        if self._map is None:
+            return
+        kept = -(-self._populated // PAGE_BYTES) * PAGE_BYTES
+        if kept:
+            self.array[:kept] = 0
+        if kept < self.size_bytes:
+            self._map.madvise(mmap.MADV_REMOVE if self._shared else mmap.MADV_DONTNEED, kept, self.size_bytes - kept)
 
     def resident_bytes(self) -> int:
         """Bytes that take real memory now (shared memory only; 0 for private memory)."""
@@ -86,6 +98,7 @@ class SparseMemory:
     def close(self) -> None:
         """Give the memory back; for good. Views that others still hold keep their mapping alive, not the memfd."""
         if self._map is not None:
+            self._populated = 0
             self.scrub()
             self._array = None
             with suppress(BufferError):  # somebody still looks: the mapping goes when they do

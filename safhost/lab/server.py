@@ -109,6 +109,8 @@ class LabServer:
             if number > spec.cards and spec.topology == "bridge":
                 self._topology.pull(number)
                 self.down.add(card_interface(number))
+            if number > spec.cards and spec.spare_image_bytes:
+                self.slots[number].card.memory.staging[0].populate(spec.spare_image_bytes)
         self.wait_running()
         self.watcher.read()
         self.loop.add(self.watcher.fileno(), select.EPOLLIN, self._on_link_change)

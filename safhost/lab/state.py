@@ -79,6 +79,7 @@ class LabSpec:
     ``link_rate``: bytes per second that the host's port carries each way, 0 for no limit. ``time_scale``: by how much
     the modelled times of ``timing`` are stretched; ``pr_scale``: those of partial reconfiguration (None: the same).
     ``spare``: further cards that are ready but for their cable, which is out: to plug one disturbs no other.
+    ``spare_image_bytes``: memory for an image of that size is there on them beforehand, as on a board.
     """
 
     name: str = "lab"
@@ -96,6 +97,7 @@ class LabSpec:
     time_scale: float = 1.0
     pr_scale: float | None = None
     spare: int = 0
+    spare_image_bytes: int = 0
     impairments: Impairments = field(default_factory=Impairments)
 
     def __post_init__(self) -> None:

@@ -96,7 +96,7 @@ def own_lab(options: LabOptions, say: Say) -> Iterator[Setting]:
         image = build_image(paths.kernels_dir() / KERNEL, Path(folder) / f"{KERNEL}.saf", options.image_bytes)
         spec = LabSpec(name=name, cards=options.cards, mtu=options.mtu, timing=options.timing,
                        time_scale=options.time_scale, pr_scale=options.pr_scale, link_rate=options.link_rate,
-                       topology=options.topology, spare=options.spare)
+                       topology=options.topology, spare=options.spare, spare_image_bytes=image.payload_bytes)
         label = describe_timing(options.timing, options.time_scale, options.pr_scale)
         timing = None if model is None else model.scaled(options.time_scale, options.pr_scale, options.link_rate)
         say(f"starting a lab of {options.cards} cards, timing {label}, link {rate.to_dict()['text']}")

@@ -14,7 +14,7 @@ from card_host import CARD_MAC, CODEC, MS, Host, batch_of, connected, entropy_of
 from safhost.errors import ConfigError
 from safhost.lab.card import CardConfig, VirtualCard
 from safhost.lab.card_verify import LeafCache
-from safhost.lab.ddr import SparseMemory
+from safhost.lab.ddr import PAGE_BYTES, SparseMemory
 from safhost.lab.timing import ARRIA10, timing_named
 from safhost.units import Mac
 from safhost.wire.codec import BROADCAST_BYTES
@@ -231,3 +231,15 @@ def test_nothing_is_kept_of_the_batch_given() -> None:
     rows[:] = 0xAA
     assert host.only_answer(Opcode.POLL, 1, 1).missing == 0
     assert host.close_xfer(1).status == Status.OK
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_populated_memory_is_zero_after_a_scrub_and_keeps_its_pages(shared: bool) -> None:
+    memory = SparseMemory(64 * PAGE_BYTES, shared=shared)
+    memory.populate(10 * PAGE_BYTES)
+    memory.array[:] = 7
+    memory.scrub()
+    assert not memory.array.any()
+    if shared:
+        assert memory.resident_bytes() >= 10 * PAGE_BYTES
+    memory.close()
