@@ -25,7 +25,7 @@ from safhost.runtime.messages import SharedMemory
 from safhost.unitplan import Layout, Out, Planner, Unit, UnitResult, Views
 
 WINDOW_UNITS = 64
-WINDOW_BYTES = 256 << 20
+WINDOW_BYTES = 64 << 20  # touched over and over: every page of it costs both sides a fault at first
 UNITS_PER_CARD = 16  # outstanding at least: twice the deepest pipeline the scheduler makes
 LARGE_UNITS_PER_CARD = 3  # where the bytes bound it: one computes, one comes, one goes
 LARGE_WINDOW_BYTES = 1 << 30
@@ -89,6 +89,7 @@ class JobFlow:
         self._arena = Arena(WINDOW_BYTES if not order.phased and order.window is None else 1 << 62)
         self._window = order.window or (1 << 62 if order.phased else WINDOW_UNITS)
         self._cards = 1
+        self._working: set[str] = set()
         self._total = order.total
         self._cond = threading.Lock()
         self._room_made = threading.Condition(self._cond)
@@ -285,6 +286,8 @@ class JobFlow:
                 self._failed_units(event["failed"])
             elif "note" in event:
                 self.notes.append(event["note"])
+                if event["note"].get("kind") == "card_working":
+                    self._card_works(event["note"]["card"])
                 if self._on_note is not None:
                     self._on_note(event["note"])
             elif "job" in event:
@@ -307,9 +310,7 @@ class JobFlow:
                 found = [i for i in self._flights if i in done]
                 self._unsent = sorted(i for i in self._flights if i not in done)
             self.id = event["job"]
-            self._cards = max(1, event.get("cards", 1))
-            if self._order.window is None and not self._order.phased:
-                self._window = max(WINDOW_UNITS, max(UNITS_PER_CARD, self._order.depth + 1) * self._cards)
+            self._widen(max(1, event.get("cards", 1)))
             self._told.clear()
             self._end_sent = False
             self._connected = True
@@ -317,6 +318,21 @@ class JobFlow:
         if found:
             self._land([[i, "", 0, 0, 0, 0, 0, 0, 0] for i in found])
         self._flush()
+
+    def _card_works(self, card: str) -> None:
+        """One more may have come after the job began: it must not idle for want of units."""
+        with self._cond:
+            self._working.add(card)
+            if len(self._working) > self._cards:
+                self._widen(len(self._working))
+                self._news += 1
+                self._room_made.notify()
+
+    def _widen(self, cards: int) -> None:
+        """With the lock: as much outstanding as ``cards`` cards need."""
+        self._cards = cards
+        if self._order.window is None and not self._order.phased:
+            self._window = max(WINDOW_UNITS, max(UNITS_PER_CARD, self._order.depth + 1) * cards)
 
     def _land(self, lines: list[list[Any]]) -> None:
         out, listener = self._out, self._listener
