@@ -268,6 +268,7 @@ class JobDesk(JobKeeper):
 
     def op_jobs(self, request: Job, p: Message) -> None:
         """All live jobs; with ``all`` those too that ended or were interrupted."""
+        self.settle()
         now = self.engine.clock()
         views, names = self.views(now), self.service.names.by_key
         rows = [j.row(now, views.get(j.number, {}), names) for j in self.by_id.values()]
@@ -278,6 +279,7 @@ class JobDesk(JobKeeper):
 
     def op_job_info(self, request: Job, p: Message) -> None:
         name = params.text(p, "job")
+        self.settle()
         job = self.by_id.get(name)
         if job is None:
             state = self.store.load(name)
@@ -323,6 +325,7 @@ class JobDesk(JobKeeper):
             if action.error is not None:
                 self.service.end_badly(request, action.error, {})
             elif not left:
+                self.settle()
                 self.service.done(request, {"cards": names})
             return True
         return super().take(action)

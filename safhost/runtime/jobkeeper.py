@@ -123,6 +123,12 @@ class JobKeeper:
                 else:
                     self._record(job, now_ns)
 
+    def settle(self) -> None:
+        """Record and tell all there is now: before somebody is told what includes it."""
+        for job in self._touched.values():
+            job.pressing = True
+        self.flush()
+
     def _may_wait(self, job: ElasticJob, now_ns: int) -> bool:
         """Whether more units may come before anybody is told of those that ended."""
         ended = len(job.finished)
