@@ -6,11 +6,14 @@ again first, as units of a job are mostly alike and warm pages are the fast ones
 
 from __future__ import annotations
 
+import threading
 from bisect import insort
 
 from safhost.runtime.messages import SharedMemory
 
 ALIGN_BYTES = 4096
+SPARSE_BYTES = 1 << 32  # up to here an arena is made as long as it may be at once: pages come when they are touched
+KEEP_BYTES = 256 << 20
 
 
 class Arena:
@@ -74,14 +77,14 @@ class Arena:
         self._free = merged
 
     def _grow(self, need: int) -> bool:
-        """More room for ``need``; twice as much each time, within the limit. Raises SchedulingError when the system
-        has no more."""
+        """More room for ``need``: all that may be, or twice as much. Raises SchedulingError when the system has no
+        more."""
         old = self.length
         last = self._free[-1] if self._free and sum(self._free[-1]) == old else (old, 0)
         least = last[0] + need
         if least > self.limit_bytes and self.used_bytes:
             return False
-        new = _rounded(max(least, min(2 * old, self.limit_bytes)))
+        new = _rounded(max(least, self.limit_bytes if self.limit_bytes <= SPARSE_BYTES else 2 * old))
         grown = self.memory.grown(new)
         self.memory.close()
         self.memory = grown
@@ -91,13 +94,52 @@ class Arena:
             self._free.append((old, new - old))
         return True
 
+    def reset(self, limit_bytes: int) -> None:
+        """As new, for another job; the pages stay."""
+        self.limit_bytes = limit_bytes
+        self.used_bytes = 0
+        self._free = [(0, self.length)]
+        self._spare.clear()
+
     def close(self) -> None:
         """Give the descriptor back; the pages go with the last view."""
         self.memory.close()
+
+
+class Arenas:
+    """Keeps the arena of the last job for the next one: making pages costs more than filling them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._spare: Arena | None = None
+        self._closed = False
+
+    def take(self, limit_bytes: int) -> Arena:
+        with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is None:
+            return Arena(limit_bytes)
+        spare.reset(limit_bytes)
+        return spare
+
+    def give_back(self, arena: Arena, good: bool) -> None:
+        """``good``: the job went well, so that nobody looks into it any more."""
+        with self._lock:
+            if good and not self._closed and self._spare is None and arena.length <= KEEP_BYTES:
+                self._spare = arena
+                return
+        arena.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._spare is not None:
+                self._spare.close()
+                self._spare = None
 
 
 def _rounded(length_bytes: int) -> int:
     return -(-max(1, length_bytes) // ALIGN_BYTES) * ALIGN_BYTES
 
 
-__all__ = ["ALIGN_BYTES", "Arena"]
+__all__ = ["ALIGN_BYTES", "Arena", "Arenas"]

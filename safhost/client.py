@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safhost import paths
+from safhost.arena import Arenas
 from safhost.calls import Calls, Progress
 from safhost.config import Config, choose_cluster, load_config
 from safhost.errors import ConfigError, DaemonError, SafError, SchedulingError
@@ -49,6 +50,7 @@ class Cluster:
         self.name = name
         self.calls = Calls(make_transport)
         self.images = Images()
+        self.arenas = Arenas()
         self._make_transport = make_transport
         self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
         self._outgoing = _Outgoing()
@@ -264,6 +266,7 @@ class Cluster:
         for job in list(self._jobs):
             job.abandon()
         self.images.close()
+        self.arenas.close()
         self.calls.close()
         self._outgoing.close()
 

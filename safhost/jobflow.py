@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from safhost.arena import Arena
+from safhost.arena import Arenas
 from safhost.core.ranges import Ranges
 from safhost.errors import ConfigError, JobError, SafError, error_from_dict
 from safhost.joblink import JobLink
@@ -71,7 +71,7 @@ class JobFlow:
     ``_ended`` wait on its lock; ``_sending`` keeps messages in order and is taken before it."""
 
     def __init__(self, make_link: Callable[[Any], JobLink], order: Order, units: Iterable[Any], out: Any,
-                 image: Callable[[], SharedMemory | None], on_note: Note | None) -> None:
+                 image: Callable[[], SharedMemory | None], on_note: Note | None, arenas: Arenas) -> None:
         self.id = ""
         self.stats: dict[str, Any] = {}
         self.failures: list[tuple[int, str, SafError]] = []
@@ -86,7 +86,8 @@ class JobFlow:
         self._on_note = on_note
         self._planner = Planner(order.kernel)
         self._views = Views()
-        self._arena = Arena(WINDOW_BYTES if not order.phased and order.window is None else 1 << 62)
+        self._arenas = arenas
+        self._arena = arenas.take(WINDOW_BYTES if not order.phased and order.window is None else 1 << 62)
         self._window = order.window or (1 << 62 if order.phased else WINDOW_UNITS)
         self._cards = 1
         self._working: set[str] = set()
@@ -105,6 +106,7 @@ class JobFlow:
         self._fed = False
         self._end_sent = False
         self._feeding = True
+        self._tidied = False
         self._ending = False  # the service answered for the job: what it says of our messages is no news any more
         self._over = False
         self._cancelled = False
@@ -421,8 +423,9 @@ class JobFlow:
     def _tidy(self) -> None:
         """When neither thread needs it any more, the arena goes."""
         with self._cond:
-            if self._over and not self._feeding:
-                self._arena.close()
+            if self._over and not self._feeding and not self._tidied:
+                self._tidied = True
+                self._arenas.give_back(self._arena, self._error is None)
                 self._views.clear()
                 self._flights.clear()
 

@@ -35,11 +35,11 @@ class Job(JobFlow):
                     self._ended.wait(1.0)
         except BaseException:
             self._link.close()
-            self._arena.close()
+            self._arenas.give_back(self._arena, False)
             raise
         if not self.id:
             self._link.close()
-            self._arena.close()
+            self._arenas.give_back(self._arena, False)
             assert self._error is not None
             raise self._error.__cause__ or self._error
         threading.Thread(target=self._feed, name=f"saf-{self.id}-feed", daemon=True).start()

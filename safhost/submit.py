@@ -99,7 +99,8 @@ def start_job(cluster: Cluster, kernel: Kernel | str | int, units: Iterable[Any]
     if opened is not None:
         message |= {"manifest": opened.package.to_dict(), "pr_compat_id": opened.pr_compat_id}
     order = Order(spec, message, window, bool(params.get("phased")), int(params.get("depth") or 0), total, resume)
-    job = Job(make_link, order, units, out, lambda: None if opened is None else images.memory(opened), on_note)
+    job = Job(make_link, order, units, out, lambda: None if opened is None else images.memory(opened), on_note,
+              cluster.arenas)
     if opened is None:
         note = {"kind": "no_image", "card": "", "info": {}, "text": f"image {digest[:12]} is not at hand: cards that "
                 "come later and do not run it stay unused; pass image=, or add it to the store: safhost image import"}
