@@ -13,50 +13,16 @@ from typing import TYPE_CHECKING, Any
 from safhost.core.actions import JobNoted, RequestEnded, UnitEnded
 from safhost.core.card import Card
 from safhost.core.events import JobUnit, StartJob
-from safhost.core.pipeline import Pace
+from safhost.core.jobfaults import blame, fault_of_unit
+from safhost.core.jobshare import Share
 from safhost.core.units import LOADED, RAN, Attempt, Unit
-from safhost.errors import CardLost, CommandFailed, DeadlineExceeded, SafError, SchedulingError
-from safhost.wire.generated import Status
+from safhost.errors import SafError, SchedulingError
 
 if TYPE_CHECKING:
     from safhost.core.cluster import Cluster
 
-MAX_MOVES = 32  # cards that may go away under one unit: more is not bad luck, the unit takes them down
-EXCLUDE_FAILS = 3  # units in a row that a card fails and others can do
 TIMES_KEPT = 65  # of the latest units, for their median
-_FREE_STATUS = (Status.BAD_EPOCH, Status.NO_ROLE)  # the card was programmed in between: nobody is at fault
-_CARD_STATUS = (Status.KILLED, Status.DEADLINE, Status.ROLE_FAULT)  # another card may do it
 _PHASES = {LOADED: ("loaded", "all units are loaded"), RAN: ("ran", "all units ran")}
-
-
-class Share:
-    """One card's part in one job. ``blamed``: units it failed that another card did; ``excluded``: why it gets no
-    more; ``waits``: it failed some in a row, and gets no more until it is known whether others can do them; times in
-    seconds, None when it was not so."""
-
-    __slots__ = ("blamed", "commit_s", "excluded", "fails", "joined_ns", "kernel_ns", "pace", "speculative", "stage_s",
-                 "units", "waits", "working")
-
-    def __init__(self) -> None:
-        self.units = 0
-        self.kernel_ns = 0
-        self.speculative = 0
-        self.fails = 0
-        self.blamed = 0
-        self.excluded = ""
-        self.waits = False
-        self.working = False
-        self.joined_ns: int | None = None
-        self.stage_s: float | None = None
-        self.commit_s: float | None = None
-        self.pace = Pace()
-
-    def describe(self) -> dict[str, Any]:
-        out: dict[str, Any] = {"units": self.units, "kernel_ns": self.kernel_ns, "speculative": self.speculative,
-                               "depth": self.pace.depth, "failed": self.fails}
-        if self.excluded:
-            out["excluded"] = self.excluded
-        return out
 
 
 class Job:
@@ -95,6 +61,7 @@ class Job:
         self.shares: dict[str, Share] = {}
         self.unit_ns: float | None = None  # of a card that a unit takes, averaged
         self.times_ns: deque[int] = deque(maxlen=TIMES_KEPT)
+        self.parked = 0  # attempts that wait for a step of a phased job
         self.step = 0  # of a phased job: what its units may pass
         self.steps_ns: list[int] = [now_ns]
         self.alone_ns: int | None = None  # since when no card is left for it
@@ -217,6 +184,7 @@ class Job:
         if not self.phased or self.step >= step:
             return True
         attempt.waits_for = step
+        self.parked += 1
         self._look(now_ns)
         return False
 
@@ -261,9 +229,8 @@ class Job:
         self.tell_done(unit, attempt, UnitEnded(
             self.request, e.index, card.key, None, unit.attempts, attempt.kernel_ns, write_ns, run_ns,
             now_ns - attempt.read_ns, attempt.start_ns - unit.queued_ns, now_ns), now_ns)
-        for key in unit.failed_on:
-            if key != card.key:
-                self._blame(key)
+        if unit.failed_on:
+            blame(self, attempt)
         self._look(now_ns)
 
     def tell_done(self, unit: Unit, attempt: Attempt, ended: UnitEnded, now_ns: int) -> None:
@@ -275,7 +242,7 @@ class Job:
         if attempt not in unit.live:
             return
         unit.live.remove(attempt)
-        why = self._fault_of_unit(unit, attempt, error, now_ns)
+        why = self._fault_of_unit(attempt, error, now_ns)
         if unit.live and why is None:
             return
         if why is None:
@@ -286,45 +253,8 @@ class Job:
         else:
             self.give_up(unit, card, why, now_ns)
 
-    def _fault_of_unit(self, unit: Unit, attempt: Attempt, error: SafError, now_ns: int) -> SafError | None:
-        """The error the unit ends with, None when it may be tried again."""
-        card, index = attempt.card, unit.event.index
-        if isinstance(error, CardLost):
-            unit.moves += 1
-            if unit.moves > MAX_MOVES:
-                return SchedulingError(f"unit {index}: {unit.moves} cards went away with it; last: {error.message}",
-                                       "does it take cards down?")
-            return None
-        status = error.status if isinstance(error, CommandFailed) else 0
-        if status in _FREE_STATUS or (status in (Status.KILLED, Status.DEADLINE) and attempt.innocent):
-            unit.moves += 1
-            return None if unit.moves <= MAX_MOVES else SchedulingError(
-                f"unit {index}: cards were programmed {unit.moves} times under it", "who programs them?")
-        if status and status not in _CARD_STATUS:
-            return CommandFailed(f"unit {index}: {error.message}", error.hint, "", status)
-        if status == Status.DEADLINE or isinstance(error, DeadlineExceeded):
-            self.cluster.scheduler.kill(card, attempt, now_ns)
-        share = self.share(card)
-        share.fails += 1
-        share.waits = share.fails >= EXCLUDE_FAILS
-        unit.failed_on = (*unit.failed_on, card.key)
-        if len(unit.failed_on) >= self.retries:
-            for key in unit.failed_on:  # not the cards' fault
-                self.shares[key].fails, self.shares[key].waits = 0, False
-            names = ", ".join(f"card {key}" for key in dict.fromkeys(unit.failed_on))
-            return SchedulingError(f"unit {index} failed {len(unit.failed_on)} times (on {names}); last: "
-                                   f"{error.message}", error.hint)
-        return None
-
-    def _blame(self, key: str) -> None:
-        share = self.shares.get(key)
-        if share is None:
-            return
-        share.blamed += 1
-        if share.waits and not share.excluded:
-            share.excluded = f"failed {share.fails} units in a row, and others did them"
-            self.release_bound(key)
-            self.cluster.out.append(JobNoted(self.request, "card_excluded", key, share.excluded, {}))
+    def _fault_of_unit(self, attempt: Attempt, error: SafError, now_ns: int) -> SafError | None:
+        return fault_of_unit(self, attempt, error, now_ns)
 
     def requeue(self, unit: Unit, now_ns: int) -> None:
         self.running.pop(unit, None)
@@ -366,7 +296,8 @@ class Job:
         """Whether a step of all is over, or everything."""
         if self.ended:
             return
-        while self.phased and self.step < RAN and self.all_came and not self.waiting:
+        while self.phased and self.step < RAN and self.all_came and not self.waiting \
+                and self.parked == len(self.running):
             attempts = [a for unit in self.running for a in unit.live]
             if any(a.waits_for != self.step + 1 for a in attempts):
                 break
@@ -388,9 +319,10 @@ class Job:
 
     def look_if_stuck(self, now_ns: int) -> None:
         """Units of a phased job that wait while all others wait for them, and no card has room for more."""
+        if not self.phased or not self.waiting or self.held or not self.all_came:
+            return
         attempts = [a for unit in self.running for a in unit.live]
-        if not self.phased or not self.waiting or not attempts or self.held or not self.all_came \
-                or any(a.waits_for != self.step + 1 for a in attempts) \
+        if not attempts or any(a.waits_for != self.step + 1 for a in attempts) \
                 or self.cluster.scheduler.stager.going_to(self.digest):
             return
         if self.step:  # cards went away, and the others are full: make room
@@ -451,4 +383,4 @@ class Job:
                     for key, share in self.shares.items()}}
 
 
-__all__ = ["Job", "Share"]
+__all__ = ["Job"]

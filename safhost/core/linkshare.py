@@ -4,7 +4,7 @@ A transfer that wants to send a batch asks here. When the link has bytes to give
 front, the answer is yes at once; else the transfer waits in line and is pumped when it is its turn. Lines take turns:
 each job's units are one, oldest first, so that the first units reach their kernels while the last ones still travel;
 what users write is another, batch by batch in turn; units of a higher priority go before others. Images that are
-staged for jobs in the background take what is left, and at least one batch in five, so that a card that joins a busy
+staged for jobs in the background take what is left, and at least one byte in five, so that a card that joins a busy
 cluster does come to work. Beside units they keep the link's queue short: a unit is many short questions and answers,
 and each would wait behind all that is queued.
 """
@@ -31,7 +31,7 @@ SHORT_NS = 1_000_000  # and one of the background beside units,
 SLACK_NS = 500_000  # when no more than this is queued before it
 SHORT_FRAMES = 16  # but so many frames at least
 OUT_FRAMES = 512  # handed to the link and not answered for
-BACKGROUND_EVERY = 5  # of so many batches one is the background's when both want to send
+BACKGROUND_SHARE = 5  # of so many bytes one is the background's when both want to send
 FULL_NS = 100_000_000  # a link that takes nothing is tried again after this, should its word that it does be missed
 
 
@@ -54,7 +54,7 @@ class Line:
 
     def put(self, transfer: Transfer, first: bool) -> None:
         order = next(self._order)
-        key = 0 if first else order if self.job is None else transfer.id
+        key = transfer.id if self.job is not None else 0 if first else order
         heapq.heappush(self._heap, (key, order, transfer))
 
     def take(self) -> Transfer:
@@ -81,7 +81,7 @@ class LinkShare:
         self._lines: dict[Job | None, Line] = {}  # in turn, of those that have somebody waiting; None: what users write
         self._background = Line(None)
         self._granted: Transfer | None = None
-        self._since_background = 0
+        self._owed_bytes = 0  # of others' that are to go until the background has a turn in any case
         self._out: dict[int, tuple[int, int]] = {}  # transfer → (frames, bytes of each) that the link has not answered
         self._out_frames = 0
         self._turned_away: set[int] = set()  # transfers that had their turn and got nothing through: they are next
@@ -89,7 +89,7 @@ class LinkShare:
     def may_send(self, transfer: Transfer, frames: int, frame_bytes: int, now_ns: int) -> bool:
         """Whether ``transfer`` may send a batch now; then the link's bytes are taken, and :meth:`taken` has to follow.
         Else it is pumped later, in its turn."""
-        owed = self._since_background >= BACKGROUND_EVERY - 1
+        owed = self._background_owed
         if self._granted is not transfer and (self._busy or self._lines or (
                 self._background and (transfer.background or owed))):
             self._wait(transfer, False)
@@ -102,8 +102,12 @@ class LinkShare:
             self.cluster.timers.set(self, self.bucket.ready_ns(need, now_ns))
             return False
         self._turned_away.discard(transfer.id)
-        self._since_background = 0 if transfer.background else self._since_background + 1
-        self.bucket.take(frames * (frame_bytes + WIRE_BYTES))
+        taken = frames * (frame_bytes + WIRE_BYTES)
+        self.bucket.take(taken)
+        if transfer.background:
+            self._owed_bytes = (BACKGROUND_SHARE - 1) * taken
+        else:
+            self._owed_bytes -= taken
         self._out[transfer.id] = frames, frame_bytes
         self._out_frames += frames
         return True
@@ -142,6 +146,10 @@ class LinkShare:
         return any(card.units and card.link == self.name for card in self.cluster.sessions.by_mac.values())
 
     @property
+    def _background_owed(self) -> bool:
+        return self._owed_bytes <= 0
+
+    @property
     def _busy(self) -> bool:
         return self._full or self._out_frames >= OUT_FRAMES
 
@@ -174,7 +182,7 @@ class LinkShare:
             self._turned_away.clear()
 
     def _next(self) -> Transfer:
-        if self._background and (not self._lines or self._since_background >= BACKGROUND_EVERY - 1):
+        if self._background and (not self._lines or self._background_owed):
             return self._background.take()
         job, line = max(self._lines.items(), key=lambda item: item[1].priority)  # of equals the first
         transfer = line.take()

@@ -345,6 +345,8 @@ class Scheduler:
                 assert not unit.ended, f"{what}: unit {unit.event.index} waits and has ended"
                 assert not unit.live, f"{what}: unit {unit.event.index} waits and is under way"
                 assert unit not in job.running, f"{what}: unit {unit.event.index} waits and runs"
+            parked = sum(bool(a.waits_for) for u in job.running for a in u.live)
+            assert job.parked == parked, f"{what}: {parked} units wait for a step, not {job.parked}"
             for unit in job.running:
                 assert 1 <= len(unit.live) <= 2, f"{what}: unit {unit.event.index} runs {len(unit.live)} times"
                 assert not unit.ended, f"{what}: unit {unit.event.index} ended and runs"

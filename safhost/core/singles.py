@@ -103,13 +103,14 @@ class Singles(Job):
         self.cluster.end_request(unit, RequestEnded(unit.request, {}, error))
         self.look_for_end(now_ns)
 
-    def _fault_of_unit(self, unit: Unit, attempt: Attempt, error: SafError, now_ns: int) -> SafError | None:
+    def _fault_of_unit(self, attempt: Attempt, error: SafError, now_ns: int) -> SafError | None:
         retry = isinstance(error, CardLost | DeadlineExceeded) or (
             isinstance(error, CommandFailed) and error.status in _RETRY_STATUS)
         if not retry:
             return error
-        if unit.attempts >= MAX_ATTEMPTS:
-            return SchedulingError(f"unit failed {unit.attempts} times; last: {error.message}", error.hint)
+        tries = attempt.unit.attempts
+        if tries >= MAX_ATTEMPTS:
+            return SchedulingError(f"unit failed {tries} times; last: {error.message}", error.hint)
         return None
 
     def orphaned(self, seconds: int, now_ns: int) -> None:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from safhost.core.card import Card
     from safhost.core.jobs import Job
 
-IO_DEADLINE_NS = 120_000_000_000
+IO_DEADLINE_NS = 120_000_000_000  # of inputs or outputs on an idle link,
+QUEUE_TIMES = 4  # and so many times what all units under way take on it
+LARGE_BYTES = 1 << 20  # of a unit: smaller ones are no matter for a link
 COMMANDS_AT_ONCE = 2  # of one unit that runs its kernel again and again: the card never waits for the host
 LOADED, RAN = 1, 2  # steps of a phased job that units wait for
 
@@ -83,16 +85,26 @@ class Attempt:
         self._commands: list[RunCommand] = []
         self._scratch: list[tuple[int, Bytes]] = []
 
+    def _deadline_ns(self, now_ns: int) -> int:
+        """Of inputs or outputs: behind those of all other units when they are large."""
+        room = self.unit.event.room
+        if room < LARGE_BYTES:
+            return now_ns + IO_DEADLINE_NS
+        units = sum(len(c.units) for c in self.cluster.sessions.by_mac.values() if c.link == self.card.link)
+        wire_ns = units * room * 1_000_000_000 // self.cluster.config.link_rate_bytes_s
+        return now_ns + IO_DEADLINE_NS + QUEUE_TIMES * wire_ns
+
     def start(self, now_ns: int) -> None:
         e = self.unit.event
         self.card.units.add(self)
         self.start_ns = now_ns
+        deadline_ns = self._deadline_ns(now_ns)
         self._left = len(e.inputs)
         if not e.inputs:
             self._loaded(now_ns)
         for offset, length, leaves, root in e.inputs:
             t = Transfer(self.cluster, self.card.link, TransferKind.DDR, e.memory[offset:offset + length], leaves, root,
-                         [(self.card, 0, self.base + offset)], self, now_ns, now_ns + IO_DEADLINE_NS, job=self.unit.job)
+                         [(self.card, 0, self.base + offset)], self, now_ns, deadline_ns, job=self.unit.job)
             self._transfers.append(t)
         for t in self._transfers:
             self.cluster.start_ddr_transfer(t, now_ns)
@@ -123,13 +135,18 @@ class Attempt:
     def run(self, now_ns: int) -> None:
         """Inputs are there, and it is time: the kernel."""
         job = self.unit.job
-        self.waits_for = 0
+        self._unpark()
         self.running = True
         self.run_ns = now_ns
         self._runs_left = job.repeat
         job.running_on(self, now_ns)
         while self._runs_left and len(self._commands) < COMMANDS_AT_ONCE:
             self._submit(now_ns)
+
+    def _unpark(self) -> None:
+        if self.waits_for:
+            self.waits_for = 0
+            self.unit.job.parked -= 1
 
     def _submit(self, now_ns: int) -> None:
         job, e = self.unit.job, self.unit.event
@@ -164,10 +181,11 @@ class Attempt:
     def read(self, now_ns: int) -> None:
         """The kernel has ended, and it is time: the outputs."""
         e = self.unit.event
-        self.waits_for = 0
+        self._unpark()
         self.running = False
         self.read_ns = now_ns
         self._left = len(e.outputs)
+        deadline_ns = self._deadline_ns(now_ns)
         aside = self.unit.job.reads_aside(self.unit) or self.unit.reader is not None
         if not aside:
             self.unit.reader = self
@@ -177,7 +195,7 @@ class Attempt:
                 out = np.empty(length, np.uint8)
                 self._scratch.append((at, out))
             self._reads.append(Read(self.cluster, self.card, ReadSpace.DDR, self.base + offset, out, self,
-                                    now_ns + IO_DEADLINE_NS))
+                                    deadline_ns))
         for read in self._reads:
             read.start(now_ns)
         if not e.outputs:
@@ -218,7 +236,7 @@ class Attempt:
         if self.abandoned:
             return
         self.abandoned = True
-        self.waits_for = 0
+        self._unpark()
         gone = CardLost("unit moved to another card", "", self.card.key)
         for t in list(self._transfers):
             t.cancel(gone, now_ns)
