@@ -30,8 +30,12 @@ class IdsMonotonic(Invariant):
         super().__init__(sim, ledger)
         self._used: dict[tuple[int, int], SimHost] = {}
         self._sequence: dict[tuple[bytes, int], int] = {}
-        self._transfers: dict[tuple[bytes, SimHost], dict[int, None]] = {}
+        self._transfers: dict[tuple[Any, ...], dict[int, None]] = {}
+        self._memory: dict[int, tuple[bytes, int]] = {}  # session → what its card knew when it opened
         self._asked: dict[tuple[bytes, int, int, int, int], bytes] = {}
+
+    def on_session(self, card: SimCard, boot_nonce: bytes, owner: int, generation: int, session: int) -> None:
+        self._memory[session] = boot_nonce, shell_of(card).scrubs
 
     def on_sent(self, port: Port, raw: bytes) -> None:
         host = port.node
@@ -68,8 +72,9 @@ class IdsMonotonic(Invariant):
         if known != body:
             self.fail(f"{host.name} asked for two different things by {Opcode(opcode).name} {obj}/{index}")
         if opcode == Opcode.XFER_OPEN:
-            # one of an earlier session may be asked for again, and one that was given up may have been lost till now
-            opened = self._transfers.setdefault((raw[:6], host), {})
+            # One of an earlier session may be asked for again, and one that was given up may have been lost till now; a
+            # card that forgot everything may join one that others had begun before.
+            opened = self._transfers.setdefault((raw[:6], host, self._memory.get(session)), {})
             if obj not in opened and opened and obj < next(reversed(opened)) and _wanted(host.cluster, obj, raw[:6]):
                 self.fail(f"{host.name} opened transfer {obj} after {next(reversed(opened))} on {raw[:6].hex(':')}")
             opened[obj] = None

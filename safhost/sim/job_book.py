@@ -33,13 +33,15 @@ class UnitRun(NamedTuple):
 
 class JobBook(Observer):
     """``users``: clients of jobs, in order. ``drains``: (host, card) → when the card was found empty, None while it may
-    still work; what is not in there may be given units."""
+    still work; what is not in there may be given units. ``tears``: the next processes of the first host die inside an
+    append to a journal too, each after so many."""
 
     def __init__(self, sim: Simulation) -> None:
         self.sim = sim
         self.users: list[JobUser] = []
         self.drains: dict[tuple[SimHost, str], int | None] = {}
         self.asked_drains: dict[int, tuple[SimHost, str]] = {}
+        self.tears: list[int] = []
         self._codec = Codec()
         self._seen: set[tuple[SimHost, bytes, int, int]] = set()
         self._parsed: tuple[bytes, UnitRun | None] = b"", None
@@ -94,6 +96,8 @@ class JobBook(Observer):
     # -- what is seen
 
     def on_host_start(self, host: SimHost) -> None:
+        if self.tears and host.name == self.sim.hosts[0].name:
+            host.crash_in_append(self.tears.pop(), 1_000_000)
         for user in self.users:
             user.on_host_start(host)
 

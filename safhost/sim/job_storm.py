@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from safhost.sim.nodes import SimHost
     from safhost.sim.simulation import Simulation
 
-SHARE = 0.0  # of the seeds
+SHARE = 0.15  # of the seeds
 JOBS_MAX = 3
 NEVER_APPENDS = 1 << 60
+APPENDS = (0, 1, 2, 5, 10)
 PLOD = 40  # how much slower a plodding card's kernels are
 
 DOINGS = {"submit": 3, "cancel": 0.5, "again": 1, "hold": 1, "change": 1, "drain": 2, "undrain": 1, "client": 0.7,
@@ -48,7 +49,7 @@ class JobStorm:
         self.active = rng.random() < SHARE
         chosen = {what: weight for what, weight in DOINGS.items() if what == "submit" or rng.random() < 0.5}
         self._doings = chosen
-        self._longest = rng.choice([4, 12, 40])
+        self._longest = rng.choice([4, 12, 12, 40])
         self._plodding: dict[str, int] = {}
 
     # -- the storm
@@ -72,6 +73,7 @@ class JobStorm:
     def calm(self) -> None:
         """Nobody holds anything back any more, or dies."""
         self.sim.hosts[0].crash_in_append(NEVER_APPENDS)
+        self.jobs.tears.clear()
         for key, kernel_ns in self._plodding.items():
             self.sim.cards[key].kernel_ns = min(kernel_ns, MS)
         for user in self.jobs.live():
@@ -97,7 +99,9 @@ class JobStorm:
     def plan(self) -> JobPlan:
         """A job as it may come."""
         rng, keys = self.rng, list(self.sim.cards)
+        memory = rng.choice(["keep", "poison", "forget"])
         units = rng.randint(1, self._longest)
+        units = 150 if memory == "forget" and rng.random() < 0.2 else units  # enough to see what is not let go
         phased = units <= 20 and rng.random() < 0.15  # all of its units have to be there before any runs
         return JobPlan(
             image=rng.choice(self.work.images), units=units,
@@ -110,7 +114,7 @@ class JobStorm:
             unit_deadline_ms=rng.choice([300_000, 300_000, 10_000, 2_000, 200]), retries=rng.choice([1, 2, 3, 3]),
             keep_going=rng.random() < 0.5, speculate=rng.random() < 0.7, phased=phased,
             repeat=rng.choice([1, 1, 1, 1, 3]), depth=rng.choice([0, 0, 0, 1, 3, 8]),
-            memory=rng.choice(["keep", "poison", "forget"]), pinned=rng.choice([0.0, 0.0, 0.0, 0.3]))
+            memory=memory, pinned=rng.choice([0.0, 0.0, 0.0, 0.3]))
 
     def submit(self) -> None:
         """A client comes with a job."""
@@ -209,7 +213,8 @@ class JobStorm:
         """The host's process dies inside a write to a journal."""
         host = self.sim.hosts[0]
         if not host.stopped:
-            host.crash_in_append(self.rng.choice([0, 1, 2, 5, 10]), self._down_ns())
+            host.crash_in_append(self.rng.choice(APPENDS), self._down_ns())
+            self.jobs.tears = [self.rng.choice(APPENDS) for _ in range(self.rng.choice([0, 1, 3]))]
 
     def _down_ns(self) -> int:
         return self.rng.choice([0, 1, 300, 2_000]) * MS

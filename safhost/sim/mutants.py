@@ -17,9 +17,10 @@ from safhost.errors import ConfigError
 from safhost.planting import Planting, planted
 from safhost.sim.mutants_card import CARD_MUTANTS
 from safhost.sim.mutants_core import CORE_MUTANTS
+from safhost.sim.mutants_jobs import JOB_MUTANTS
 from safhost.sim.storm import run_seed
 
-MUTANTS: tuple[Planting, ...] = CORE_MUTANTS + CARD_MUTANTS
+MUTANTS: tuple[Planting, ...] = CORE_MUTANTS + CARD_MUTANTS + JOB_MUTANTS
 SEEDS = 1000
 CARDS = 8  # at most: a bug shows in few cards as in many, and sooner
 WALL_S = 30.0  # real time a seed may take: a bug may make it endless

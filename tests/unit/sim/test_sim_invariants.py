@@ -144,7 +144,7 @@ def test_program_that_ends_without_its_image_running_is_found(world):
 
 
 def test_request_that_outlives_its_deadline_is_found(world):
-    with planted(bug("safhost.core.commands", "RunCommand.submit", "if self.deadline_ms:", "if False:")):
+    with planted(bug("safhost.core.commands", "RunCommand.submit", "if self.deadline_ms and", "if False and")):
         w = world()
         w.settle()
         w.program()
