@@ -56,6 +56,8 @@ def _explain(section: Section) -> None:
 
 def _plot(scalings: dict[str, Rows]) -> Plot:
     def paint(*panels: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         for axes, (name, rows) in zip(panels, scalings.items(), strict=True):
             counts = [row["cards"] for row in rows]
             axes.plot(counts, counts, ":", color="black", linewidth=1.6, label="ideal")
@@ -66,6 +68,7 @@ def _plot(scalings: dict[str, Rows]) -> Plot:
             axes.set_title(f"{name} scaling")
             axes.set_ylabel("speedup")
             axes.set_ylim(0, 1.05 * max(counts))
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
             drawing.card_axis(axes, max(counts))
         handles, labels = panels[0].get_legend_handles_labels()
         panels[0].figure.legend(handles, labels, loc="outside lower center", ncols=2 * len(panels))
