@@ -53,7 +53,7 @@ def _check_call(call: str) -> None:
     for word in words:
         if word == "--":
             break
-        if word.startswith("-") and len(word) > 1:
+        if word.startswith("-") and len(word) > 1 and not word[1].isdigit():  # -1@70% is an argument
             name, _, value = word.partition("=")
             if name == "--help":
                 continue
