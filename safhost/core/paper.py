@@ -70,6 +70,7 @@ class _Sessions:
         self.by_mac: dict[tuple[str, bytes], Card] = {}
         self.by_key: dict[str, Card] = {}
         self.generation = generation
+        self.drained: set[str] = set()  # keys of cards that get no more work
 
     def on_card_timer(self, card: Card, now_ns: int) -> None:
         """A card of this profile has no lease and so no timer."""
