@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from safhost.core.cluster import Cluster
 
 TICK_NS = 20_000_000  # between looks at what no event tells: stragglers, cards worth another image, jobs without cards
+HANGS_MEDIANS = 20  # a kernel that nobody waits for any more hangs after so many times what the median unit takes,
+HANGS_NS = 5_000_000_000  # and so long at least
 ORPHAN_NS = 60_000_000_000  # a unit no card could take for so long ends; cards come and go, but not for ever
 JOB_ORPHAN_NS = 600_000_000_000  # a job's units, which cards can be programmed for
 
@@ -42,6 +44,7 @@ class Scheduler:
         self.planner = Planner(self)
         self.speculator = Speculator(self)
         self.drains: list[DrainRequest] = []
+        self._hanging: list[tuple[Attempt, int]] = []  # attempts that lost a race, and when they are taken for hung
         self.due_ns: int | None = None
         self._touched: dict[Card, None] = {}
         self._all = False
@@ -143,6 +146,22 @@ class Scheduler:
             if attempt is not guilty:
                 attempt.innocent = True
         KillCommand(self.cluster, card, self).start(now_ns)
+
+    def left_running(self, attempt: Attempt) -> None:
+        """Another attempt was done first. A kernel that goes on for very much longer hangs: its card is reset then."""
+        median_ns = attempt.unit.job.median_ns() or 0
+        self._hanging.append((attempt, attempt.run_ns + int(max(HANGS_MEDIANS * median_ns, HANGS_NS))))
+
+    def _end_hanging(self, now_ns: int) -> None:
+        left = []
+        for attempt, late_ns in self._hanging:
+            if attempt not in attempt.card.units:
+                continue
+            if now_ns < late_ns:
+                left.append((attempt, late_ns))
+            else:
+                self.kill(attempt.card, attempt, now_ns)
+        self._hanging = left
 
     def on_command_ended(self, command: KillCommand, error: SafError | None, now_ns: int) -> None:
         """A KILL of ours was carried out, or the card is gone."""
@@ -295,7 +314,8 @@ class Scheduler:
         self.planner.plan(now_ns)
         self.planner.balance(now_ns)
         self.speculator.look(now_ns)
-        if any(not job.implicit or job.waiting for job in self.all_jobs()):
+        self._end_hanging(now_ns)
+        if self._hanging or any(not job.implicit or job.waiting for job in self.all_jobs()):
             self._wake_up(now_ns)
 
     def _look_for_cards(self, job: Job, now_ns: int) -> None:

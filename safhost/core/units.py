@@ -218,6 +218,8 @@ class Attempt:
         self.abandoned = True  # nothing that comes late counts
         for other in self.unit.live:
             if other is not self:
+                if other.running:
+                    self.cluster.scheduler.left_running(other)
                 other.abandon(now_ns)  # before anything is copied: it may be reading into the memory
         for at, out in self._scratch:
             self.unit.event.memory[at:at + len(out)] = out

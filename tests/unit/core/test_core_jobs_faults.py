@@ -194,3 +194,15 @@ def test_bound_unit_of_a_card_the_job_may_not_use_runs_elsewhere(jobs):
     run = JobRun(sim, IMAGE, 4, cards=dict.fromkeys(range(4), "c02"), only=("c01",))
     run.right()
     assert set(run.by_card()) == {"c01"}
+
+
+def test_kernel_that_hangs_and_was_done_elsewhere_does_not_hold_its_card_for_long(jobs):
+    """The deadline of a unit is five minutes; a kernel that lost its race by far is not waited for so long."""
+    sim = jobs(cards=3, kernel_ns=5_000_000)
+    sim.inject("c02", "hang_kernel")
+    run = JobRun(sim, IMAGE, 30)
+    assert run.right()["speculated"] == 1
+    assert sim.view("c02").units
+    sim.run_for(7)
+    assert not sim.view("c02").units
+    assert sim.view("c02").last_kill == 1
