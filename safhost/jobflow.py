@@ -133,8 +133,7 @@ class JobFlow:
                 if not self._put(index, item if type(item) is Unit else _unit(item)):
                     break
             else:
-                if self._total is None:
-                    self._total = index + 1
+                self._total = index + 1
             self._fed = True
             self._flush()
         except _UnitWrong as wrong:

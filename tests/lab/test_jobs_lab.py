@@ -27,6 +27,7 @@ from safhost.plan.image import Image, build_image
 pytestmark = pytest.mark.lab
 NAME = "jobs"
 FLOATS = 4000
+SIX = "c[1-6]"
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +53,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def cluster(lab: None, images: dict[str, Image]) -> Iterator[Cluster]:
     with connect(NAME) as found:
-        until(lambda: len(cards := found.cards()) == 6 and all(c.state == "available" for c in cards))
-        found.undrain("all")
-        found.program(images["vadd"])
+        until(lambda: len(cards := found.cards()[:6]) == 6 and all(c.state == "available" for c in cards))
+        found.undrain(SIX)
+        found.program(images["vadd"], SIX)
         yield found
         assert found.jobs() == []
 
@@ -80,7 +81,7 @@ def test_every_result_is_right_while_cards_are_pulled_two_hundred_times(cluster:
     rng = random.Random(seed)
     a = data(64, floats=30_000)
     stop = threading.Event()
-    names = [c.name for c in cluster.cards()]
+    names = [f"c{i}" for i in range(1, 7)]
     pulls = 0
     errors: list[BaseException] = []
 
@@ -218,7 +219,7 @@ def test_drained_card_gets_no_units_until_it_is_let_back(cluster: Cluster) -> No
     after = cluster.job_info(job.id)["cards"]
     assert after["c1"]["units"] == before["c1"]["units"]
     assert sum(c["units"] for c in after.values()) == 600
-    assert sorted(cluster.undrain("all")) == ["c1", "c2", "c3", "c4", "c5", "c6"]
+    assert sorted(cluster.undrain(SIX)) == ["c1", "c2", "c3", "c4", "c5", "c6"]
     assert (out == 2 * a).all()
 
 
@@ -257,15 +258,43 @@ def test_unit_that_does_not_fit_is_named_before_it_runs(cluster: Cluster, make: 
 
 def test_kernel_that_never_ends_fails_by_its_deadline_and_others_go_on(cluster: Cluster) -> None:
     a = data(6)
-    manager.request(NAME, "fault", cards=["all"], fault="hang_kernel")
+    manager.request(NAME, "fault", cards=[SIX], fault="hang_kernel")
     with pytest.raises(JobError, match=r"unit 0\b") as told:
         cluster.map("vadd", [(a[0], a[1])], unit_deadline_s=0.3, retries=2)
     assert told.value.failures
     assert told.value.failures[0][1] in ("c1", "c2", "c3", "c4", "c5", "c6")
     until(lambda: all(c.state == "available" for c in cluster.cards()))
-    manager.request(NAME, "fault", cards=["all"], fault="clear")
+    manager.request(NAME, "fault", cards=[SIX], fault="clear")
     got = cluster.map("vadd", [(r, r) for r in a], unit_deadline_s=20.0, retries=7)
     assert all((g == 2 * r).all() for g, r in zip(got, a, strict=True))
+
+
+def test_image_that_fails_on_some_cards_runs_on_the_others(cluster: Cluster, images: dict[str, Image]) -> None:
+    manager.request(NAME, "fault", cards=["c1", "c2"], fault="pr_error", parameters={"times": 100})
+    try:
+        tiles = np.random.default_rng(5).random((60, 64, 64), np.float32)
+        notes: list[dict[str, Any]] = []
+        job = cluster.submit("ptrans", ((t, t) for t in tiles), image=images["ptrans"], on_note=notes.append)
+        got = job.result(90)
+        assert all((g == t + t.T).all() for g, t in zip(got, tiles, strict=True))
+        assert not {"c1", "c2"} & set(job.stats["cards"]) or all(
+            job.stats["cards"][c]["units"] == 0 for c in ("c1", "c2") if c in job.stats["cards"])
+        assert {n["card"] for n in notes if n["kind"] == "card_failed"} <= {"c1", "c2"}
+    finally:
+        manager.request(NAME, "fault", cards=["c1", "c2"], fault="clear")
+
+
+def test_card_that_is_new_works_within_the_job(cluster: Cluster, images: dict[str, Image]) -> None:
+    a = data(1)[0]
+    notes: list[dict[str, Any]] = []
+    job = cluster.submit("vadd", iter(lambda: (a, a), None), out=None, image=images["vadd"], on_note=notes.append)
+    until(lambda: job.progress()[0] > 5)
+    manager.request(NAME, "plug", new=1)
+    until(lambda: any(n["kind"] == "card_working" and n["card"] == "c7" for n in notes))
+    until(lambda: job.info()["cards"].get("c7", {}).get("units", 0) > 0)
+    job.cancel()
+    assert job.wait(30)
+    manager.request(NAME, "unplug", cards=["c7"])
 
 
 def test_journal_that_cannot_be_written_holds_the_job_until_it_can(cluster: Cluster) -> None:
@@ -282,7 +311,7 @@ def test_journal_that_cannot_be_written_holds_the_job_until_it_can(cluster: Clus
         row = cluster.job_info(job.id)
         assert row["state"] == "held"
         assert "journal" in row["why"]
-        assert len(cluster.cards()) == 6
+        assert len(cluster.cards()) >= 6
     finally:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, old)
     job.result(60)
