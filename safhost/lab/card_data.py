@@ -47,7 +47,7 @@ class DataUnit:
         if shell.config.timing is not None:
             work_ns = shell.config.timing.hash_ns((transfer.lowest - ready) * transfer.block_bytes)
             transfer.hashed_ns = max(transfer.hashed_ns, now_ns) + work_ns
-        if has_work(transfer):
+        if has_work(transfer, self._cache):
             advance(transfer, self._cache, RECEIVE_BUDGET)
 
     def _refusal(self, group: DataGroup, transfer: Transfer | None) -> DropReason | None:

@@ -189,7 +189,7 @@ class TransferUnit:
         for t in self._contexts:
             if t is None or t.over:
                 continue
-            if has_work(t) and t.state is not TransferState.BAD:
+            if has_work(t, self._cache) and t.state is not TransferState.BAD:
                 return 0
             if t.state is TransferState.VERIFYING:
                 wakeup = t.hashed_ns if wakeup is None else min(wakeup, t.hashed_ns)

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safhost.lab.card_receive import Transfer
-from safhost.wire.digest import leaves_at_once, root_digest, run_digests
+from safhost.wire.digest import root_digest, run_digests
 from safhost.wire.generated import DIGEST_BYTES, LEAF_BYTES, TransferState
 
 HASH_COST, COMPARE_COST = 24, 1
-"""Work units: measured, hashing takes about 230 µs here, of one leaf or of as many as are hashed at once
-(`leaves_at_once`), and comparing an equal one 5 to 10 µs."""
+"""Work units: measured, hashing takes about 230 µs here, of one leaf or of as many as are hashed at once, and comparing
+an equal one 5 to 10 µs."""
 
 RECEIVE_BUDGET = 8 * HASH_COST
 """Units spent after a group of DATA: keeps up with 256 blocks of 1,472 bytes (5.75 leaves) in under 2 ms."""
@@ -35,11 +35,13 @@ _memcmp.restype = ctypes.c_int
 class LeafCache:
     """Hashed leaves, for the cards of one process. At most ``max_bytes`` of private copies; the oldest go first.
 
-    A digest is given out only for bytes that compared equal over their whole length.
+    A digest is given out only for bytes that compared equal over their whole length. ``at_once``: leaves that cards
+    wait for and hash together; with 1 they do the same at the same time whatever this machine hashes with.
     """
 
-    def __init__(self, max_bytes: int = 192 << 20) -> None:
+    def __init__(self, max_bytes: int = 192 << 20, at_once: int = 1) -> None:
         self.max_bytes = max_bytes
+        self.at_once = at_once
         self.held_bytes = 0
         self.hashed_leaves = 0
         self.shared_leaves = 0
@@ -85,7 +87,7 @@ def advance(transfer: Transfer, cache: LeafCache, budget: int) -> int:
 
     As many as are hashed at once are waited for, as long as more are to come.
     """
-    ready, at_once = transfer.ready_leaves(), leaves_at_once()
+    ready, at_once = transfer.ready_leaves(), cache.at_once
     ok = transfer.leaf_ok
     while budget > 0 and transfer.next_leaf < ready:
         index = ok.find(0, transfer.next_leaf, ready)
@@ -131,11 +133,11 @@ def _digested(transfer: Transfer, index: int, digests: bytes) -> None:
     transfer.next_leaf = index + count
 
 
-def has_work(transfer: Transfer) -> bool:
+def has_work(transfer: Transfer, cache: LeafCache) -> bool:
     """Whether `advance` would digest something."""
     ready = transfer.ready_leaves()
     waiting = ready - transfer.next_leaf
-    return waiting > 0 and (ready == transfer.leaf_total or waiting >= leaves_at_once())
+    return waiting > 0 and (ready == transfer.leaf_total or waiting >= cache.at_once)
 
 
 def conclude(transfer: Transfer) -> bool:

@@ -52,6 +52,7 @@ from safhost.link.packet import PacketLink
 from safhost.link.watch import LinkChange, LinkWatcher
 from safhost.runtime.keys import new_key, write_keys
 from safhost.wire.codec import Codec
+from safhost.wire.digest import leaves_at_once
 from safhost.wire.generated import ETHERTYPES
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class LabServer:
         self.down: set[str] = set()
         self.impairments = spec.impairments
         self._codec = Codec()
-        self._leaf_cache = LeafCache()
+        self._leaf_cache = LeafCache(at_once=leaves_at_once())
         self._keys: dict[str, bytes] = {}
         self.supervisor: DaemonSupervisor | None = None
         self._control: ControlServer | None = None

@@ -11,7 +11,8 @@ the digests are the same.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -42,6 +43,17 @@ def use(find: Callable[[], ManyLeaves | None] | None) -> None:
     """Have ``find`` called when several leaves are first hashed, and what it gives (None: hashlib) used from then on in
     this process. ``find`` None: hashlib."""
     _Chosen.find, _Chosen.found = find, None
+
+
+@contextmanager
+def by_hashlib() -> Iterator[None]:
+    """Hash leaf by leaf in the block, whatever the process uses: virtual cards then take their time as they did."""
+    before = _Chosen.find, _Chosen.found
+    use(None)
+    try:
+        yield
+    finally:
+        _Chosen.find, _Chosen.found = before
 
 
 def _many() -> ManyLeaves | None:
