@@ -91,7 +91,7 @@ class Planner:
 
     def _has_work(self, card: Card) -> bool:
         """Whether the image it runs is one that somebody needs."""
-        return any(job.digest == card.image_digest and _wants(job) and job.may_use(card)
+        return any(job.digest == card.image_digest and _wants(job) and _has_for(job, card) and job.may_use(card)
                    for job in self.scheduler.all_jobs())
 
     def _neediest(self, card: Card, wanting: list[Job]) -> Job | None:
@@ -99,7 +99,8 @@ class Planner:
         best: tuple[float, float, float] | None = None
         chosen: Job | None = None
         for job in wanting:
-            if job.image is None or card.image_digest == job.digest or not job.may_use(card) \
+            if job.image is None or card.image_digest == job.digest or not _has_for(job, card) \
+                    or not job.may_use(card) \
                     or self.stager.problem(card, job.digest, job.image):
                 continue
             cards = self.cards_of(job)
@@ -205,6 +206,12 @@ def _work_ns(job: Job) -> float:
 def _wants(job: Job) -> bool:
     """Whether cards are of use to it: units wait, or more will come."""
     return not job.held and bool(job.waiting or not (job.all_came or job.implicit))
+
+
+def _has_for(job: Job, card: Card) -> bool:
+    """Whether the job has a unit that this card may do, or all of its units are under way and more will come: units for
+    other cards alone may wait for those to be let go by a job that has the same to say of this one."""
+    return bool(job.pending or job.again or card.key in job.bound) or not (job.waiting or job.all_came or job.implicit)
 
 
 __all__ = ["Planner"]

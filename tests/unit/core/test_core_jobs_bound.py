@@ -18,3 +18,14 @@ def test_unit_stays_with_its_card_while_there_is_no_room_in_it(jobs):
     run = JobRun(sim, IMAGE, 20, cards=dict.fromkeys(range(20), "c02"), depth=8)
     run.right()
     assert run.by_card() == {"c02": 20}
+
+
+def test_two_jobs_with_units_for_each_others_cards_are_done(jobs):
+    sim = jobs(cards=2)
+    assert sim.run_until(sim.program(OTHER, ("c02",))).error is None
+    runs = [JobRun(sim, image, 1, cards={0: card}, fed=False, seed=n)
+            for n, (image, card) in enumerate([(IMAGE, "c02"), (OTHER, "c01")])]
+    for run in runs:
+        run.until(1)
+        run.end()
+        run.right(timeout_s=20)
