@@ -18,37 +18,37 @@ def switches(*runs):
 
 
 def test_two_jobs_of_different_images_get_halves(jobs):
-    sim = jobs(cards=4, kernel_ns=80_000_000)
-    first = JobRun(sim, IMAGE, 250)
-    first.until(10)
-    second = JobRun(sim, OTHER, 250)
-    sim.run_for(0.5)
+    sim = jobs(cards=4, kernel_ns=200_000_000)
+    first = JobRun(sim, IMAGE, 100)
+    first.until(6)
+    second = JobRun(sim, OTHER, 100)
+    sim.run_for(0.9)
     assert on_image(sim, IMAGE) == on_image(sim, OTHER) == 2
-    sim.run_for(0.5)
+    sim.run_for(0.9)
     assert switches(first, second) == 2
     first.right()
     second.right()
 
 
 def test_weights_decide_who_has_how_many_cards(jobs):
-    sim = jobs(cards=4, kernel_ns=80_000_000)
-    heavy = JobRun(sim, IMAGE, 375, weight=3.0)
-    light = JobRun(sim, OTHER, 125)
-    sim.run_for(0.6)
+    sim = jobs(cards=4, kernel_ns=200_000_000)
+    heavy = JobRun(sim, IMAGE, 150, weight=3.0)
+    light = JobRun(sim, OTHER, 50)
+    sim.run_for(0.9)
     assert (on_image(sim, IMAGE), on_image(sim, OTHER)) == (3, 1)
     heavy.right()
     light.right()
 
 
 def test_higher_priority_takes_all_cards_and_gives_them_back(jobs):
-    sim = jobs(cards=3, kernel_ns=80_000_000)
-    low = JobRun(sim, IMAGE, 190)
-    low.until(10)
-    high = JobRun(sim, OTHER, 125, priority=1)
-    sim.run_for(0.6)
+    sim = jobs(cards=3, kernel_ns=200_000_000)
+    low = JobRun(sim, IMAGE, 80)
+    low.until(6)
+    high = JobRun(sim, OTHER, 50, priority=1)
+    sim.run_for(0.9)
     assert on_image(sim, OTHER) == 3
     high.right()
-    assert len(low.units) < 60
+    assert len(low.units) < 50
     low.right()
     assert on_image(sim, IMAGE) >= 2
 
