@@ -10,10 +10,6 @@ JOB_MUTANTS: tuple[Planting, ...] = (
         "if other is not self:", "if other is None:",
         "a unit that two cards work on ends twice"),
     Planting(
-        "both-tries-read-into-the-memory", "safhost.core.units", "Attempt.read",
-        "or self.unit.reader is not None", "or self.unit is None",
-        "late blocks of a try that was given up change a result"),
-    Planting(
         "base-forgotten", "safhost.core.units", "Attempt._submit",
         "+ self.base", "+ 0",
         "a kernel works on the memory of another unit"),
@@ -58,14 +54,6 @@ JOB_MUTANTS: tuple[Planting, ...] = (
         "if not self.card.units and", "if len(self.card.units) <= 1 and",
         "a card is said to be empty and still works"),
     Planting(
-        "bound-to-a-card-that-is-gone", "safhost.core.jobs", "Job.release_bound",
-        "units = self.bound.pop(key, None)", "units = self.bound.get(\"\")",
-        "units for one card alone wait for it for ever"),
-    Planting(
-        "crc-not-checked", "safhost.core.journal", "replay",
-        "or end > len(raw) or zlib.crc32(content, zlib.crc32(bytes([kind]))) != crc:", ":",
-        "a record that a crash tore is taken for a whole one"),
-    Planting(
         "torn-end-counts-as-good", "safhost.core.journal", "replay",
         "return state", "state.good_bytes = len(raw) if state.good_bytes else 0\n    return state",
         "what is appended behind a torn record is never read again"),
@@ -81,4 +69,37 @@ JOB_MUTANTS: tuple[Planting, ...] = (
         "compacting-forgets-what-is-taken", "safhost.core.journal", "compact",
         "zip(_OF_UNITS, (state.done, state.taken, state.failed), strict=True)", "[(DONE, state.done)]",
         "results that a client has are made again"),
+    Planting(
+        "abandoned-reads-go-on", "safhost.core.units", "Attempt.abandon",
+        "read.cancel(gone, now_ns)", "read.done_bytes",
+        "late blocks of a try that was given up change a result that its user has"),
+    Planting(
+        "second-try-of-a-unit-that-has-two", "safhost.core.speculate", "Speculator._second",
+        "if len(unit.live) != 1 or card.key in unit.failed_on:", "if card.key in unit.failed_on:",
+        "every idle card works on the same late unit"),
+    Planting(
+        "speculates-for-who-does-not-want-it", "safhost.core.speculate", "Speculator.look",
+        "if j.speculate and", "if",
+        "a unit that may run once at a time runs twice"),
+    Planting(
+        "joins-by-an-old-number", "safhost.core.bulk", "Transfer.can_take",
+        "and card.last_transfer < self.id", "and self.id",
+        "a late card is told of a transfer that it takes for an old one"),
+    Planting(
+        "late-card-takes-part-at-once", "safhost.core.bulk", "Transfer.add_member",
+        "self._open_member(member, now_ns)", "member.state = \"verified\"\n"
+        "    self.owner.on_member_ended(self, member, now_ns)",
+        "a card that came late is taken for staged"),
+    Planting(
+        "leaves-with-units", "safhost.core.staging", "Stager.look",
+        "or card.units or card.committing", "or card.committing",
+        "a card is programmed under its units"),
+    Planting(
+        "failed-card-is-left-on-its-way", "safhost.core.staging", "Stager._failed",
+        "self._wake(move.waits_until_ns)", "move.tries += 0",
+        "a card that could not be programmed once never works again"),
+    Planting(
+        "staging-outlives-its-job", "safhost.core.staging", "Stager.drop_unneeded",
+        "if move.digest not in needed:", "if False:",
+        "cards are programmed for a job that was cancelled"),
 )

@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 import pytest
+from sim_jobs_rig import IMAGE, OTHER, World
 
 from safhost.core import events as ev
 from safhost.core.journal import DONE, TAKEN, encode_units, replay
-from safhost.sim import Simulation, make_image
 from safhost.sim.disk import SimDisk
 from safhost.sim.images import run_role, tag_of
 from safhost.sim.job_user import TAGS, JobPlan, make_unit
-from safhost.sim.ledger import Ledger
-from safhost.sim.storm import INVARIANTS
-
-IMAGE, OTHER = make_image(8_000), make_image(20_000, "2")
-
-
-class World:
-    """A small cluster whose jobs are watched by all invariants."""
-
-    def __init__(self, cards=2, seed=5, program=True, **options):
-        self.sim = Simulation(seed, cards=cards, card={"ddr_bytes": 4 << 20}, **options)
-        self.ledger = Ledger(self.sim)
-        self.by_name = {make.name: make(self.sim, self.ledger) for make in INVARIANTS}
-        for invariant in self.by_name.values():
-            self.sim.observe(invariant)
-            self.ledger.judges.append(invariant.on_ended)
-        self.jobs = self.ledger.jobs
-        self.sim.settle()
-        if program:
-            assert self.sim.run_until(self.sim.program(IMAGE)).error is None
-
-    def job(self, units=6, image=IMAGE, **options):
-        return self.jobs.add(JobPlan(image, units, **options), random.Random(7))
-
-    def end(self, user, seconds=100.0):
-        self.sim.run_while(lambda: user.live, seconds, user.name)
-        return user.state
-
-    def rest(self):
-        self.sim.run_for(15)
-        for invariant in self.by_name.values():
-            invariant.check()
-            invariant.at_rest()
 
 
 @pytest.fixture
