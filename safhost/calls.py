@@ -17,6 +17,7 @@ from itertools import count
 from typing import Any, Protocol
 
 from safhost.errors import DaemonError, DeadlineExceeded, SafError, error_from_dict
+from safhost.runtime.jobs import QUIET
 from safhost.runtime.messages import SharedMemory
 from safhost.transport import Handler, Transport
 
@@ -168,6 +169,14 @@ class Calls:
             self._deliver()
         return number
 
+    def tell(self, op: str, params: dict[str, Any], memory: Memory = None) -> None:
+        """Send something that asks for no answer. Raises what keeps it from going out."""
+        message, fds = _message(QUIET, op, params, memory)
+        with self._turns:
+            if self._failure is not None:
+                raise self._failure
+            self._transport.send(message, fds)
+
     def forget(self, number: int) -> None:
         """Nobody waits for that answer any more: tell the service."""
         if self._drop(number) is None:
@@ -190,14 +199,7 @@ class Calls:
 
     def _send(self, op: str, params: dict[str, Any] | None, memory: Memory, waiting: _Waiting) -> int:
         number = next(self._ids)
-        message: dict[str, Any] = {"id": number, "op": op}
-        if params:
-            message.update(params)
-        fds: tuple[int, ...] = ()
-        if memory is not None:
-            parts = memory if isinstance(memory, tuple) else (memory,)
-            message["lengths"] = [m.length for m in parts]
-            fds = tuple(m.fd for m in parts)
+        message, fds = _message(number, op, params, memory)
         with self._turns:
             if self._failure is not None:
                 raise self._failure
@@ -382,3 +384,16 @@ class Calls:
         if keeper is not None and keeper is not threading.current_thread():
             keeper.join()
         self._deliver()
+
+
+def _message(number: int, op: str, params: dict[str, Any] | None,
+             memory: Memory) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """A request as it travels, and the descriptors with it."""
+    message: dict[str, Any] = {"id": number, "op": op}
+    if params:
+        message.update(params)
+    if memory is None:
+        return message, ()
+    parts = memory if isinstance(memory, tuple) else (memory,)
+    message["lengths"] = [m.length for m in parts]
+    return message, tuple(m.fd for m in parts)

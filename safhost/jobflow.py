@@ -228,7 +228,7 @@ class JobFlow:
                 ending = self._fed and not more and not self._end_sent
                 self._end_sent = self._end_sent or ending
             if ending:
-                self._link.start("job_end", {"job": self.id}, None, self._refused)
+                self._link.start("job_end", {"job": self.id})
         if more and batch:
             self._flush()
 
@@ -240,7 +240,7 @@ class JobFlow:
         if layouts:
             params["layouts"] = {str(n): m for n, m in layouts.items()}
         try:
-            self._link.start("job_units", params, memory, self._refused)
+            self._link.start("job_units", params, memory)
         finally:
             if memory is not None:
                 memory.close()
@@ -283,6 +283,8 @@ class JobFlow:
         try:
             if "units" in event:
                 self._land(event["units"])
+            elif "refused" in event:
+                self._refused(error_from_dict(event["refused"]))
             elif "failed" in event:
                 self._failed_units(event["failed"])
             elif "note" in event:

@@ -54,21 +54,6 @@ class _Reply:
         self._link.settled(self._calls, {}, DaemonError("the cluster is closed", "connect() again"))
 
 
-class _Refusal:
-    """Answers to what nobody waits for: only a refusal is news."""
-
-    def __init__(self, link: JobLink, refused: Callable[[SafError], None]) -> None:
-        self._link = link
-        self._refused = refused
-
-    def settle(self, result: dict[str, Any], error: SafError | None) -> None:
-        if error is not None and not isinstance(error, DaemonError):
-            self._refused(error)
-
-    def closed(self) -> None:
-        """The job hears of that by its own request."""
-
-
 class JobLink:
     """``calls`` is the connection at the moment; another one after the daemon came back."""
 
@@ -96,14 +81,13 @@ class JobLink:
             for part in memory:
                 part.close()
 
-    def start(self, op: str, params: dict[str, Any], memory: Memory = None,
-              refused: Callable[[SafError], None] | None = None) -> bool:
-        """Send something that nobody waits for; whether it went out. ``refused`` hears of a refusal."""
+    def start(self, op: str, params: dict[str, Any], memory: Memory = None) -> bool:
+        """Send something that nobody waits for; whether it went out. A refusal comes as an event `refused`."""
         calls = self.calls
         if calls is None or calls.broken:
             return False
         try:
-            calls.start(op, params, memory, _Refusal(self, refused) if refused is not None else None)
+            calls.tell(op, params, memory)
         except SafError:
             return False  # the job's own request ends too, and says so
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,14 +11,14 @@ from safhost.core import events as ev
 from safhost.core import journal as jn
 from safhost.core.actions import Action, RequestEnded
 from safhost.core.ranges import Ranges
-from safhost.errors import ConfigError, ImageError, LocalProtocolError, SchedulingError
+from safhost.errors import ConfigError, ImageError, LocalProtocolError, SafError, SchedulingError
 from safhost.plan.kernelspec import KernelPackage
 from safhost.runtime import elastic as el
 from safhost.runtime import params
 from safhost.runtime.elastic import ElasticJob, Layout, Spec, checked_unit
 from safhost.runtime.hashing import Digested
 from safhost.runtime.jobkeeper import JobKeeper
-from safhost.runtime.jobs import Job
+from safhost.runtime.jobs import QUIET, Job
 from safhost.runtime.jobstore import SUMMARY, Journal
 from safhost.runtime.params import U32
 from safhost.wire.generated import CONTROL_PAYLOAD_MAX, Run
@@ -129,8 +130,21 @@ class JobDesk(JobKeeper):
                                   f"({str(old.get(field))[:12]})", "resume it with what it began with")
         return self.store.reopen(resume, same_client)
 
+    def _told(self, request: Job, p: Message, work: Callable[[Job, Message], None]) -> None:
+        """Deal with a message of a job's client, which may wait for no answer: what is wrong with it is an event."""
+        try:
+            work(request, p)
+        except SafError as err:
+            job = self.by_id.get(str(p.get("job")))
+            if request.message_id == QUIET and job is not None and job.request.connection is request.connection:
+                job.request.event({"refused": err.to_dict()})
+            raise
+
     def op_job_units(self, request: Job, p: Message) -> None:
         """Units of a job. A larger arena (the same memory, grown) may come with them."""
+        self._told(request, p, self._take_units)
+
+    def _take_units(self, request: Job, p: Message) -> None:
         job = self._own(request, p)
         if request.memory:
             job.arena = request.memory[0].array
@@ -214,6 +228,9 @@ class JobDesk(JobKeeper):
 
     def op_job_end(self, request: Job, p: Message) -> None:
         """No more units come."""
+        self._told(request, p, self._take_end)
+
+    def _take_end(self, request: Job, p: Message) -> None:
         job = self._own(request, p)
         if not job.ending:
             job.ending = True

@@ -17,8 +17,13 @@ class Connection(Protocol):
     def send(self, message: dict[str, Any]) -> None: ...
 
 
+QUIET = -1
+"""The id of messages whose sender waits for no answer."""
+
+
 class Job:
-    """Answers exactly once. ``memory`` is what came with the request; it is given back with the answer."""
+    """Answers exactly once, unless nobody waits. ``memory`` is what came with the request; it is given back with the
+    answer."""
 
     __slots__ = ("connection", "ended", "finish", "memory", "message_id", "number", "op")
 
@@ -38,11 +43,14 @@ class Job:
     def done(self, result: dict[str, Any]) -> None:
         if not self.ended:
             self._end()
-            self.connection.send({"id": self.message_id, "result": result})
+            if self.message_id != QUIET:
+                self.connection.send({"id": self.message_id, "result": result})
 
     def failed(self, error: SafError, result: dict[str, Any] | None = None) -> None:
         if not self.ended:
             self._end()
+            if self.message_id == QUIET:
+                return
             message: dict[str, Any] = {"id": self.message_id, "error": error.to_dict()}
             if result:
                 message["result"] = result

@@ -1,7 +1,8 @@
 """Messages on the control socket: a 4-byte length, JSON, and file descriptors beside them.
 
 Requests are ``{"id", "op", …}``; answers ``{"id", "result"}`` or ``{"id", "error"}``; in between any number of
-``{"id", "event"}``. Bulk bytes never travel in a message but as a sealed memfd that comes with it.
+``{"id", "event"}``. Id -1 asks for no answer. Bulk bytes never travel in a message but as a sealed memfd that
+comes with it.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from safhost.core import journal as jn
 from safhost.errors import ConfigError, ImageError, LocalProtocolError, SafError, SchedulingError, error_from_dict
 from safhost.plan.image import Image
 from safhost.runtime import jobstore
+from safhost.runtime.jobs import QUIET
 from safhost.runtime.messages import SharedMemory
 from safhost.unitplan import Planner, Unit
 
@@ -335,6 +336,23 @@ def test_bad_parameters_are_named_and_leave_nothing(rig, client, caplog):
         rig.ask("job", digest="00" * 32, kernel=0)
     memory.close()
     assert not rig.service.elastic.live
+
+
+def test_message_that_wants_no_answer_gets_none_unless_it_is_wrong(rig, client):
+    job = client()
+    job.begun()
+    before = len(job.connection.messages)
+    for params in ({"op": "job_units", "units": [[0, 1, 0, None, None]], "layouts": {"1": job.layout.message}},
+                   {"op": "job_taken", "ranges": [[0, 0]]}):
+        rig.service.request(job.connection, {"id": QUIET, "job": "j1", **params}, [])
+    assert len(job.connection.messages) == before
+    rig.service.request(job.connection, {"id": QUIET, "op": "job_units", "job": "j1", "units": 5}, [])
+    refused, = job.events("refused")
+    assert refused["type"] == "LocalProtocolError"
+    rig.service.request(Connection(), {"id": QUIET, "op": "job_end", "job": "j1"}, [])
+    assert len(job.events("refused")) == 1
+    job.ask("job_end")
+    assert job.end()["result"]["units"] == 1
 
 
 def test_who_watches_sees_the_job(rig, client):
