@@ -140,12 +140,15 @@ class JobsObey(Invariant):
             self.fail(what + "though the job is held")
         if user.plan.phased and not user.said_all:
             self.fail(what + "though not all units of a phased job are there")
+        self._count(user)
 
     def check(self) -> None:
         for user in self.ledger.jobs.users:
-            host = user.host
-            if host is None or host.stopped:
-                continue
+            self._count(user)
+
+    def _count(self, user: JobUser) -> None:
+        host = user.host
+        if host is not None and not host.stopped:
             tries = Counter(attempt.unit.event.index for card in host.cluster.sessions.by_mac.values()
                             for attempt in card.units
                             if not attempt.abandoned and attempt.unit.request == user.request)
