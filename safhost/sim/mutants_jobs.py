@@ -86,11 +86,6 @@ JOB_MUTANTS: tuple[Planting, ...] = (
         "and card.last_transfer < self.id", "and self.id",
         "a late card is told of a transfer that it takes for an old one"),
     Planting(
-        "late-card-takes-part-at-once", "safhost.core.bulk", "Transfer.add_member",
-        "self._open_member(member, now_ns)", "member.state = \"verified\"\n"
-        "    self.owner.on_member_ended(self, member, now_ns)",
-        "a card that came late is taken for staged"),
-    Planting(
         "leaves-with-units", "safhost.core.staging", "Stager.look",
         "or card.units or card.committing", "or card.committing",
         "a card is programmed under its units"),
