@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from safhost.arena import Arenas
+from safhost.calls import Calls
 from safhost.core.ranges import Ranges
 from safhost.errors import ConfigError, JobError, SafError, error_from_dict
 from safhost.joblink import JobLink
@@ -215,6 +216,7 @@ class JobFlow:
             with self._cond:
                 if not self._connected or self._over:
                     return
+                calls = self._link.calls  # not the next one, over which all of this is sent again
                 batch, self._unsent = self._unsent[:BATCH_UNITS], self._unsent[BATCH_UNITS:]
                 flights = [(i, self._flights[i]) for i in batch]
                 memory = None
@@ -222,17 +224,17 @@ class JobFlow:
                     memory = self._arena.memory.part(self._arena.length)
                     self._told_bytes = memory.length
             if batch:
-                self._send(flights, memory)
+                self._send(flights, memory, calls)
             with self._cond:
                 more = bool(self._unsent)
                 ending = self._fed and not more and not self._end_sent
                 self._end_sent = self._end_sent or ending
             if ending:
-                self._link.start("job_end", {"job": self.id})
+                self._link.start("job_end", {"job": self.id}, None, calls)
         if more and batch:
             self._flush()
 
-    def _send(self, flights: list[tuple[int, _Flight]], memory: SharedMemory | None) -> None:
+    def _send(self, flights: list[tuple[int, _Flight]], memory: SharedMemory | None, calls: Calls | None) -> None:
         layouts = {f.layout.number: f.layout.message for _, f in flights if f.layout.number not in self._told}
         self._told.update(layouts)
         params: dict[str, Any] = {"job": self.id, "units": [
@@ -240,7 +242,7 @@ class JobFlow:
         if layouts:
             params["layouts"] = {str(n): m for n, m in layouts.items()}
         try:
-            self._link.start("job_units", params, memory)
+            self._link.start("job_units", params, memory, calls)
         finally:
             if memory is not None:
                 memory.close()

@@ -81,9 +81,10 @@ class JobLink:
             for part in memory:
                 part.close()
 
-    def start(self, op: str, params: dict[str, Any], memory: Memory = None) -> bool:
-        """Send something that nobody waits for; whether it went out. A refusal comes as an event `refused`."""
-        calls = self.calls
+    def start(self, op: str, params: dict[str, Any], memory: Memory = None, over: Calls | None = None) -> bool:
+        """Send something that nobody waits for; whether it went out. A refusal comes as an event `refused`. ``over``:
+        the connection it was meant for, which may be gone by now."""
+        calls = over or self.calls
         if calls is None or calls.broken:
             return False
         try:

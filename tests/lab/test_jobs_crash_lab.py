@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -152,6 +154,30 @@ def test_job_outlives_fifteen_daemons(image: Image, monkeypatch: pytest.MonkeyPa
 @pytest.mark.timeout(900)
 def test_job_outlives_a_hundred_daemons(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     crash(image, 100, random.randrange(1 << 32), monkeypatch)
+
+
+_LOCAL = """
+import sys
+import numpy as np
+import safhost
+with safhost.connect("x", interfaces="saf0") as cluster:
+    a = np.random.default_rng(1).random((40, 3000), np.float32)
+    out = np.zeros_like(a)
+    cluster.map("vadd", ((r, r) for r in a), out=out, image=sys.argv[1])
+    endless = cluster.submit("vadd", iter(lambda: (a[0], a[0]), None))
+    next(cluster.as_completed(endless))
+    endless.cancel()
+    endless.wait(30)
+    print((out == 2 * a).all(), [j["state"] for j in cluster.jobs(all=True)])
+"""
+
+
+def test_jobs_in_a_cluster_without_a_daemon(image: Image) -> None:
+    manager.up(LabSpec(name=NAME, cards=2, topology="chassis", mtu=9000, daemon=False), timeout_s=40)
+    (paths.state_dir() / "config.yaml").write_text("clusters: {x: {suite: 0}}\n")
+    command = manager.exec_command(NAME, [sys.executable, "-W", "error", "-c", _LOCAL, str(image.path)])
+    done = subprocess.run(command, check=False, text=True, capture_output=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("True ['done', 'cancelled']\n", "")
 
 
 def test_client_that_went_away_is_followed_by_another(image: Image, tmp_path: Path) -> None:
