@@ -99,7 +99,7 @@ class Scheduler:
         if priority is not None and priority != job.priority:
             job.priority = priority
             job.service_ns = self._clock.get(priority, 0.0)
-        if weight is not None:
+        if weight is not None and weight > 0:
             job.weight = weight
         if hold is not None:
             job.held = hold
