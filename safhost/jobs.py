@@ -147,7 +147,8 @@ class Job(JobFlow):
                             f"{first.message}; {count}", first.hint)
         else:
             state = "cancelled" if self._cancelled and self._own_error is None else "failed"
-            said = JobError(f"job {self.id or 'which was not begun'}: {cause.message}; {count}", cause.hint,
+            who = "" if f"job {self.id}" in cause.message else f"job {self.id}: "
+            said = JobError(f"{who}{cause.message}; {count}", cause.hint,
                             state=str(self.stats.get("state", state)) if self._own_error is None else "failed")
             said.__cause__ = cause.__cause__ if cause is self._own_error else cause
         said.failures, said.done, said.total, said.job = list(self.failures), done, total, self.id

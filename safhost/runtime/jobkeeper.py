@@ -207,8 +207,9 @@ class JobKeeper:
         self._drop(job)
         self.store.end(job.id, job.journal, state, error.message if error is not None else "",
                        job.summary(now_ns, self.service.names.by_key))
-        _LOG.log(logging.WARNING if state == el.FAILED else logging.INFO, "job %s: %s, %d units in %.3g s%s", job.id, state,
-                 job.done_here, (now_ns - job.started_ns) / 1e9, f": {error.message}" if error is not None else "")
+        _LOG.log(logging.WARNING if state == el.FAILED else logging.INFO, "job %s: %s, %d units in %.3g s%s", job.id,
+                 state, job.done_here, (now_ns - job.started_ns) / 1e9,
+                 f": {error.message}" if error is not None else "")
         if error is None:
             self.service.done(job.request, result)
         else:

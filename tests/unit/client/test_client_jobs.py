@@ -248,7 +248,7 @@ def test_cancelled_job_ends_and_its_generator_is_closed(ready, live):
     with fails(DeadlineExceeded, f"job {job.id} is not over after 0.01 s"):
         job.result(0.01)
     assert job.cancel()
-    with fails(JobError, f"job {job.id}: job {job.id} was cancelled; 0 units are finished"):
+    with fails(JobError, f"job {job.id} was cancelled; 0 units are finished"):
         job.result(WAIT_S)
     assert closed.wait(WAIT_S)
     assert job.cancelled()
