@@ -24,7 +24,8 @@ from safhost.lab import manager
 from safhost.units import format_bytes
 
 GOAL_BEYOND_PR_S, GOAL_LOSS, GOAL_OVER_IDEAL = 1.0, 0.05, 1.03
-CURVE_STEPS = 60
+RATE_STEPS = 60
+PROGRESS_STEPS = 200
 _CHANGE = re.compile(r"([+-])(\d+)@(\d+(?:\.\d+)?)%")
 
 
@@ -112,7 +113,7 @@ def run(setting: Setting, problem: Problem, changes: Sequence[Change], repeat: i
         "joined": joined, "old_cards": loss, "cards_used": stats["cards"], "moved_units": stats.get("moved", 0),
         "speculated": stats.get("speculated", 0), "late_kernels": setting.late_kernels() - late,
         "notes": [{"at_s": round((at - start_ns) / 1e9, 4), **note} for at, note in watch.notes],
-        "tiles_over_time": _curve(done, start_ns),
+        "progress": _progress(done, start_ns), "tiles_over_time": _rate(done, start_ns),
         "max_error": max_error, "validated": bool(max_error < threshold())}
     parameters = {"changes": [f"{c.cards:+d}@{100 * c.share:g}%" for c in changes], "timing": setting.timing_label,
                   "mtu": setting.mtu, "block": problem.block, "tile_blocks": problem.tile,
@@ -233,17 +234,25 @@ def _loss(ended: Sequence[tuple[int, str]], cards: Sequence[str], watch: _Watch,
             "during_s": round((until_ns - plug_ns) / 1e9, 4)}
 
 
-def _curve(ended: Sequence[tuple[int, str]], start_ns: int) -> dict[str, list[float]]:
-    """Tiles a second in `CURVE_STEPS` stretches of the run."""
+def _rate(ended: Sequence[tuple[int, str]], start_ns: int) -> dict[str, list[float]]:
+    """Tiles a second in `RATE_STEPS` stretches of the run."""
     times = sorted(at - start_ns for at, _ in ended if at)
     if not times:
         return {"at_s": [], "tiles_s": []}
-    step_ns = max(1, times[-1] // CURVE_STEPS)
-    counts = [0] * CURVE_STEPS
+    step_ns = max(1, times[-1] // RATE_STEPS)
+    counts = [0] * RATE_STEPS
     for at in times:
-        counts[min(CURVE_STEPS - 1, max(0, at) // step_ns)] += 1
-    return {"at_s": [round((i + 0.5) * step_ns / 1e9, 4) for i in range(CURVE_STEPS)],
+        counts[min(RATE_STEPS - 1, max(0, at) // step_ns)] += 1
+    return {"at_s": [round((i + 0.5) * step_ns / 1e9, 4) for i in range(RATE_STEPS)],
             "tiles_s": [round(count * 1e9 / step_ns, 3) for count in counts]}
+
+
+def _progress(ended: Sequence[tuple[int, str]], start_ns: int) -> dict[str, list[float]]:
+    """Tiles done at up to `PROGRESS_STEPS` moments of the run."""
+    times = sorted(at - start_ns for at, _ in ended if at)
+    every = max(1, -(-len(times) // PROGRESS_STEPS))
+    picked = sorted({*range(every - 1, len(times), every), len(times) - 1}) if times else []
+    return {"at_s": [0.0, *(round(times[i] / 1e9, 4) for i in picked)], "tiles": [0.0, *(i + 1.0 for i in picked)]}
 
 
 def _rates(ended: Sequence[tuple[int, str]], cards: Sequence[str], from_ns: int, to_ns: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""Speedup and efficiency of a scaling run against ideal and roofline; units a second of a run with changes."""
+"""Speedup and efficiency of a scaling run against ideal and roofline; progress of a run with changes."""
 
 from __future__ import annotations
 
@@ -54,22 +54,38 @@ def draw_scaling(result: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def draw_hotplug(result: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Tiles a second over the run, with the moments at which cards came and went. Raises ConfigError."""
-    curve = result["tiles_over_time"]
+    """The share that is done over time, beside the run without changes and the ideal. Raises ConfigError."""
+    curve, tiles = result["progress"], result["tiles"]
 
-    def rate(axes: Axes) -> None:
-        axes.step(curve["at_s"], curve["tiles_s"], where="mid", color=plots.BLUE, label="tiles a second")
+    def progress(axes: Axes) -> None:
+        axes.plot(curve["at_s"], [100 * done / tiles for done in curve["tiles"]], color=plots.BLUE, label="this run")
+        if result["baseline_s"]:
+            axes.plot([0, result["baseline_s"]], [0, 100], "--", color=plots.GREY,
+                      label=f"{result['cards']} cards throughout (baseline)")
+            axes.plot(*_ideal(result), ":", color=plots.ORANGE, label="ideal")
         for event in result["events"]:
             came = event["cards"] > 0
-            axes.axvline(event["at_s"], color=plots.GREEN if came else plots.RED, linestyle=":",
+            axes.axvline(event["at_s"], color=plots.GREEN if came else plots.RED, linewidth=1.2,
                          label=f"{event['cards']:+d} cards")
         axes.set_title("PTRANS while cards come and go")
         axes.set_xlabel("seconds")
-        axes.set_ylabel("tiles a second")
-        axes.set_ylim(bottom=0)
+        axes.set_ylabel("per cent of the tiles done")
+        axes.set_xlim(left=0)
+        axes.set_ylim(0, 102)
         axes.legend(loc="lower right")
 
-    return plots.draw([rate], folder / "ptrans-hotplug", caption(result), width=8.0)
+    return plots.draw([progress], folder / "ptrans-hotplug", caption(result), width=8.0)
+
+
+def _ideal(result: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Seconds and per cent of a run whose cards come and work at once."""
+    at_s, done, cards = [0.0], [0.0], result["cards"]
+    for event in (*result["events"], {"asked_share": 1.0, "cards": 0}):
+        share = event["asked_share"]
+        at_s.append(at_s[-1] + (share - done[-1] / 100) * result["baseline_s"] * result["cards"] / cards)
+        done.append(100 * share)
+        cards += event["cards"]
+    return at_s, done
 
 
 def caption(result: Mapping[str, Any]) -> str:

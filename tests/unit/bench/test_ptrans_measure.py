@@ -207,9 +207,21 @@ def test_plots_are_written_as_svg_and_png(tmp_path: Path, weak: bool) -> None:
 
 
 def test_hotplug_plot_marks_the_changes(tmp_path: Path) -> None:
-    result = {"tiles_over_time": {"at_s": [0.5, 1.5], "tiles_s": [4.0, 8.0]}, "events": [{"cards": 4, "at_s": 1.0}],
+    result = {"progress": {"at_s": [0, 4, 7.1], "tiles": [0, 4, 10]}, "tiles": 10, "cards": 4, "baseline_s": 10.0,
+              "events": [{"cards": 4, "at_s": 4.0, "asked_share": 0.4}],
               "figures": "measured", "parameters": {"link": {"text": "1 Gbit/s", "source": "given"}}}
     assert all(path.stat().st_size > 1000 for path in pictures.draw_hotplug(result, tmp_path))
+    assert pictures._ideal(result) == ([0.0, 4.0, 7.0], [0.0, 40.0, 100.0])
+
+
+def test_progress_keeps_beginning_and_end() -> None:
+    ended = [(10**9 * i, "c1") for i in range(1, 1001)]
+    curve = hotplug._progress(ended, 0)
+    assert (curve["at_s"][0], curve["tiles"][0]) == (0, 0)
+    assert (curve["at_s"][-1], curve["tiles"][-1]) == (1000, 1000)
+    assert len(curve["at_s"]) == hotplug.PROGRESS_STEPS + 1
+    assert hotplug._progress([], 0) == {"at_s": [0.0], "tiles": [0.0]}
+    assert sum(hotplug._rate(ended, 0)["tiles_s"]) / hotplug.RATE_STEPS == pytest.approx(1, rel=0.05)
 
 
 # -- command
