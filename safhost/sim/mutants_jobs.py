@@ -86,15 +86,7 @@ JOB_MUTANTS: tuple[Planting, ...] = (
         "and card.last_transfer < self.id", "and self.id",
         "a late card is told of a transfer that it takes for an old one"),
     Planting(
-        "leaves-with-units", "safhost.core.staging", "Stager.look",
-        "or card.units or card.committing", "or card.committing",
-        "a card is programmed under its units"),
-    Planting(
         "failed-card-is-left-on-its-way", "safhost.core.staging", "Stager._failed",
         "self._wake(move.waits_until_ns)", "move.tries += 0",
         "a card that could not be programmed once never works again"),
-    Planting(
-        "staging-outlives-its-job", "safhost.core.staging", "Stager.drop_unneeded",
-        "if move.digest not in needed:", "if False:",
-        "cards are programmed for a job that was cancelled"),
 )
