@@ -282,6 +282,6 @@ class LinkRate(click.ParamType[int]):
         from safhost.units import parse_rate
 
         try:
-            return 0 if value == "0" else parse_rate(value)
+            return 0 if value in ("0", 0) else max(1, parse_rate(value))  # too little is refused, it is not none
         except SafError as err:
             self.fail(str(err), param, ctx)
