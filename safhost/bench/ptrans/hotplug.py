@@ -144,9 +144,9 @@ def _changing_run(setting: Setting, matrices: Matrices, changes: Sequence[Change
     ended: list[tuple[int, str]] = []
     worst, shown_s = 0.0, 0.0
     start_s, start_ns = time.perf_counter(), time.monotonic_ns()
-    job = setting.cluster.submit(KERNEL, units(matrices, (), "elastic"), out=matrices.c, image=setting.image,
-                                 total=p.tiles, name="hot-plug", on_note=watch.note, repeat=repeat,
-                                 unit_deadline_s=unit_deadline_s)
+    job = setting.cluster.submit(KERNEL, units(matrices, (), "elastic", range(p.tiles)), out=matrices.c,
+                                 image=setting.image, total=p.tiles, name="hot-plug", on_note=watch.note,
+                                 repeat=repeat, unit_deadline_s=unit_deadline_s)
     try:
         for done in setting.cluster.as_completed(job):
             if done.error is not None:

@@ -22,7 +22,16 @@ from typing import Any
 
 from safhost import Unit
 from safhost.bench.ptrans.distribution import assign, largest_share
-from safhost.bench.ptrans.problem import Matrices, Problem, TileIndex, threshold
+from safhost.bench.ptrans.problem import (
+    DTYPE,
+    KEEP_SHARE,
+    MATRICES,
+    Matrices,
+    Problem,
+    TileIndex,
+    free_memory_bytes,
+    threshold,
+)
 from safhost.bench.ptrans.roofline import roofline
 from safhost.bench.ptrans.setting import KERNEL, Setting
 from safhost.bench.report import Goal, document
@@ -30,6 +39,8 @@ from safhost.errors import ConfigError
 
 GOAL_CALC, GOAL_ROOFLINE, GOAL_CARDS = 0.95, 0.90, 20
 SHOW_S = 0.25
+CARD_BYTES = 6 << 30
+"""Of the 8 GiB of a 385A that tiles of a phased job may take."""
 
 Progress = Callable[[dict[str, Any]], None]
 """Called with ``what``, ``done``, ``total`` while a job runs."""
@@ -137,36 +148,40 @@ def conclude(setting: Setting, options: Options, rows: Sequence[Mapping[str, Any
                     validated=all(row["validated"] for row in rows))
 
 
-def units(matrices: Matrices, names: Sequence[str], distribution: str) -> Iterator[Unit]:
-    """The tiles as work units, in rows; each for its card unless the distribution is elastic."""
+def units(matrices: Matrices, names: Sequence[str], distribution: str, part: range) -> Iterator[Unit]:
+    """The tiles with numbers in ``part`` as work units; each for its card unless the distribution is elastic."""
     p = matrices.problem
     owners = assign(distribution, p.tiles_a_side, len(names))
-    for row in range(p.tiles_a_side):
-        for col in range(p.tiles_a_side):
-            tile = p.tile_at(row, col)
-            into = (slice(tile.row0, tile.row1), slice(tile.col0, tile.col1)) if matrices.c is not None else None
-            yield Unit(*matrices.inputs(tile), into=into, card=names[owners[row, col]] if owners else None)
+    for number in part:
+        tile = tile_of(p, number)
+        into = (slice(tile.row0, tile.row1), slice(tile.col0, tile.col1)) if matrices.c is not None else None
+        owner = owners[divmod(number, p.tiles_a_side)] if owners else None
+        yield Unit(*matrices.inputs(tile), into=into, card=None if owner is None else names[owner])
 
 
 def run_job(setting: Setting, matrices: Matrices, names: Sequence[str] | None, what: str, on_progress: Progress,
-            distribution: str = "elastic", **options: Any) -> tuple[float, dict[str, Any], float]:
-    """One job over all tiles: seconds from the call to the last result, its statistics, the largest error.
+            distribution: str = "elastic", part: range | None = None,
+            **options: Any) -> tuple[float, dict[str, Any], float]:
+    """One job over all tiles, or those in ``part``: seconds from the call to the last result, its statistics, the
+    largest error.
 
     ``names`` None: on every card of the cluster. Results that are not kept are checked as they come.
     """
-    total = matrices.problem.tiles
-    matrices.forget_results()
+    part = part or range(matrices.problem.tiles)
+    total = len(part)
+    if part.start == 0:
+        matrices.forget_results()
     start_s = time.perf_counter()
-    job = setting.cluster.submit(KERNEL, units(matrices, names or (), distribution), out=matrices.c,
+    job = setting.cluster.submit(KERNEL, units(matrices, names or (), distribution, part), out=matrices.c,
                                  image=setting.image, cards=None if names is None else list(names), total=total,
                                  name=what, **options)
     try:
         if matrices.c is not None:
             wait(job, what, total, on_progress)
             seconds = time.perf_counter() - start_s
-            max_error = matrices.max_error()
+            max_error = matrices.max_error(part)
         else:
-            max_error = _check_stream(setting, matrices, job, what, on_progress)
+            max_error = _check_stream(setting, matrices, job, part, what, on_progress)
             seconds = time.perf_counter() - start_s
     except BaseException:
         job.cancel()
@@ -188,20 +203,47 @@ def wait(job: Any, what: str, total: int, on_progress: Progress) -> None:
     on_progress({"what": what, "done": total, "total": total})
 
 
-def _check_stream(setting: Setting, matrices: Matrices, job: Any, what: str, on_progress: Progress) -> float:
+def calculate(setting: Setting, matrices: Matrices, names: Sequence[str], what: str, on_progress: Progress,
+              repeat: int, **options: Any) -> tuple[float, dict[str, Any], float]:
+    """Phased jobs over all tiles, as few as memory takes: seconds of the middle phases, statistics, largest error.
+
+    A phased job holds all its tiles twice on a lab: on the cards, and in the memory that is shared with the daemon.
+    """
+    parts = parts_of(matrices.problem, len(names))
+    phases = {"load_s": 0.0, "run_s": 0.0, "read_s": 0.0}
+    worst = 0.0
+    for part in parts:
+        _seconds, stats, error = run_job(setting, matrices, names, what, on_progress, part=part, phased=True,
+                                         window=len(part), repeat=repeat, **options)
+        worst = max(worst, error)
+        for key in phases:
+            phases[key] += float(stats["phases"][key])
+    return phases["run_s"] / repeat, {"phases": phases, "parts": len(parts)}, worst
+
+
+def parts_of(problem: Problem, cards: int) -> list[range]:
+    """The tiles in parts that memory can hold at once, each (but the last) as many for every card."""
+    tile_bytes = 2 * MATRICES * DTYPE.itemsize * (problem.tile * problem.block) ** 2
+    at_once = int(KEEP_SHARE * free_memory_bytes()) // tile_bytes // cards * cards
+    step = max(cards, min(at_once, CARD_BYTES * 2 // tile_bytes * cards))
+    return [range(start, min(problem.tiles, start + step)) for start in range(0, problem.tiles, step)]
+
+
+def _check_stream(setting: Setting, matrices: Matrices, job: Any, part: range, what: str,
+                  on_progress: Progress) -> float:
     """Check each tile when it comes and let it go."""
     p = matrices.problem
     worst, shown_s, count = 0.0, 0.0, 0
     for done in setting.cluster.as_completed(job):
         if done.error is not None:
             raise done.error
-        worst = max(worst, matrices.error(tile_of(p, done.index), done.value))
+        worst = max(worst, matrices.error(tile_of(p, part[done.index]), done.value))
         count += 1
         if time.monotonic() - shown_s >= SHOW_S:
             shown_s = time.monotonic()
-            on_progress({"what": what, "done": count, "total": p.tiles})
+            on_progress({"what": what, "done": count, "total": len(part)})
     job.result()
-    return worst if count == p.tiles else math.inf
+    return worst if count == len(part) else math.inf
 
 
 def tile_of(problem: Problem, index: int) -> TileIndex:
@@ -218,13 +260,10 @@ def _row(setting: Setting, options: Options, matrices: Matrices, cards: int, fir
     common: dict[str, Any] = {"distribution": options.distribution, "unit_deadline_s": options.unit_deadline_s}
     for _ in range(options.runs):
         total.add(*run_job(setting, matrices, names, f"{text}, with transfers", on_progress, **common))
-        phased = common | {"phased": True, "window": problem.tiles}
-        _seconds, stats, error = run_job(setting, matrices, names, f"{text}, calculation only", on_progress, **phased)
-        calc.add(float(stats["phases"]["run_s"]), stats, error)
+        calc.add(*calculate(setting, matrices, names, f"{text}, calculation only", on_progress, 1, **common))
         if options.repetitions > 1:
-            _seconds, stats, error = run_job(setting, matrices, names, f"{text}, {options.repetitions} repetitions",
-                                             on_progress, repeat=options.repetitions, **phased)
-            resident.add(float(stats["phases"]["run_s"]) / options.repetitions, stats, error)
+            resident.add(*calculate(setting, matrices, names, f"{text}, {options.repetitions} repetitions", on_progress,
+                                    options.repetitions, **common))
     kernels_s = _kernels_s(total.stats)
     roof = roofline(problem, setting.mtu, setting.rate, _ideal_kernels_s(setting, options, problem, cards, total.stats))
     max_error = max(total.max_error, calc.max_error, resident.max_error)
@@ -239,8 +278,8 @@ def _row(setting: Setting, options: Options, matrices: Matrices, cards: int, fir
         "total_flops": problem.flop / total.seconds, "calc_flops": problem.flop / calc.seconds,
         "calc_memory_bytes_s": problem.bytes_moved / calc.seconds,
         "moved_bytes_s": problem.bytes_moved / total.seconds,
-        "phases": calc.stats["phases"], "runs": {"total_s": total.values, "calc_s": calc.values,
-                                                 "resident_s": resident.values},
+        "phases": calc.stats["phases"], "phased_jobs": calc.stats["parts"],
+        "runs": {"total_s": total.values, "calc_s": calc.values, "resident_s": resident.values},
         "moved_units": total.stats.get("moved", 0), "speculated": total.stats.get("speculated", 0),
         "late_kernels": setting.late_kernels() - late, "max_error": max_error,
         "validated": bool(max_error < threshold())}

@@ -137,7 +137,7 @@ class Matrices:
             self.c: NDArray[np.float32] | None = _open_file(Path(folder) / "C.npy", n, True)
             return
         if store == "auto":
-            store = "memory" if problem.bytes_moved <= KEEP_SHARE * _free_memory_bytes() else "generated"
+            store = "memory" if problem.bytes_moved <= KEEP_SHARE * free_memory_bytes() else "generated"
         self.store = store
         self._kept = {}
         self.c = None
@@ -164,11 +164,14 @@ class Matrices:
         row0, row1, col0, col1 = tile
         return tile_error(self._made(_A, col0, col1, row0, row1), self._made(_B, row0, row1, col0, col1), c)
 
-    def max_error(self) -> float:
-        """The error of all of `c`. Raises ConfigError when results were not kept."""
+    def max_error(self, part: range | None = None) -> float:
+        """The error of all of `c`, or of the tiles with numbers in ``part``. Raises ConfigError when results were not
+        kept."""
         if self.c is None:
             raise ConfigError("the results were not kept", "check each tile when it comes")
-        return max(self.error(t, np.asarray(self.c[t.row0:t.row1, t.col0:t.col1])) for t in self.problem.all_tiles())
+        across = self.problem.tiles_a_side
+        tiles = [self.problem.tile_at(*divmod(number, across)) for number in part or range(across * across)]
+        return max(self.error(t, np.asarray(self.c[t.row0:t.row1, t.col0:t.col1])) for t in tiles)
 
     def forget_results(self) -> None:
         """Fill `c` with NaN, so that what an earlier run left there counts for nothing."""
@@ -239,7 +242,7 @@ def _open_file(path: Path, n: int, fresh: bool) -> NDArray[np.float32]:
     return whole
 
 
-def _free_memory_bytes() -> int:
+def free_memory_bytes() -> int:
     """What the kernel says is available (proc(5), meminfo)."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):

@@ -130,6 +130,21 @@ def test_tiles_that_are_not_kept_are_checked_as_they_come() -> None:
     assert bad["validated"] is False
 
 
+@pytest.mark.parametrize("store", ["memory", "generated"])
+def test_calculation_goes_in_parts_when_memory_cannot_hold_all(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    monkeypatch.setattr(measure, "free_memory_bytes", lambda: 4 * 45 * 6 * 4 * 16 * 16)
+    assert measure.parts_of(Problem(160, 16), 20) == [range(0, 40), range(40, 80), range(80, 100)]
+    assert [len(part) for part in measure.parts_of(Problem(160, 16), 50)] == [50, 50]
+    cluster = FakeCluster()
+    options = measure.Options(cards=(20,), n=160, block=16, store=store, distribution="diag")
+    result = measure.run(setting(cluster), options)
+    assert result["rows"][0]["phased_jobs"] == 3
+    assert result["validated"] is True
+    assert [job["window"] for job in cluster.jobs if job.get("phased")] == [40, 40, 20]
+    wrong = measure.run(setting(FakeCluster(spoil=39)), measure.Options(cards=(20,), n=160, block=16, store=store))
+    assert wrong["validated"] is False
+
+
 def test_distribution_names_the_card_of_each_tile() -> None:
     cluster = FakeCluster()
     measure.run(setting(cluster), measure.Options(cards=(20,), n=320, block=16, distribution="pq"))

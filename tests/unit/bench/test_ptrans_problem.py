@@ -88,7 +88,7 @@ def test_generated_matrices_keep_nothing() -> None:
 
 
 def test_auto_keeps_what_fits_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(problem_module, "_free_memory_bytes", lambda: 100_000)
+    monkeypatch.setattr(problem_module, "free_memory_bytes", lambda: 100_000)
     assert Matrices(Problem(32, 32)).store == "memory"
     assert Matrices(Problem(64, 32)).store == "generated"
 
