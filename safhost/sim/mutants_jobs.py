@@ -82,10 +82,6 @@ JOB_MUTANTS: tuple[Planting, ...] = (
         "if j.speculate and", "if",
         "a unit that may run once at a time runs twice"),
     Planting(
-        "joins-by-an-old-number", "safhost.core.bulk", "Transfer.can_take",
-        "and card.last_transfer < self.id", "and self.id",
-        "a late card is told of a transfer that it takes for an old one"),
-    Planting(
         "failed-card-is-left-on-its-way", "safhost.core.staging", "Stager._failed",
         "self._wake(move.waits_until_ns)", "move.tries += 0",
         "a card that could not be programmed once never works again"),
