@@ -262,7 +262,7 @@ class JobFlow:
             self._own_error = mine
             if failure is not None:
                 self.failures.append(failure)
-        if not self._link.start("job_cancel", {"job": self.id}):
+        if not self._link.start("job_cancel", {"job": self.id, "because": message}):
             self.on_end({}, mine)
 
     # -- in: the thread that hands answers over ------------------------------------------------------------

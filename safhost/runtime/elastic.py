@@ -163,6 +163,7 @@ class ElasticJob:
         self.total = spec.total
         self.before = journal.state.done.count  # finished before this host, or this client, came
         self.why = ""  # the state it is to end in, when we said so
+        self.because = ""  # what its client said when it gave up
         self.ended: RequestEnded | None = None
         self.user_hold = False
         self.draining = False

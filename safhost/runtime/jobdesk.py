@@ -256,8 +256,10 @@ class JobDesk(JobKeeper):
 
     def op_job_cancel(self, request: Job, p: Message) -> None:
         job = self._live(p)
+        because = params.text(p, "because") if "because" in p else ""  # what went wrong where the units come from
         if not job.why and job.ended is None:
-            job.why = el.CANCELLED
+            job.why = el.FAILED if because else el.CANCELLED
+            job.because = because
             self.engine.submit(ev.RequestCancelled(job.number))
         self.service.done(request, {"job": job.id})
 

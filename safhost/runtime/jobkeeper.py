@@ -218,6 +218,8 @@ class JobKeeper:
 
     def _error(self, job: ElasticJob, error: SafError) -> SafError:
         again = f"its {job.before + job.done_here} finished units are recorded; resume={job.id!r} goes on"
+        if job.because:
+            return SchedulingError(job.because, again)
         if job.why == el.CANCELLED:
             return SchedulingError(f"job {job.id} was cancelled", again)
         if job.why == el.DRAINED:

@@ -140,7 +140,9 @@ def test_result_that_does_not_fit_is_an_error_before_it_runs(ready, out, says):
         ready.map("vadd", [(r, r) for r in a], out=out)
     assert isinstance(told.value.failures[0][2], ConfigError)
     assert told.value.job
-    assert ready.job_info(told.value.job)["state"] == "cancelled"
+    info = ready.job_info(told.value.job)
+    assert info["state"] == "failed"
+    assert told.value.failures[0][2].message in info["why"]
     assert len(ready.map("vadd", [(r, r) for r in a])) == 3
 
 

@@ -184,6 +184,18 @@ def test_cancelled_abandoned_and_drained_jobs_say_so(rig, client):
         rig.ask("job_info", job="j9")
 
 
+def test_client_that_gives_up_says_why_and_the_job_has_failed(rig, client):
+    one = client()
+    one.begun()
+    one.send(range(3))
+    rig.ask("job_cancel", job="j1", because="the generator of units raised ValueError")
+    answer = one.end()
+    assert answer["error"]["message"] == "the generator of units raised ValueError"
+    assert answer["result"]["state"] == "failed"
+    row = rig.ask("jobs", all=True)["jobs"][0]
+    assert (row["state"], row["why"]) == ("failed", "the generator of units raised ValueError")
+
+
 def test_changed_and_held_job(rig, client):
     job = client(priority=1)
     job.begun()
