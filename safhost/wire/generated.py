@@ -1,5 +1,4 @@
 """Generated from protocols/saf.yaml by tools/protogen. Do not edit."""
-# ruff: noqa: RUF003 - the definition writes minus and times as signs
 
 from __future__ import annotations
 

@@ -133,6 +133,7 @@ def test_top_in_a_terminal_shows_the_job_and_leaves_the_terminal_as_it_was(folde
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     before = termios.tcgetattr(follower)
+    safhost("cards", "drain", "c[1-3]")  # the job waits, so that it is there when the view is
     working = subprocess.Popen(submission(folder, "--name", "watched"), stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
     screen = subprocess.Popen([*SAFHOST, "top"], stdin=follower, stdout=follower, stderr=follower,
@@ -147,6 +148,7 @@ def test_top_in_a_terminal_shows_the_job_and_leaves_the_terminal_as_it_was(folde
         for process in (screen, working):
             process.kill()
             process.wait()
+        safhost("cards", "undrain", "c[1-3]")
     assert screen.returncode == 0
     assert termios.tcgetattr(follower) == before
     assert shown.endswith(b"\x1b[?25h\x1b[?1049l")  # the cursor, and the screen that was there

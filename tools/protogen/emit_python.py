@@ -12,7 +12,6 @@ _LINE_LENGTH = 110
 _TUPLE_METHODS = {"index", "count"}
 
 _HEAD = '''"""Generated from protocols/saf.yaml by tools/protogen. Do not edit."""
-# ruff: noqa: RUF003 - the definition writes minus and times as signs
 
 from __future__ import annotations
 

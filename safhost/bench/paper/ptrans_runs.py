@@ -26,11 +26,11 @@ HOTPLUG_PERCENT = 40
 SEED = 1
 _END_GRACE_S = 30.0
 
-SIDES = {"strong": 5120, "weak": 1536, "hotplug": 11264}
+SIDES = {"strong": 4096, "weak": 1536, "hotplug": 11264}
 SIDES_QUICK = {"strong": 2560, "weak": 1024, "hotplug": 5632}
 """Sides of the matrices; at weak scaling that of one card."""
 COMMON = ("--seed", str(SEED), "--mtu", "9000", "--timing", "arria10")
-SCALING = ("--block", "256", "--time-scale", "2000", "--link-rate", "400Mbit")
+SCALING = ("--block", "256", "--time-scale", "4000", "--link-rate", "100Mbit")
 """So slow that two CPUs carry the frames of twenty cards, and that the port is full within the figure
 (docs/ptrans.md)."""
 HOTPLUG = ("--block", "512", "--time-scale", "4000", "--pr-scale", "1", "--image-size", "97.4MB")
