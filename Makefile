@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test setup debian generate check lint model clean
+.PHONY: demo test test-slow setup debian generate check lint model clean
 
 demo: setup
 	$(BIN)/safhost demo
 
 test: setup debian check
 	$(BIN)/python -m pytest -q -m "not slow"
+
+# What takes minutes a test: the daemon killed a hundred times, every faulty card, long storms.
+test-slow: setup debian
+	$(BIN)/python -m pytest -q -m slow --timeout 3600
 
 # Everything from PyPI, into .venv of this checkout; done again only when pyproject.toml changes.
 setup: $(STAMP)
