@@ -140,7 +140,7 @@ def test_top_in_a_terminal_shows_the_job_and_leaves_the_terminal_as_it_was(folde
                               env=os.environ | {"TERM": "xterm-256color"})
     try:
         shown = bytearray()
-        until(lambda: (shown.extend(_drawn(leader)) or b"watched" in shown) and b"events" in shown)
+        until(lambda: (shown.extend(_drawn(leader)) or b"watched" in shown) and b"c3" in shown)
         os.write(leader, b"q")
         until(lambda: shown.extend(_drawn(leader)) or screen.poll() is not None)
         shown.extend(_drawn(leader))
