@@ -91,6 +91,7 @@ def test_job_is_held_changed_interrupted_and_resumed(folder: Path) -> None:
     try:
         with connect(NAME) as cluster:
             until(lambda: any(job["done"] for job in cluster.jobs()))
+            cluster.call("job_change", {"job": "j1", "hold": True})  # at once: a command takes as long as the job
             assert safhost("job", "hold", "sums")["held"] == ["j1"]
             safhost("job", "priority", "1", "7")
             until(lambda: not cluster.job_info("j1")["running"])
