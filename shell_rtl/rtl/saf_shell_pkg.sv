@@ -1,0 +1,158 @@
+// Types and constants shared by the modules of the SAF shell. What the wire fixes is in saf_pkg (generated); this is the
+// shell's own: how its modules talk to each other.
+//
+// Conventions: a stream's first byte on the wire is the most significant one of `data`. Byte addresses of DDR have
+// AddrBits bits. All of it is in the core clock domain unless a name says otherwise.
+
+package saf_shell_pkg;
+
+  // 16 GiB of address space; a 385A has 8 GiB (SAF IV-A4: 512-bit words)
+  localparam int unsigned AddrBits = 34;
+  localparam int unsigned DdrBits = 512;
+  localparam int unsigned DdrBytes = DdrBits / 8;
+  localparam int unsigned DdrWordBits = AddrBits - $clog2(DdrBytes);
+
+  // DDR map. The role reaches [0, RoleBytes); the shell keeps the rest (DESIGN 3: staging is out of the role's reach).
+  localparam logic [AddrBits-1:0] RoleBytes = 34'h1_C000_0000;  // 7 GiB
+  localparam logic [AddrBits-1:0] StagingBase = RoleBytes;
+  localparam logic [AddrBits-1:0] ImageSlotBytes = 34'h0_0E00_0000;  // 224 MiB
+  localparam logic [AddrBits-1:0] LeafBase = 34'h1_F800_0000;  // leaf digests, LeafStride a transfer context
+  localparam logic [AddrBits-1:0] LeafStride = 34'h0_0008_0000;  // 512 KiB: 16,384 leaves
+  localparam logic [AddrBits-1:0] ScratchBase = 34'h1_F820_0000;  // leaf digests of READs and pushes, register copies
+  localparam logic [AddrBits-1:0] ScratchBytes = 34'h0_0010_0000;
+
+  localparam int unsigned Contexts = saf_pkg::DdrContexts + 1;  // 0: images; 1 to 3: DDR
+  localparam int unsigned BlockBits = 18;  // counts up to 131,072 blocks
+  localparam int unsigned FrameBytesBits = 14;  // frames up to 9,018 bytes and a bit
+  localparam int unsigned BeatBits = 11;  // 64-bit beats of a frame
+
+  localparam logic [31:0] ShellVersion = 32'h0100_0000;  // major u8, minor u8, patch u16
+  localparam int unsigned PrWidthBits = 32;  // Intel 683834: widest data port
+  localparam int unsigned PrClockMhz = 100;  // Intel 683834: highest clock
+  localparam logic [31:0] MaxLeaseMs = 32'd600_000;
+
+  // EtherTypes by number: frames carry what cfg.ethertypes maps them to
+  typedef enum logic [2:0] {
+    EtDiscovery,
+    EtImage,
+    EtImageAnswer,
+    EtInput,
+    EtInputAnswer,
+    EtControl,
+    EtResult,
+    EtNone
+  } etype_e;
+
+  // What a card is told from outside before it leaves reset (flash, JTAG, straps); constant while it runs.
+  typedef struct packed {
+    logic [127:0] serial;
+    logic [47:0] mac0;
+    logic [47:0] mac1;
+    logic key_valid;  // suite 1; else suite 0
+    logic [255:0] key;
+    logic [15:0] mtu;
+    logic [31:0] receive_rate;  // bytes a second, HELLO
+    logic [31:0] window_blocks;  // HELLO
+    logic emulated;  // HELLO, capability bit 3
+    logic [31:0] pr_compat_id;
+    logic [6:0][15:0] ethertypes;  // by etype_e
+  } cfg_t;
+
+  // A DATA frame that passed all checks that need no state.
+  typedef struct packed {
+    logic [47:0] src;
+    etype_e etype;
+    logic bcast;  // destination was the broadcast address
+    logic [31:0] session;
+    logic [15:0] length;  // block bytes; header and block are within the frame
+    logic guarded;
+    logic [31:0] object;
+    logic [31:0] index;
+    logic [63:0] sequence_;  // guard tag
+    logic [63:0] head14;  // frame bytes 14 to 21
+    logic [15:0] head22;  // frame bytes 22 to 23
+  } data_desc_t;
+
+  // A control frame on its way through the handlers (of a GROUP: the member's command as if it had come alone).
+  typedef struct packed {
+    logic [47:0] src;
+    logic bcast;
+    etype_e etype;
+    logic [3:0] suite;
+    logic [7:0] opcode;
+    logic [31:0] session;
+    logic [15:0] length;
+    logic [15:0] flags;
+    logic [31:0] object;
+    logic [31:0] index;
+    logic [63:0] sequence_;
+    logic [FrameBytesBits-1:0] frame_bytes;
+  } ctl_req_t;
+
+  // How a message leaves. Its payload follows as 64-bit beats, the last zero-padded.
+  typedef struct packed {
+    logic [7:0] opcode;
+    etype_e etype;
+    logic [47:0] dst;
+    logic [31:0] session;
+    logic [31:0] object;
+    logic [31:0] index;
+    logic [15:0] length;  // payload bytes, at least 1
+    logic sealed;  // under suite 1: sequence number and tag; else neither
+    logic own_sequence;  // take sequence_ and key_index below instead of the session's
+    logic [63:0] sequence_;
+    logic [2:0] key_index;
+  } msg_meta_t;
+
+  // Key slots of the crypto unit (32 bytes each)
+  localparam logic [2:0] KeyCard = 3'd0;
+  // sessions alternate between two banks, so that a candidate's keys do not disturb those in force:
+  // index = {1'b1, bank, c2h}
+  function automatic logic [2:0] key_of(input logic bank, input logic c2h);
+    return {1'b1, bank, c2h};
+  endfunction
+
+  // A keyed (or plain) BLAKE2s over a stream of `bytes` bytes: full beats, the last left-aligned.
+  typedef struct packed {
+    logic keyed;
+    logic [2:0] key_index;
+    logic [63:0] person;
+    logic [13:0] bytes;
+    logic [5:0] digest_bytes;  // 4, 8, 16 or 32: part of BLAKE2s's parameter block
+    logic store;  // put the 32-byte digest into key slot store_index too
+    logic [2:0] store_index;
+  } hash_req_t;
+
+  // A leaf (or the root) of a hash tree over bytes in DDR.
+  typedef struct packed {
+    logic root;  // node depth 1 over leaf digests, else a leaf
+    logic [AddrBits-1:0] addr;
+    logic [20:0] bytes;  // leaf: 1 to 65536; root: 32 to 524288
+    logic [31:0] node;  // leaf number
+    logic last;  // the object's last leaf
+    logic [AddrBits-1:0] store_addr;  // where the 32 bytes go (leaf), multiple of 32
+  } leaf_job_t;
+
+  // The session as the other units see it
+  typedef struct packed {
+    logic open;
+    logic [31:0] id;
+    logic [47:0] host;
+    logic [15:0] block_limit;  // largest block this card may send to that host: the smaller MTU, down to 64
+    logic key_bank;
+  } session_view_t;
+
+  // The role as the other units see it
+  typedef struct packed {
+    logic [7:0] card_state;  // saf_pkg::card_state_e
+    logic [7:0] pr_status;  // saf_pkg::pr_status_e
+    logic [31:0] epoch;
+    logic [255:0] image_digest;  // zero: none
+    logic has_role;
+  } role_view_t;
+
+  function automatic logic [13:0] padded8(input logic [13:0] bytes);
+    return (bytes + 14'd7) & ~14'd7;
+  endfunction
+
+endpackage
