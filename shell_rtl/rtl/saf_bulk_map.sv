@@ -1,0 +1,416 @@
+// The bitmaps of all contexts and what is counted with them: one small engine that does one thing at a time.
+//
+// Purpose: bit = 1: block is missing. Takes blocks (the only way a bit is cleared), opens and forgets, finds the lowest
+// missing block, reads words out. Memory map: context 0 has words 0 to 2047, context c 2048 + 1024 (c - 1) and following.
+// Data flow: an operation reads bitmap word, state and section counter of its context (one cycle), looks at them (one
+// cycle), writes them back (one cycle). Taking a block goes first, then open or forget, then reads, then the search for the
+// lowest missing block; open writes a word in every cycle nobody else needs.
+// Latency: a block is taken 3 to 7 cycles after take_valid_i. Reset: idle, all searches off; contents unknown: open writes
+// all that is read later. Back-pressure: take_valid_i, open_valid_i, forget_valid_i hold until done.
+// Constraints: open and forget not at once; at most 8 bitmap reads unanswered; first + count within the object.
+
+`include "saf_assert.svh"
+
+module saf_bulk_map
+  import saf_shell_pkg::*;
+(
+    input logic clk_i,
+    input logic rst_ni,
+    input logic take_valid_i,
+    input logic [1:0] take_ctx_i,
+    input logic [BlockBits-2:0] take_index_i,
+    output logic take_done_o,
+    output logic take_new_o,
+    input logic open_valid_i,
+    output logic open_done_o,
+    input logic [1:0] open_ctx_i,
+    input logic [BlockBits-1:0] open_blocks_i,
+    input logic open_complete_i,
+    input logic forget_valid_i,
+    output logic forget_done_o,
+    input logic [1:0] forget_ctx_i,
+    input logic [BlockBits-1:0] forget_first_i,
+    input logic [BlockBits-1:0] forget_count_i,
+    input logic bm_rd_valid_i,
+    input logic [1:0] bm_ctx_i,
+    input logic [10:0] bm_word_i,
+    output logic bm_valid_o,
+    output logic [63:0] bm_data_o,
+    // contexts whose lowest missing block is being looked for, or whose bits are being set
+    output logic [Contexts-1:0] unsettled_o,
+    // state of a context, two cycles after q_ctx_i
+    input logic [1:0] q_ctx_i,
+    output logic [BlockBits-1:0] q_missing_o,
+    output logic [BlockBits-1:0] q_lowest_o,
+    output logic [31:0] q_received_o,
+    output logic [15:0] q_sections_o
+);
+
+  localparam int unsigned WordBits = 11;  // word number in a context
+  localparam int unsigned Words = (saf_pkg::ImageMaxBlocks + saf_pkg::DdrContexts * saf_pkg::DdrMaxBlocks) / 64;
+  localparam int unsigned CounterBits = $clog2(saf_pkg::SectionBlocks) + 1;
+
+  typedef struct packed {
+    logic [15:0] sections;  // with something missing
+    logic [31:0] received;
+    logic [BlockBits-1:0] lowest;
+    logic [BlockBits-1:0] missing;
+    logic [BlockBits-1:0] blocks;
+  } state_t;
+
+  typedef enum logic [1:0] {
+    StIdle,
+    StLook,  // the search reads where it stands
+    StData,
+    StWrite
+  } state_e;
+
+  typedef enum logic [1:0] {
+    OpTake,
+    OpForget,
+    OpRead,
+    OpSearch
+  } op_e;
+
+  typedef enum logic [1:0] {
+    JobNone,
+    JobOpen,
+    JobForget
+  } job_e;
+
+  state_e state_q;
+  op_e op, op_q;
+  job_e job_q;
+  logic [WordBits-1:0] word_q;  // of the job
+  logic [Contexts-1:0] search_q;
+  logic hit_q, any_q;
+  logic [5:0] first_q;
+  logic [6:0] added_q;
+
+  // -- reads that wait
+
+  logic bm_wait, bm_room, bm_pop;
+  logic [1:0] bm_ctx;
+  logic [10:0] bm_word;
+  logic [3:0] bm_count;
+
+  saf_fifo_sync #(
+      .Width(13),
+      .Depth(8)
+  ) u_reads (
+      .clk_i,
+      .rst_ni,
+      .wr_valid_i(bm_rd_valid_i),
+      .wr_ready_o(bm_room),
+      .wr_data_i({bm_ctx_i, bm_word_i}),
+      .rd_valid_o(bm_wait),
+      .rd_ready_i(bm_pop),
+      .rd_data_o({bm_ctx, bm_word}),
+      .count_o(bm_count)
+  );
+
+  // -- who is next
+
+  logic [Contexts-1:0] searchable;
+  logic [1:0] search_ctx;
+  logic start, opens, clear;
+
+  assign searchable = search_q & ~(job_q == JobForget ? Contexts'(1) << forget_ctx_i : '0);
+  assign opens = job_q == JobOpen;
+  assign clear = state_q == StIdle && !take_valid_i && opens;
+
+  always_comb begin
+    search_ctx = '0;
+    for (int i = Contexts - 1; i >= 0; i--) if (searchable[i]) search_ctx = 2'(i);
+  end
+
+  always_comb begin
+    op = op_q;
+    start = 1'b0;
+    if (state_q == StIdle) begin
+      op = OpTake;
+      if (take_valid_i) start = 1'b1;
+      else if (job_q == JobForget) {start, op} = {1'b1, OpForget};
+      else if (bm_wait && !opens) {start, op} = {1'b1, OpRead};
+      else if (searchable != '0 && !opens) {start, op} = {1'b1, OpSearch};
+    end
+  end
+
+  // -- where it works; its source holds until it is done
+
+  logic [1:0] ctx;
+  logic [WordBits-1:0] word;
+  logic [WordBits+1:0] bm_addr;
+  state_t st, nst, clear_st, qst;
+
+  always_comb begin
+    unique case (op)
+      OpTake: {ctx, word} = {take_ctx_i, take_index_i[BlockBits-2:6]};
+      OpForget: {ctx, word} = {forget_ctx_i, word_q};
+      OpRead: {ctx, word} = {bm_ctx, bm_word};
+      OpSearch: {ctx, word} = {search_ctx, st.lowest[BlockBits-2:6]};
+    endcase
+    if (clear) {ctx, word} = {open_ctx_i, word_q};
+  end
+
+  assign bm_addr = ctx == '0 ? {2'b00, word} : {{1'b0, ctx} + 3'd1, word[WordBits-2:0]};
+
+  // -- range of the job in this word
+
+  logic [BlockBits-2:0] range_first, range_last;
+  logic [63:0] mask;
+  logic job_over;
+
+  assign range_first = opens ? '0 : forget_first_i[BlockBits-2:0];
+  assign range_last = (BlockBits - 1)'((opens ? open_blocks_i : forget_first_i + forget_count_i) - 1'b1);
+
+  always_comb begin
+    mask = '1;
+    if (word_q == range_first[BlockBits-2:6]) mask &= 64'hFFFF_FFFF_FFFF_FFFF << range_first[5:0];
+    if (word_q == range_last[BlockBits-2:6]) mask &= 64'hFFFF_FFFF_FFFF_FFFF >> ~range_last[5:0];
+    if (word_q > range_last[BlockBits-2:6] || (opens && open_complete_i)) mask = '0;
+  end
+
+  // open goes on to the end of the object's last section, so that whole sections can be read
+  assign job_over = word_q[WordBits-1:7] == range_last[BlockBits-2:13]
+      && (opens ? word_q[6:0] == '1 : word_q[6:0] == range_last[12:6]);
+
+  // -- the memories
+
+  logic data_rd, st_wr, bm_wr, sec_wr;
+  logic [63:0] bm_word_data, bm_next, rest;
+  logic [CounterBits-1:0] sec, sec_next;
+  logic hit, any;
+  logic [5:0] first;
+  logic [6:0] added;
+  logic writes;
+
+  assign data_rd = (state_q == StIdle && start && op != OpSearch) || state_q == StLook;
+  assign writes = state_q == StWrite;
+  assign bm_wr = clear || (writes && ((op_q == OpTake && hit_q) || op_q == OpForget));
+  assign bm_next = clear ? mask : op_q == OpTake ? rest : bm_word_data | mask;
+  assign sec_wr = (clear && word_q[6:0] == '0) || (writes && ((op_q == OpTake && hit_q) || op_q == OpForget));
+  assign st_wr = (clear && job_over) || writes;
+
+  saf_ram_1r1w #(
+      .Width(64),
+      .Depth(Words)
+  ) u_bits (
+      .clk_i,
+      .wr_en_i(bm_wr),
+      .wr_addr_i(bm_addr),
+      .wr_data_i(bm_next),
+      .rd_en_i(data_rd),
+      .rd_addr_i(bm_addr),
+      .rd_data_o(bm_word_data)
+  );
+
+  saf_ram_1r1w #(
+      .Width(CounterBits),
+      .Depth(64)
+  ) u_sections (
+      .clk_i,
+      .wr_en_i(sec_wr),
+      .wr_addr_i({ctx, word[WordBits-1:7]}),
+      .wr_data_i(sec_next),
+      .rd_en_i(data_rd),
+      .rd_addr_i({ctx, word[WordBits-1:7]}),
+      .rd_data_o(sec)
+  );
+
+  saf_ram_1r1w #(
+      .Width($bits(state_t)),
+      .Depth(Contexts)
+  ) u_state (
+      .clk_i,
+      .wr_en_i(st_wr),
+      .wr_addr_i(ctx),
+      .wr_data_i(clear ? clear_st : nst),
+      .rd_en_i(state_q == StIdle && start),
+      .rd_addr_i(ctx),
+      .rd_data_o(st)
+  );
+
+  saf_bulk_bits u_look (
+      .word_i(bm_word_data),
+      .remove_i(op_q == OpTake),
+      .bit_i(take_index_i[5:0]),
+      .mask_i(mask),
+      .hit_o(hit),
+      .rest_o(rest),
+      .any_o(any),
+      .first_o(first),
+      .added_o(added)
+  );
+
+  // -- what an open leaves behind
+
+  logic [BlockBits-2:0] section_rest;
+
+  assign section_rest = {word_q[WordBits-1:7], 13'h1FFF};
+
+  always_comb begin
+    clear_st = '0;
+    clear_st.blocks = open_blocks_i;
+    clear_st.lowest = open_blocks_i;
+    if (!open_complete_i) begin
+      clear_st.lowest = '0;
+      clear_st.missing = open_blocks_i;
+      clear_st.sections = 16'hFFFF >> ~range_last[BlockBits-2:13];
+    end
+  end
+
+  // -- what an operation leaves behind
+
+  logic [15:0] section_bit;
+  logic at_lowest;
+
+  assign section_bit = 16'd1 << word[WordBits-1:7];
+  assign at_lowest = st.lowest == {1'b0, take_index_i} && !search_q[ctx];
+
+  always_comb begin
+    nst = st;
+    sec_next = sec + CounterBits'(added_q);
+    case (op_q)
+      OpTake: begin
+        nst.received = st.received + 1'b1;
+        sec_next = sec - 1'b1;
+        if (hit_q) begin
+          nst.missing = st.missing - 1'b1;
+          if (sec == CounterBits'(1)) nst.sections = st.sections & ~section_bit;
+          if (nst.missing == '0) nst.lowest = st.blocks;
+          else if (at_lowest) nst.lowest = any_q ? {1'b0, word, first_q} : {{1'b0, word} + 1'b1, 6'd0};
+        end
+      end
+      OpForget: begin
+        nst.missing = st.missing + BlockBits'(added_q);
+        nst.sections = st.sections | section_bit;
+        if (forget_first_i < st.lowest) nst.lowest = forget_first_i;
+      end
+      OpSearch: nst.lowest = any_q ? {1'b0, word, first_q} : {{1'b0, word} + 1'b1, 6'd0};
+      default: nst = st;
+    endcase
+    if (clear) begin
+      // whole sections but for the last
+      sec_next = CounterBits'(saf_pkg::SectionBlocks);
+      if (section_rest > range_last) sec_next = CounterBits'(range_last[12:0]) + 1'b1;
+      if (open_complete_i) sec_next = '0;
+    end
+  end
+
+  assign take_done_o = writes && op_q == OpTake;
+  assign take_new_o = hit_q;
+  assign forget_done_o = writes && op_q == OpForget && job_over;
+  assign open_done_o = clear && job_over;
+  assign bm_valid_o = state_q == StData && op_q == OpRead;
+  assign bm_data_o = bm_word_data;
+  assign bm_pop = bm_valid_o;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      state_q <= StIdle;
+      op_q <= OpTake;
+      job_q <= JobNone;
+      word_q <= '0;
+      search_q <= '0;
+      hit_q <= 1'b0;
+      any_q <= 1'b0;
+      first_q <= '0;
+      added_q <= '0;
+    end else begin
+      unique case (state_q)
+        StIdle: begin
+          op_q <= op;
+          if (start) state_q <= op == OpSearch ? StLook : StData;
+        end
+        StLook: state_q <= StData;
+        StData: begin
+          hit_q <= hit;
+          any_q <= any;
+          first_q <= first;
+          added_q <= added;
+          state_q <= op_q == OpRead ? StIdle : StWrite;
+        end
+        StWrite: begin
+          state_q <= StIdle;
+          case (op_q)
+            OpTake: begin
+              if (hit_q && nst.missing == '0) search_q[ctx] <= 1'b0;
+              else if (hit_q && at_lowest && !any_q) search_q[ctx] <= 1'b1;
+            end
+            OpForget: search_q[ctx] <= 1'b1;
+            OpSearch: search_q[ctx] <= !any_q;
+            default: ;
+          endcase
+        end
+      endcase
+
+      if (job_q == JobNone) begin
+        if (open_valid_i) begin
+          job_q <= JobOpen;
+          word_q <= '0;
+        end else if (forget_valid_i) begin
+          job_q <= JobForget;
+          word_q <= forget_first_i[BlockBits-2:6];
+        end
+      end else if (clear || (writes && op_q == OpForget)) begin
+        word_q <= word_q + 1'b1;
+        if (job_over) job_q <= JobNone;
+        if (clear && job_over) search_q[open_ctx_i] <= 1'b0;
+      end
+    end
+  end
+
+  // -- what others see
+
+  logic [1:0] q_ctx_q;
+  logic [Contexts-1:0] opened_q;
+  logic q_opened_q;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      q_ctx_q <= '0;
+      opened_q <= '0;
+      q_opened_q <= 1'b0;
+    end else begin
+      q_ctx_q <= q_ctx_i;
+      q_opened_q <= opened_q[q_ctx_q];
+      if (open_done_o) opened_q[open_ctx_i] <= 1'b1;
+    end
+  end
+
+  // a second copy of the state, as block RAM has one read port
+  saf_ram_1r1w #(
+      .Width($bits(state_t)),
+      .Depth(Contexts)
+  ) u_shown (
+      .clk_i,
+      .wr_en_i(st_wr),
+      .wr_addr_i(ctx),
+      .wr_data_i(clear ? clear_st : nst),
+      .rd_en_i(1'b1),
+      .rd_addr_i(q_ctx_q),
+      .rd_data_o(qst)
+  );
+
+  assign q_missing_o = q_opened_q ? qst.missing : '0;
+  assign q_lowest_o = q_opened_q ? qst.lowest : '0;
+  assign q_received_o = q_opened_q ? qst.received : '0;
+  assign q_sections_o = q_opened_q ? qst.sections : '0;
+
+  always_comb begin
+    unsettled_o = search_q;
+    if (open_valid_i) unsettled_o[open_ctx_i] = 1'b1;
+    if (forget_valid_i) unsettled_o[forget_ctx_i] = 1'b1;
+  end
+
+  `SAF_ASSERT(AssertReadsFit, !bm_rd_valid_i || bm_room)
+  `SAF_ASSERT(AssertOneJob, !(open_valid_i && forget_valid_i))
+  `SAF_ASSERT(AssertSearchFinds, !(writes && op_q == OpSearch) || st.missing != '0)
+  `SAF_ASSERT(AssertCounterHolds, !(writes && op_q == OpTake && hit_q) || (sec != '0 && st.missing != '0))
+  `SAF_ASSERT(AssertForgetInside, !(writes && op_q == OpForget) || 32'(range_last) < 32'(st.blocks))
+
+  logic unused_shown;
+  assign unused_shown = ^{qst.blocks, bm_count};
+
+endmodule
