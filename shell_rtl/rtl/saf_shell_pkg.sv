@@ -151,8 +151,89 @@ package saf_shell_pkg;
     logic has_role;
   } role_view_t;
 
+  // saf_ddr: rows are 512-bit words; bursts end at multiples of MemBurstRows
+  localparam int unsigned MemBurstRows = 8;
+  localparam int unsigned MemWriteRows = 32;  // rows of the MEM FIFO
+  localparam int unsigned MemReadRows = 32;  // rows that each read client may have under way
+
+  // A burst of rows in the MEM FIFO, on its way to DDR
+  typedef struct packed {
+    logic [DdrWordBits-1:0] addr;
+    logic [2:0] count;  // rows, less one
+    logic [5:0] first;  // first byte that is written in the first row
+    logic [5:0] last;  // last byte that is written in the last row
+  } mem_write_t;
+
+  // A burst to be read into the response buffer
+  typedef struct packed {
+    logic [1:0] client;
+    logic [4:0] row;  // where its first row goes
+    logic [DdrWordBits-1:0] addr;
+    logic [2:0] count;  // rows, less one
+  } mem_read_t;
+
+  // Scratch: digests of a READ's leaves, copies of registers, and a word of zeros that is what the role reads outside of
+  // its own memory
+  localparam logic [AddrBits-1:0] ReadLeafBase = ScratchBase;
+  localparam logic [AddrBits-1:0] RegisterCopyBase = ScratchBase + 34'h1000;
+  localparam logic [AddrBits-1:0] ZeroBase = ScratchBase + ScratchBytes - AddrBits'(DdrBytes);
+
+  // BLAKE2s: initial vector (RFC 7693, 2.6), word 0 in [0]
+  localparam logic [7:0][31:0] Blake2sIv = {
+    32'h5be0cd19, 32'h1f83d9ab, 32'h9b05688c, 32'h510e527f, 32'ha54ff53a, 32'h3c6ef372, 32'hbb67ae85, 32'h6a09e667
+  };
+
+  // A block that lies in a message buffer of the BLAKE2s engine
+  typedef struct packed {
+    logic buffer;  // which of the message's two buffers
+    logic last;  // of its message
+    logic last_node;  // tree: f1 is set on the last block
+    logic [13:0] number;  // of the block, a key block counts as one
+    logic [5:0] tail;  // of a last block: bytes in it modulo 64
+    logic partial;  // of a last block: `tail` bytes, else 64
+    logic [4:0] src;  // where the chaining value in front of it lies, where the one behind it goes
+    logic [4:0] dst;
+  } hash_block_t;
+
+  // Bytes of a 32-bit word the other way round: BLAKE2s's words are little-endian, streams are not
+  function automatic logic [31:0] swap32(input logic [31:0] word);
+    return {word[7:0], word[15:8], word[23:16], word[31:24]};
+  endfunction
+
+  // Chaining value as digest: its first byte most significant
+  function automatic logic [255:0] digest_of(input logic [7:0][31:0] h);
+    for (int unsigned i = 0; i < 8; i++) digest_of[255-32*i-:32] = swap32(h[i]);
+  endfunction
+
   function automatic logic [13:0] padded8(input logic [13:0] bytes);
     return (bytes + 14'd7) & ~14'd7;
+  endfunction
+
+  // ---- control unit (saf_control)
+
+  // times in microseconds, compared modulo 2^TimeBits: spans up to six days
+  localparam int unsigned TimeBits = 40;
+
+  // what saf_ctl_stream walks over
+  typedef enum logic [1:0] {
+    SrcFrame,
+    SrcKeys,
+    SrcHello
+  } ctl_source_e;
+
+  // what saf_session_reply says
+  typedef enum logic [1:0] {
+    ReplyOpened,
+    ReplyRefused,
+    ReplyAlive,
+    ReplyClosed
+  } ctl_reply_e;
+
+  // Whether `at` has come by `now`, modulo 2^TimeBits.
+  function automatic logic is_due(input logic [TimeBits-1:0] now, input logic [TimeBits-1:0] at);
+    logic [TimeBits-1:0] gone;
+    gone = now - at;
+    return !gone[TimeBits-1];
   endfunction
 
 endpackage

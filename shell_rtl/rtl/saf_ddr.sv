@@ -1,0 +1,392 @@
+// DDR of the shell: three write clients and four read clients in the core clock, the role and the controller in the DDR clock.
+//
+// Data flow: write clients → saf_ddr_write → MEM FIFO (row RAM and bursts) → saf_ddr_issue ┐
+//            read clients ⇄ saf_ddr_read ⇄ bursts, response buffer ─────────────────────────┼ saf_ddr_port ⇄ controller
+//            saf_scrub ───────────────────────────────────────────────────────────────────┤
+//            role → saf_role_clamp ───────────────────────────────────────────────────────┘
+// Byte 0 of a stream's beat is its most significant one; byte 0 of a DDR word is its least significant one.
+// Crossings: MEM FIFO and read bursts through saf_fifo_async, rows written and read counted back in gray code, levels
+// and pulses of scrub and role through saf_sync and saf_pulse_cdc. A row is in its RAM before its command or count crosses.
+// Order: reads that begin after an object's wr_done_o see it (the controller keeps the order of what it took).
+// Reset: both sides together; DDR counts as clean (saf_scrub). Back-pressure: see the parts.
+
+module saf_ddr
+  import saf_shell_pkg::*;
+#(
+    parameter int unsigned NumWr = 3,
+    parameter int unsigned NumRd = 4,
+    parameter int unsigned Regions = 7168  // of 1 MiB, what a scrub covers: RoleBytes (fewer in tests)
+) (
+    input logic clk_i,
+    input logic rst_ni,
+    input logic ddr_clk_i,
+    input logic ddr_rst_ni,
+
+    input logic [NumWr-1:0] wr_valid_i,
+    output logic [NumWr-1:0] wr_ready_o,
+    input logic [NumWr-1:0][AddrBits-1:0] wr_addr_i,
+    input logic [NumWr-1:0][15:0] wr_bytes_i,
+    input logic [NumWr-1:0][63:0] wr_data_i,
+    input logic [NumWr-1:0] wr_last_i,
+    output logic [NumWr-1:0] wr_done_o,
+
+    input logic [NumRd-1:0] rd_valid_i,
+    output logic [NumRd-1:0] rd_ready_o,
+    input logic [NumRd-1:0][AddrBits-1:0] rd_addr_i,
+    input logic [NumRd-1:0][31:0] rd_bytes_i,
+    output logic [NumRd-1:0] rd_dvalid_o,
+    input logic [NumRd-1:0] rd_dready_i,
+    output logic [NumRd-1:0][63:0] rd_data_o,
+    output logic [NumRd-1:0] rd_dlast_o,
+    input logic [NumRd-1:0] rd_abort_i,
+
+    input logic scrub_start_i,
+    output logic scrub_busy_o,
+
+    // role, DDR clock
+    input logic role_valid_i,
+    output logic role_ready_o,
+    input logic role_write_i,
+    input logic [AddrBits-1:0] role_addr_i,
+    input logic [DdrBits-1:0] role_data_i,
+    input logic [DdrBytes-1:0] role_be_i,
+    output logic [DdrBits-1:0] role_rdata_o,
+    output logic role_rvalid_o,
+    // core clock
+    output logic role_fault_o,
+    input logic role_block_i,
+    output logic role_idle_o,
+
+    // controller, DDR clock
+    output logic ddr_read_o,
+    output logic ddr_write_o,
+    output logic [DdrWordBits-1:0] ddr_addr_o,
+    output logic [4:0] ddr_burst_o,
+    output logic [DdrBits-1:0] ddr_wdata_o,
+    output logic [DdrBytes-1:0] ddr_be_o,
+    input logic ddr_waitrequest_i,
+    input logic [DdrBits-1:0] ddr_rdata_i,
+    input logic ddr_rvalid_i
+);
+
+  if (NumWr < 1 || NumWr > 4 || NumRd < 2 || NumRd > 4) begin : gen_bad_clients
+    $error("saf_ddr: 1 to 4 write clients and 2 to 4 read clients");
+  end
+
+  // ---- writes
+  logic [7:0] row_we;
+  logic [4:0] row_wr_addr, row_rd_addr;
+  logic [63:0] row_data;
+  logic row_re, row_done;
+  logic mem_in_valid, mem_in_ready, mem_valid, mem_ready;
+  mem_write_t mem_in, mem;
+  logic [5:0] rows_done;
+  logic out_valid, out_ready, out_last;
+  logic [DdrBytes-1:0] out_be;
+  logic [DdrBits-1:0] out_data;
+
+  saf_ddr_write #(
+      .NumWr(NumWr)
+  ) u_write (
+      .clk_i,
+      .rst_ni,
+      .wr_valid_i,
+      .wr_ready_o,
+      .wr_addr_i,
+      .wr_bytes_i,
+      .wr_data_i,
+      .wr_last_i,
+      .wr_done_o,
+      .row_we_o(row_we),
+      .row_addr_o(row_wr_addr),
+      .row_data_o(row_data),
+      .mem_valid_o(mem_in_valid),
+      .mem_ready_i(mem_in_ready),
+      .mem_o(mem_in),
+      .rows_done_i(rows_done)
+  );
+
+  for (genvar lane = 0; lane < 8; lane++) begin : gen_lane
+    logic [63:0] lane_data;
+
+    saf_ram_2clk #(
+        .Width(64),
+        .Depth(MemWriteRows)
+    ) u_rows (
+        .wr_clk_i(clk_i),
+        .wr_en_i(row_we[lane]),
+        .wr_addr_i(row_wr_addr),
+        .wr_data_i(row_data),
+        .rd_clk_i(ddr_clk_i),
+        .rd_en_i(row_re),
+        .rd_addr_i(row_rd_addr),
+        .rd_data_o(lane_data)
+    );
+    for (genvar i = 0; i < 8; i++) begin : gen_byte
+      assign out_data[lane*64+i*8+:8] = lane_data[63-i*8-:8];
+    end
+  end
+
+  saf_fifo_async #(
+      .Width($bits(mem_write_t)),
+      .Depth(16)
+  ) u_mem (
+      .wr_clk_i(clk_i),
+      .wr_rst_ni(rst_ni),
+      .wr_valid_i(mem_in_valid),
+      .wr_ready_o(mem_in_ready),
+      .wr_data_i(mem_in),
+      .rd_clk_i(ddr_clk_i),
+      .rd_rst_ni(ddr_rst_ni),
+      .rd_valid_o(mem_valid),
+      .rd_ready_i(mem_ready),
+      .rd_data_o(mem)
+  );
+
+  saf_ddr_issue u_issue (
+      .ddr_clk_i,
+      .ddr_rst_ni,
+      .mem_valid_i(mem_valid),
+      .mem_ready_o(mem_ready),
+      .mem_count_i(mem.count),
+      .mem_first_i(mem.first),
+      .mem_last_i(mem.last),
+      .row_re_o(row_re),
+      .row_addr_o(row_rd_addr),
+      .row_done_o(row_done),
+      .out_valid_o(out_valid),
+      .out_ready_i(out_ready),
+      .out_last_o(out_last),
+      .out_be_o(out_be)
+  );
+
+  saf_counter_cdc #(
+      .Width(6)
+  ) u_rows_done (
+      .src_clk_i(ddr_clk_i),
+      .src_rst_ni(ddr_rst_ni),
+      .src_pulse_i(row_done),
+      .dst_clk_i(clk_i),
+      .dst_rst_ni(rst_ni),
+      .dst_count_o(rows_done)
+  );
+
+  // ---- reads
+  logic ask_valid, ask_ready, read_valid, read_ready, buf_re, buf_we;
+  mem_read_t ask, read;
+  logic [7:0] rows_read;
+  logic [7:0][6:0] buf_rd_addr;
+  logic [7:0][63:0] buf_data;
+  logic [6:0] buf_wr_addr;
+
+  saf_ddr_read #(
+      .NumRd(NumRd)
+  ) u_read (
+      .clk_i,
+      .rst_ni,
+      .rd_valid_i,
+      .rd_ready_o,
+      .rd_addr_i,
+      .rd_bytes_i,
+      .rd_dvalid_o,
+      .rd_dready_i,
+      .rd_data_o,
+      .rd_dlast_o,
+      .rd_abort_i,
+      .ask_valid_o(ask_valid),
+      .ask_ready_i(ask_ready),
+      .ask_o(ask),
+      .rows_read_i(rows_read),
+      .buf_re_o(buf_re),
+      .buf_addr_o(buf_rd_addr),
+      .buf_data_i(buf_data)
+  );
+
+  saf_fifo_async #(
+      .Width($bits(mem_read_t)),
+      .Depth(8)
+  ) u_ask (
+      .wr_clk_i(clk_i),
+      .wr_rst_ni(rst_ni),
+      .wr_valid_i(ask_valid),
+      .wr_ready_o(ask_ready),
+      .wr_data_i(ask),
+      .rd_clk_i(ddr_clk_i),
+      .rd_rst_ni(ddr_rst_ni),
+      .rd_valid_o(read_valid),
+      .rd_ready_i(read_ready),
+      .rd_data_o(read)
+  );
+
+  for (genvar lane = 0; lane < 8; lane++) begin : gen_buffer
+    logic [63:0] lane_data;
+    for (genvar i = 0; i < 8; i++) begin : gen_byte
+      assign lane_data[63-i*8-:8] = ddr_rdata_i[lane*64+i*8+:8];
+    end
+
+    saf_ram_2clk #(
+        .Width(64),
+        .Depth(4 * MemReadRows)
+    ) u_rows (
+        .wr_clk_i(ddr_clk_i),
+        .wr_en_i(buf_we),
+        .wr_addr_i(buf_wr_addr),
+        .wr_data_i(lane_data),
+        .rd_clk_i(clk_i),
+        .rd_en_i(buf_re),
+        .rd_addr_i(buf_rd_addr[lane]),
+        .rd_data_o(buf_data[lane])
+    );
+  end
+
+  saf_counter_cdc #(
+      .Width(8)
+  ) u_rows_read (
+      .src_clk_i(ddr_clk_i),
+      .src_rst_ni(ddr_rst_ni),
+      .src_pulse_i(buf_we),
+      .dst_clk_i(clk_i),
+      .dst_rst_ni(rst_ni),
+      .dst_count_o(rows_read)
+  );
+
+  // ---- scrub
+  logic scrub_want, scrub_want_q, scrub_more_q, scrub_done, scrub_done_ddr, scrub_running, scrub_ready;
+  logic scrub_valid, scrub_taken, touch, unused_fault;
+  logic [DdrWordBits-1:0] scrub_addr, touch_addr;
+
+  // wanted until done; one more that is asked for meanwhile comes behind it
+  assign scrub_busy_o = scrub_want_q || scrub_more_q;
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      scrub_want_q <= 1'b0;
+      scrub_more_q <= 1'b0;
+    end else begin
+      scrub_want_q <= scrub_want_q ? !scrub_done : !scrub_done && (scrub_start_i || scrub_more_q);
+      scrub_more_q <= scrub_want_q || scrub_done ? scrub_more_q || scrub_start_i : 1'b0;
+    end
+  end
+
+  saf_sync u_scrub_want (
+      .clk_i(ddr_clk_i),
+      .rst_ni(ddr_rst_ni),
+      .d_i(scrub_want_q),
+      .q_o(scrub_want)
+  );
+  saf_sync u_scrub_done (
+      .clk_i,
+      .rst_ni,
+      .d_i(scrub_done_ddr),
+      .q_o(scrub_done)
+  );
+
+  saf_scrub #(
+      .Regions(Regions)
+  ) u_scrub (
+      .ddr_clk_i,
+      .ddr_rst_ni,
+      .want_i(scrub_want),
+      .done_o(scrub_done_ddr),
+      .busy_o(scrub_running),
+      .ready_o(scrub_ready),
+      .touch_i(touch),
+      .touch_addr_i(touch_addr),
+      .out_valid_o(scrub_valid),
+      .out_ready_i(scrub_taken),
+      .out_addr_o(scrub_addr)
+  );
+
+  // ---- role
+  logic block, idle, fault, role_valid, role_ready, role_waits, role_write, role_rvalid;
+  logic [DdrWordBits-1:0] role_addr;
+  logic idle_q;
+
+  saf_sync u_block (
+      .clk_i(ddr_clk_i),
+      .rst_ni(ddr_rst_ni),
+      .d_i(role_block_i),
+      .q_o(block)
+  );
+
+  saf_role_clamp u_clamp (
+      .ddr_clk_i,
+      .ddr_rst_ni,
+      .role_valid_i,
+      .role_ready_o,
+      .role_write_i,
+      .role_addr_i,
+      .role_rvalid_o,
+      .block_i(block),
+      .hold_i(scrub_running || !scrub_ready),
+      .idle_o(idle),
+      .fault_o(fault),
+      .port_valid_o(role_valid),
+      .port_ready_i(role_ready),
+      .port_waits_i(role_waits),
+      .port_write_o(role_write),
+      .port_addr_o(role_addr),
+      .port_rvalid_i(role_rvalid)
+  );
+  assign role_rdata_o = ddr_rdata_i;
+
+  always_ff @(posedge ddr_clk_i or negedge ddr_rst_ni) begin
+    if (!ddr_rst_ni) idle_q <= 1'b0;
+    else idle_q <= idle;
+  end
+  saf_sync u_idle (
+      .clk_i,
+      .rst_ni,
+      .d_i(idle_q),
+      .q_o(role_idle_o)
+  );
+  saf_pulse_cdc u_fault (
+      .src_clk_i(ddr_clk_i),
+      .src_rst_ni(ddr_rst_ni),
+      .src_pulse_i(fault),
+      .src_busy_o(unused_fault),
+      .dst_clk_i(clk_i),
+      .dst_rst_ni(rst_ni),
+      .dst_pulse_o(role_fault_o)
+  );
+
+  // ---- controller
+  saf_ddr_port u_port (
+      .ddr_clk_i,
+      .ddr_rst_ni,
+      .ready_i(scrub_ready),
+      .mem_valid_i(out_valid),
+      .mem_ready_o(out_ready),
+      .mem_last_i(out_last),
+      .mem_addr_i(mem.addr),
+      .mem_count_i(mem.count),
+      .mem_data_i(out_data),
+      .mem_be_i(out_be),
+      .read_valid_i(read_valid),
+      .read_ready_o(read_ready),
+      .read_i(read),
+      .row_we_o(buf_we),
+      .row_addr_o(buf_wr_addr),
+      .scrub_valid_i(scrub_valid),
+      .scrub_ready_o(scrub_taken),
+      .scrub_addr_i(scrub_addr),
+      .touch_o(touch),
+      .touch_addr_o(touch_addr),
+      .role_valid_i(role_valid),
+      .role_ready_o(role_ready),
+      .role_waits_o(role_waits),
+      .role_write_i(role_write),
+      .role_addr_i(role_addr),
+      .role_data_i,
+      .role_be_i,
+      .role_rvalid_o(role_rvalid),
+      .ddr_read_o,
+      .ddr_write_o,
+      .ddr_addr_o,
+      .ddr_burst_o,
+      .ddr_wdata_o,
+      .ddr_be_o,
+      .ddr_waitrequest_i,
+      .ddr_rvalid_i
+  );
+
+endmodule
