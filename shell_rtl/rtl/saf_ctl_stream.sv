@@ -1,0 +1,119 @@
+// Walks over a control frame in the receive RAM, and through the hash engine where that is asked for.
+//
+// Sources: the frame from beat 0 to `last_i`, skipping from `jump_at_i` to `jump_to_i` (a GROUP's member); what session
+// keys are derived from (nonces, owner and generation of a SESSION_OPEN in the frame, then both MAC addresses); words of
+// HELLO. Each beat of the frame that passes is shown (`beat_o`, `pos_o`), so that fields are caught on the way. Behind
+// a hashed frame its 16-byte tag is read and compared.
+//
+// start_i is a pulse; all other inputs hold until done_o (a pulse, with tag_ok_o and the hash engine's digest).
+// Latency: two cycles, then a beat a cycle as the hash engine takes them, then the engine's own.
+// Reset: idle. Back-pressure: stops on hash_dready_i.
+
+module saf_ctl_stream (
+  input  logic                          clk_i,
+  input  logic                          rst_ni,
+  input  logic                          start_i,
+  input  saf_shell_pkg::ctl_source_e          source_i,
+  input  logic                          hashed_i,
+  input  saf_shell_pkg::hash_req_t      req_i,
+  input  logic                   [10:0] last_i,
+  input  logic                   [10:0] jump_at_i,
+  input  logic                   [10:0] jump_to_i,
+  output logic                          active_o,
+  output logic                          beat_o,
+  output logic                   [10:0] pos_o,
+  output logic                          done_o,
+  output logic                          tag_ok_o,
+  // the frame
+  output logic                   [10:0] rd_addr_o,
+  input  logic                   [63:0] rd_data_i,
+  // other sources
+  input  logic                   [47:0] host_mac_i,
+  input  logic                   [47:0] card_mac_i,
+  input  logic                   [63:0] hello_word_i,  // of HELLO, number pos_o
+  // hash engine
+  output logic                          hash_valid_o,
+  input  logic                          hash_ready_i,
+  output saf_shell_pkg::hash_req_t      hash_req_o,
+  output logic                          hash_dvalid_o,
+  input  logic                          hash_dready_i,
+  output logic                   [63:0] hash_data_o,
+  output logic                          hash_dlast_o,
+  input  logic                          hash_done_i,
+  input  logic                  [127:0] hash_tag_i
+);
+
+  typedef enum logic [2:0] {
+    StIdle,
+    StRequest,
+    StRun,
+    StTag,
+    StWait
+  } state_e;
+
+  state_e state_q;
+  logic [10:0] pos_q, next, at;
+  logic [63:0] tag_q;  // first half of the frame's tag; the second stays on rd_data_i
+  logic fire, is_last;
+
+  assign active_o = state_q != StIdle;
+  assign pos_o = pos_q;
+  assign is_last = pos_q == last_i;
+  assign fire = state_q == StRun && (!hashed_i || hash_dready_i);
+  assign beat_o = fire && source_i == saf_shell_pkg::SrcFrame;
+  assign next = pos_q == jump_at_i ? jump_to_i : pos_q + 11'd1;
+
+  // a RAM word is there in the cycle after its address: while a beat passes the next one is asked for
+  assign at = fire || state_q == StTag ? next : pos_q;
+  always_comb begin
+    rd_addr_o = at;
+    if (source_i == saf_shell_pkg::SrcKeys) begin
+      // payload words 4 5 2 3 0 1: boot nonce, host nonce, owner, generation
+      rd_addr_o = 11'd5 + {8'd0, 2'd2 - at[2:1], at[0]};
+    end
+  end
+
+  assign hash_valid_o = state_q == StRequest && hashed_i;
+  assign hash_req_o = req_i;
+  assign hash_dvalid_o = state_q == StRun && hashed_i;
+  assign hash_dlast_o = is_last;
+  always_comb begin
+    hash_data_o = rd_data_i;
+    if (source_i == saf_shell_pkg::SrcHello) hash_data_o = hello_word_i;
+    else if (source_i == saf_shell_pkg::SrcKeys && pos_q[2:1] == 2'd3) begin
+      hash_data_o = pos_q[0] ? {card_mac_i[31:0], 32'd0} : {host_mac_i, card_mac_i[47:32]};
+    end
+  end
+
+  assign tag_ok_o = {tag_q, rd_data_i} == hash_tag_i;
+  assign done_o = hashed_i ? state_q == StWait && hash_done_i : fire && is_last;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      state_q <= StIdle;
+      pos_q <= '0;
+      tag_q <= '0;
+    end else begin
+      if (fire || state_q == StTag) pos_q <= next;
+      case (state_q)
+        StIdle:
+        if (start_i) begin
+          state_q <= StRequest;
+          pos_q <= '0;
+        end
+        StRequest: if (!hashed_i || hash_ready_i) state_q <= StRun;
+        StRun:
+        if (fire && is_last) begin
+          if (!hashed_i) state_q <= StIdle;
+          else state_q <= source_i == saf_shell_pkg::SrcFrame ? StTag : StWait;
+        end
+        StTag: begin
+          tag_q <= rd_data_i;
+          state_q <= StWait;
+        end
+        default: if (hash_done_i) state_q <= StIdle;
+      endcase
+    end
+  end
+
+endmodule

@@ -1,0 +1,374 @@
+// The session of the card: who holds the lease, and SESSION_OPEN, SESSION_CLOSE and KEEPALIVE.
+//
+// SESSION_OPEN, in this order: session field, boot nonce, keys (derived from the card's into the bank that is not in force),
+// tag, sequence; the very OPEN that opened the session is answered again from store; else challenge, fields and owner
+// are judged. What was accepted: another owner makes all units forget (forget_o, until forget_busy_i falls), then
+// session number, keys and window are the new ones, OPENED is built and sent, and only then is the session open
+// to all units, so that nothing leaves before OPENED. A refusal is sealed with the candidate's keys and the OPEN's
+// own sequence number.
+//
+// valid_i holds until done_o (a pulse). Latency: KEEPALIVE 25 cycles; OPEN about 350 and four hashes.
+// Reset: no session, no owner. Back-pressure: none but that of the answers.
+
+module saf_session (
+  input  logic                                     clk_i,
+  input  logic                                     rst_ni,
+  input  logic                                     suite_i,
+  input  logic                              [15:0] mtu_i,
+  input  logic       [saf_shell_pkg::TimeBits-1:0] now_i,
+  input  logic                              [31:0] rnd_i,
+  // from saf_ctl: one frame
+  input  logic                                     valid_i,
+  output logic                                     done_o,
+  input  logic                              [ 7:0] opcode_i,
+  input  logic                              [47:0] src_i,
+  input  logic                              [31:0] session_i,
+  input  logic                              [63:0] sequence_i,
+  input  logic                              [31:0] keep_lease_i,  // fields of KEEPALIVE
+  input  logic                             [127:0] ask_nonce_i,  // and of SESSION_OPEN
+  input  logic                              [31:0] ask_challenge_i,
+  input  logic                              [31:0] ask_lease_i,
+  input  logic                                     ask_takeover_i,
+  input  logic                              [15:0] ask_mtu_i,
+  input  logic                                     renew_i,
+  output logic                                     expired_o,
+  input  logic                                     expire_i,
+  output logic                                     drop_o,
+  output logic                              [ 4:0] reason_o,
+  output logic                                     stranger_o,
+  // replay window
+  input  logic                                     fresh_i,
+  input  logic                                     window_busy_i,
+  output logic                                     commit_o,
+  output logic                                     load_o,
+  // hashes
+  output logic                                     stream_start_o,
+  output saf_shell_pkg::ctl_source_e               stream_source_o,
+  output logic                              [10:0] stream_last_o,
+  output saf_shell_pkg::hash_req_t                 stream_req_o,
+  input  logic                                     stream_done_i,
+  input  logic                                     tag_ok_i,
+  input  logic                              [31:0] digest_i,  // first four bytes
+  // discovery: HELLO's words and the divider are lent while hold_o and held_i are up
+  input  logic                                     booted_i,
+  input  logic                             [127:0] boot_nonce_i,
+  output logic                                     hold_o,
+  input  logic                                     held_i,
+  output logic                                     div_start_o,
+  output logic       [saf_shell_pkg::TimeBits-1:0] div_value_o,
+  input  logic                                     div_done_i,
+  output logic                                     opened_o,
+  output logic                                     ended_o,
+  // answers
+  output logic                                     match_start_o,
+  input  logic                                     match_done_i,
+  input  logic                                     match_owner_i,
+  input  logic                                     match_nonce_i,
+  input  logic                                     match_equal_i,  // generation
+  input  logic                                     match_newer_i,
+  output logic                                     reply_start_o,
+  output logic                                     reply_build_o,  // else from store
+  output saf_shell_pkg::ctl_reply_e                reply_kind_o,
+  input  logic                                     reply_done_i,
+  output logic                              [15:0] status_o,
+  output logic                                     kept_o,
+  output logic                              [31:0] hello_tag_o,
+  // state
+  output saf_shell_pkg::session_view_t             session_o,
+  output logic                                     session_end_o,
+  output logic                                     forget_o,
+  input  logic                                     forget_busy_i,
+  output logic                              [31:0] session_count_o,
+  output logic                              [15:0] forgotten_o,
+  output logic                                     has_owner_o,
+  output logic                              [31:0] challenge_o,
+  output logic                              [31:0] lease_ms_o,
+  output logic                              [63:0] own_sequence_o,
+  output logic                                     seq_load_o,
+  output logic                              [63:0] seq_load_value_o
+);
+
+  localparam logic [31:0] IdStep = 32'h9E37_79B1;  // odd: walks through all 32-bit numbers
+  localparam logic [15:0] HostMtuMin = 16'd1500;
+  localparam int unsigned LeaseBits = 20;  // MaxLeaseMs fits
+  localparam int unsigned TimeBits = saf_shell_pkg::TimeBits;
+
+  typedef enum logic [3:0] {
+    StIdle,
+    StNonce,
+    StKeyH2c,
+    StKeyC2h,
+    StTag,
+    StMatch,
+    StJudge,
+    StForget,
+    StForgetWait,
+    StAdopt,
+    StHold,
+    StPrepare,
+    StReply,
+    StEnd,
+    StDone
+  } state_e;
+
+  state_e state_q, state_d;
+  logic start_q;  // the state was just entered
+  logic booted_q, open_q, bank_q, has_owner_q, kept_q, build_q, chosen_q;
+  logic [31:0] id_q, walk_q, count_q, challenge_q, hello_tag_q;
+  logic [47:0] host_q;
+  logic [15:0] block_limit_q, forgotten_q, status_q;
+  logic [LeaseBits-1:0] lease_q;
+  logic [TimeBits-1:0] until_q;
+  saf_shell_pkg::ctl_reply_e kind_q;
+
+  // ---- fields
+
+  logic [31:0] lease_wanted;
+  logic [15:0] host_mtu;
+  logic is_keepalive;
+  assign host_mtu = ask_mtu_i == '0 ? HostMtuMin : ask_mtu_i;
+  assign is_keepalive = opcode_i == saf_pkg::OpcodeKeepalive;
+  always_comb begin
+    lease_wanted = is_keepalive ? keep_lease_i : ask_lease_i;
+    if (lease_wanted == '0) lease_wanted = is_keepalive ? 32'(lease_q) : saf_pkg::LeaseMs;
+    if (lease_wanted > saf_shell_pkg::MaxLeaseMs) lease_wanted = saf_shell_pkg::MaxLeaseMs;
+  end
+
+  // answers to OPENs under one key count on from the OPEN's own number, so that no two of them share one
+  always_comb begin
+    own_sequence_o = sequence_i;
+    if (sequence_i == '0) own_sequence_o = 64'd1;
+    else if (sequence_i[63]) own_sequence_o = 64'h8000_0000_0000_0000;
+  end
+  assign seq_load_value_o = own_sequence_o - 64'd1;
+
+  // ---- judgement (order of SessionUnit._judge)
+
+  logic is_repeated;
+  logic [15:0] judged;
+  assign is_repeated = open_q && host_q == src_i && match_owner_i && match_equal_i && match_nonce_i;
+  always_comb begin
+    judged = saf_pkg::StatusOk;
+    if (ask_challenge_i != challenge_q) judged = saf_pkg::StatusBadChallenge;
+    else if (host_mtu < HostMtuMin) judged = saf_pkg::StatusBadParameter;
+    else if (has_owner_q && match_owner_i) begin
+      if (!match_newer_i && (!match_equal_i || open_q)) judged = saf_pkg::StatusStaleGeneration;
+    end else if (has_owner_q && open_q && !ask_takeover_i) begin
+      judged = saf_pkg::StatusBusy;
+    end
+  end
+
+  // never 0, never the one before, and nobody can foretell it
+  logic renew_challenge;
+  logic [31:0] new_challenge;
+  always_comb begin
+    new_challenge = rnd_i;
+    if (rnd_i == '0 || rnd_i == challenge_q) new_challenge = &challenge_q ? 32'd1 : challenge_q + 32'd1;
+  end
+
+  logic renew;  // the lease
+  logic [TimeBits-1:0] lease_us, left_us;
+  assign lease_us = TimeBits'(lease_q) * TimeBits'(1000);
+  assign left_us = until_q - now_i;
+  assign expired_o = open_q && saf_shell_pkg::is_due(now_i, until_q);
+
+  // ---- sequence
+
+  always_comb begin
+    state_d = state_q;
+    drop_o = 1'b0;
+    reason_o = 5'(saf_pkg::DropReasonWrongSession);
+    stranger_o = 1'b0;
+    commit_o = 1'b0;
+    renew = renew_i;
+    renew_challenge = booted_i && !booted_q;
+    case (state_q)
+      StIdle:
+      if (valid_i) begin
+        if (opcode_i == saf_pkg::OpcodeSessionOpen) state_d = StNonce;
+        else state_d = StReply;
+      end
+      StNonce:
+      if (session_i != '0 || ask_nonce_i != boot_nonce_i) begin
+        drop_o = 1'b1;
+        stranger_o = session_i == '0;
+        state_d = StDone;
+      end else begin
+        state_d = suite_i ? StKeyH2c : StMatch;
+      end
+      StKeyH2c: if (stream_done_i) state_d = StKeyC2h;
+      StKeyC2h: if (stream_done_i) state_d = StTag;
+      StTag:
+      if (stream_done_i) begin
+        state_d = StMatch;
+        if (!tag_ok_i || sequence_i == '0) begin
+          drop_o = 1'b1;
+          reason_o = tag_ok_i ? 5'(saf_pkg::DropReasonReplayed) : 5'(saf_pkg::DropReasonBadTag);
+          state_d = StDone;
+        end
+      end
+      StMatch: if (match_done_i) state_d = StJudge;
+      StJudge:
+      if (is_repeated) begin
+        if (suite_i && !window_busy_i && !fresh_i) begin
+          drop_o = 1'b1;
+          reason_o = 5'(saf_pkg::DropReasonReplayed);
+          state_d = StDone;
+        end else if (!suite_i || !window_busy_i) begin
+          commit_o = suite_i;
+          renew = 1'b1;
+          state_d = StReply;
+        end
+      end else if (judged == saf_pkg::StatusOk) begin
+        renew_challenge = 1'b1;
+        state_d = has_owner_q && !match_owner_i ? StForget : StAdopt;
+      end else begin
+        // else a stranger could repeat this very OPEN when it would be accepted
+        renew_challenge = judged != saf_pkg::StatusBadChallenge;
+        state_d = StHold;
+      end
+      StForget: if (!start_q) state_d = StForgetWait;  // forget_busy_i rises a cycle after forget_o
+      StForgetWait: if (!start_q && !forget_busy_i) state_d = StAdopt;
+      StAdopt: state_d = StHold;
+      StHold: if (held_i) state_d = StPrepare;
+      StPrepare: begin
+        renew = start_q && chosen_q;
+        if (chosen_q ? stream_done_i : div_done_i) state_d = StReply;
+      end
+      StReply: begin
+        renew = renew_i || (start_q && kind_q == saf_shell_pkg::ReplyAlive);
+        if (reply_done_i) state_d = StEnd;
+      end
+      StEnd: state_d = StDone;
+      default: state_d = StIdle;
+    endcase
+  end
+  assign done_o = state_q == StDone;
+
+  // ---- hashes
+
+  assign stream_start_o = start_q && (state_q inside {StKeyH2c, StKeyC2h, StTag} || (state_q == StPrepare && chosen_q));
+  always_comb begin
+    stream_req_o = '0;
+    stream_req_o.keyed = suite_i;
+    stream_req_o.key_index = saf_shell_pkg::key_of(!bank_q, 1'b0);
+    stream_req_o.person = saf_pkg::PersonFrameTag;
+    stream_req_o.bytes = 14'(saf_pkg::HeaderBytes + saf_pkg::SessionOpenBytes);
+    stream_req_o.digest_bytes = 6'(saf_pkg::TagBytes);
+    stream_source_o = saf_shell_pkg::SrcFrame;
+    stream_last_o = 11'((saf_pkg::HeaderBytes + saf_pkg::SessionOpenBytes) / 8 - 1);
+    if (state_q == StKeyH2c || state_q == StKeyC2h) begin
+      stream_source_o = saf_shell_pkg::SrcKeys;
+      stream_last_o = 11'd7;
+      stream_req_o.key_index = saf_shell_pkg::KeyCard;
+      stream_req_o.bytes = 14'd60;  // two nonces, owner, generation, two MAC addresses
+      stream_req_o.digest_bytes = 6'(saf_pkg::KeyBytes);
+      stream_req_o.store = 1'b1;
+      stream_req_o.store_index = saf_shell_pkg::key_of(!bank_q, state_q == StKeyC2h);
+      stream_req_o.person = state_q == StKeyC2h ? saf_pkg::PersonSessionKeyC2h : saf_pkg::PersonSessionKeyH2c;
+    end else if (state_q == StPrepare) begin
+      stream_source_o = saf_shell_pkg::SrcHello;
+      stream_last_o = 11'(saf_pkg::HelloFixedBytes / 8 - 1);
+      stream_req_o.key_index = saf_shell_pkg::key_of(bank_q, 1'b1);
+      stream_req_o.bytes = 14'(saf_pkg::HelloFixedBytes);
+      stream_req_o.digest_bytes = 6'd4;
+      stream_req_o.person = saf_pkg::PersonHelloTag;
+    end
+  end
+
+  assign hold_o = state_q == StHold || state_q == StPrepare || (state_q == StReply && build_q);
+  assign div_start_o = start_q && state_q == StPrepare && !chosen_q;
+  assign div_value_o = open_q && !left_us[TimeBits-1] ? left_us : '0;
+  assign match_start_o = start_q && state_q == StMatch;
+  assign reply_start_o = start_q && state_q == StReply;
+  assign reply_build_o = build_q;
+  assign reply_kind_o = kind_q;
+  assign load_o = state_q == StAdopt;
+  assign seq_load_o = state_q == StAdopt;
+  assign opened_o = state_q == StAdopt;
+  assign forget_o = start_q && state_q == StForget;
+  assign ended_o = expire_i || (state_q == StEnd && kind_q == saf_shell_pkg::ReplyClosed);
+  // a session that another one follows ends too
+  assign session_end_o = ended_o || forget_o || (state_q == StAdopt && open_q);
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      state_q <= StIdle;
+      start_q <= 1'b0;
+      booted_q <= 1'b0;
+      open_q <= 1'b0;
+      bank_q <= 1'b0;
+      has_owner_q <= 1'b0;
+      kept_q <= 1'b0;
+      build_q <= 1'b0;
+      chosen_q <= 1'b0;
+      id_q <= '0;
+      walk_q <= '0;
+      count_q <= '0;
+      challenge_q <= '0;
+      hello_tag_q <= '0;
+      host_q <= '0;
+      block_limit_q <= '0;
+      forgotten_q <= '0;
+      status_q <= '0;
+      lease_q <= '0;
+      until_q <= '0;
+      kind_q <= saf_shell_pkg::ReplyOpened;
+    end else begin
+      state_q <= state_d;
+      start_q <= state_d != state_q;
+      booted_q <= booted_i;
+      if (booted_q && count_q == '0 && walk_q == '0) walk_q <= rnd_i;
+      if (renew_challenge) challenge_q <= new_challenge;
+      if (renew) until_q <= now_i + lease_us;
+      if (ended_o || forget_o) open_q <= 1'b0;
+
+      case (state_q)
+        StIdle: begin
+          build_q <= 1'b1;
+          status_q <= saf_pkg::StatusOk;
+          if (valid_i && is_keepalive) lease_q <= lease_wanted[LeaseBits-1:0];
+          kind_q <= is_keepalive ? saf_shell_pkg::ReplyAlive : saf_shell_pkg::ReplyClosed;
+        end
+        StJudge: begin
+          build_q <= !is_repeated;
+          status_q <= judged;
+          chosen_q <= judged == saf_pkg::StatusOk;
+          kept_q <= has_owner_q && match_owner_i;
+          kind_q <= is_repeated || judged == saf_pkg::StatusOk ? saf_shell_pkg::ReplyOpened
+                                                              : saf_shell_pkg::ReplyRefused;
+        end
+        StAdopt: begin
+          open_q <= 1'b0;  // until OPENED is on its way
+          bank_q <= !bank_q;
+          has_owner_q <= 1'b1;
+          host_q <= src_i;
+          count_q <= count_q + 32'd1;
+          walk_q <= walk_q + IdStep;
+          id_q <= walk_q + IdStep == '0 ? IdStep : walk_q + IdStep;
+          block_limit_q <= ((host_mtu < mtu_i ? host_mtu : mtu_i) - 16'd26) & ~16'd63;
+          lease_q <= lease_wanted[LeaseBits-1:0];
+        end
+        StPrepare: if (chosen_q && stream_done_i) hello_tag_q <= digest_i;
+        StEnd: if (kind_q == saf_shell_pkg::ReplyOpened) open_q <= 1'b1;
+        default: ;
+      endcase
+      if (forget_o) forgotten_q <= forgotten_q + 16'd1;
+    end
+  end
+
+  assign session_o.open = open_q;
+  assign session_o.id = id_q;
+  assign session_o.host = host_q;
+  assign session_o.block_limit = block_limit_q;
+  assign session_o.key_bank = bank_q;
+  assign session_count_o = count_q;
+  assign forgotten_o = forgotten_q;
+  assign has_owner_o = has_owner_q;
+  assign challenge_o = challenge_q;
+  assign lease_ms_o = 32'(lease_q);
+  assign status_o = status_q;
+  assign kept_o = kept_q;
+  assign hello_tag_o = hello_tag_q;
+
+endmodule
