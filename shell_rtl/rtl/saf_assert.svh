@@ -23,7 +23,7 @@
     always_ff @(posedge Clk or negedge RstN) \
       if (!RstN) armed_q <= 1'b0; \
       else armed_q <= 1'b1; \
-    always_ff @(posedge Clk) if (armed_q) assert (Expr); \
+    always_ff @(posedge Clk) if ((RstN) && armed_q) assert (Expr); \
   end
 
 `define SAF_STABLE(Name, Valid, Ready, Data, Clk, RstN) \
@@ -34,7 +34,7 @@
       if (!RstN) stalled_q <= 1'b0; \
       else stalled_q <= (Valid) && !(Ready); \
     always_ff @(posedge Clk) data_q <= Data; \
-    always_ff @(posedge Clk) if (stalled_q) assert ((Valid) && (Data) == data_q); \
+    always_ff @(posedge Clk) if ((RstN) && stalled_q) assert ((Valid) && (Data) == data_q); \
   end
 
 `else
