@@ -236,4 +236,40 @@ package saf_shell_pkg;
     return !gone[TimeBits-1];
   endfunction
 
+  // ---- commands (saf_slots)
+
+  // First byte of a stream or of memory to the other end of the word
+  function automatic logic [63:0] bytes_swapped(input logic [63:0] word);
+    for (int unsigned i = 0; i < 8; i++) bytes_swapped[8*i+:8] = word[56-8*i+:8];
+  endfunction
+
+  // what saf_kernel_host does
+  typedef enum logic [2:0] {
+    KernelRom,  // read a register that needs no segment
+    KernelRegister,  // read in a CRA window
+    KernelAck,  // clear a kernel's status
+    KernelLaunch,
+    KernelReset
+  } kernel_cmd_e;
+
+  // a command slot; running to the host: all between idle and done
+  typedef enum logic [2:0] {
+    SlotIdle,
+    SlotQueued,
+    SlotLaunched,
+    SlotPush,
+    SlotDone
+  } slot_e;
+
+  // a slot's words in the command RAM: 0 to 15 arguments, 16 to 22 RUN's payload and later the reply
+  localparam logic [4:0] SlotAsk = 5'd16, SlotDeadline = 5'd23, SlotTime = 5'd24, SlotLaunch = 5'd25, SlotCommand = 5'd26;
+
+  typedef struct packed {
+    logic shared;  // arguments in the part that slots share
+    logic [10:0] bytes;  // of arguments
+    logic [3:0] unused;
+    logic [15:0] kernel;
+    logic [31:0] segment;
+  } slot_launch_t;
+
 endpackage

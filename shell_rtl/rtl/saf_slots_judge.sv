@@ -1,0 +1,57 @@
+// What can be said of a RUN by looking at its payload: the checks that need neither slot nor role ROM, in the reference's
+// order. Combinational.
+
+module saf_slots_judge
+  import saf_shell_pkg::*;
+(
+    // verilator lint_off UNUSEDSIGNAL
+    input logic [511:0] pay_i,
+    // verilator lint_on UNUSEDSIGNAL
+    input logic [15:0] length_i,
+    input logic [15:0] block_limit_i,
+    input logic [31:0] epoch_i,
+    output logic [15:0] status_o,  // epoch and push
+    output logic sizes_bad_o,  // work sizes
+    output logic push_o,
+    output logic empty_o,  // the kernel built into the shell
+    output logic [15:0] bytes_o  // of arguments
+);
+
+  localparam logic [15:0] EmptyKernel = 16'hFFFF;
+
+  logic [31:0] push_bytes;
+  logic [63:0] push_address;
+  logic [64:0] push_end;
+  logic [15:0] push_block;
+  logic [7:0] work_dim;
+  logic [2:0] used, globals, locals;
+
+  assign empty_o = pay_i[479:464] == EmptyKernel;
+  assign push_o = pay_i[448];
+  assign push_address = pay_i[383:320];
+  assign push_bytes = pay_i[319:288];
+  assign push_block = pay_i[287:272];
+  assign work_dim = pay_i[271:264];
+  assign push_end = {1'b0, push_address} + 65'(push_bytes);
+  assign bytes_o = length_i - 16'(saf_pkg::RunBytes);
+
+  always_comb begin
+    status_o = saf_pkg::StatusOk;
+    if (pay_i[511:480] != epoch_i) begin
+      status_o = saf_pkg::StatusBadEpoch;
+    end else if (push_o) begin
+      if (push_bytes == '0) status_o = saf_pkg::StatusBadParameter;
+      else if (push_bytes > saf_pkg::ReadMaxBytes) status_o = saf_pkg::StatusTooLarge;
+      else if (push_block[5:0] != '0 || push_block == '0 || push_block > block_limit_i)
+        status_o = saf_pkg::StatusBadBlockSize;
+      else if (push_end > 65'(RoleBytes)) status_o = saf_pkg::StatusBadRange;
+    end
+  end
+
+  assign used = {work_dim >= 8'd3, work_dim >= 8'd2, work_dim >= 8'd1};
+  assign globals = {|pay_i[191:160], |pay_i[223:192], |pay_i[255:224]};
+  assign locals = {|pay_i[95:64], |pay_i[127:96], |pay_i[159:128]};
+  assign sizes_bad_o = work_dim > 8'd3 || (used & ~globals) != '0
+      || ((used & locals) != '0 && (used & ~locals) != '0);
+
+endmodule
