@@ -125,7 +125,7 @@ def kernels_dir() -> Path:
 
 
 def data_file(name: str) -> Path:
-    """A file or folder that ships with us: ``kernels``, ``saf.yaml``, ``saf.lua``.
+    """A file or folder that ships with us: ``kernels``, ``saf.yaml``, ``saf.lua``, ``shell_rtl``.
 
     In a checkout they lie where they are worked on, in an installed package under ``safhost/_data``.
     """

@@ -138,7 +138,6 @@ def build_cached(tools: Toolchain, folder: Path, arguments: Sequence[str], input
             read = {path: _content(path) for path in (*_read_files(fresh), *inputs)}
             target = folder / f"{request}-{digest(sorted((str(p), d) for p, d in read.items()))}"
             if not target.exists():
-                progress("compiling the model (a few minutes the first time)")
                 compile_(fresh)
                 fresh.rename(target)
         note.write_text(json.dumps({"target": str(target), "files": {str(p): d for p, d in read.items()}}))

@@ -1,0 +1,61 @@
+"""The shared library of a card simulated from the shell's RTL: found tools, one build a content, kept in the cache.
+
+Two variants: ``one-clock`` runs all clock domains on one clock and without assertions, for speed; ``four-clocks`` gives
+every domain a clock of its own and checks all assertions, for truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from safhost import paths
+from safhost.errors import ConfigError
+from safhost.native import verilator
+
+VARIANTS = ("one-clock", "four-clocks")
+TOP = "saf_cosim_top"
+LIBRARY = "libsaf_cosim.so"
+PACKAGES = ("saf_pkg.sv", "saf_shell_pkg.sv")
+OPTIMISE = "-O3"
+OUTPUT_SPLIT = "20000"
+
+
+def build_card_library(variant: str = "one-clock", on_progress: Callable[[str], None] = lambda _line: None,
+                       rtl: Path | None = None) -> Path:
+    """Path of the shared library; compiled (minutes) when RTL, models or tools changed since the last time.
+
+    ``rtl``: another folder with ``saf_shell_core`` than the one that ships. Raises ConfigError naming the tool that is
+    missing, or with the messages of the one that refuses.
+    """
+    if variant not in VARIANTS:
+        raise ConfigError(f"no variant {variant!r} of the RTL's simulation", f"choose one of {', '.join(VARIANTS)}")
+    tools, folder = verilator.find_toolchain(), verilator.default_folder()
+    sources = paths.data_file("shell_rtl")
+    cosim = sources / "cosim"
+    # Verilator's library of one process serves all its cards; only what a card is differs.
+    runtime = verilator.runtime_objects(tools, folder, OPTIMISE)
+    arguments = ["--cc", "--prefix", f"V{TOP}", "--top-module", TOP, "--no-timing", "--timescale", "1ns/1ps", "-O3",
+                 "--x-assign", "fast", "--x-initial", "fast", "--output-split", OUTPUT_SPLIT, "-Wno-lint", "-Wno-style"]
+    arguments += ["-DSAF_ONE_CLOCK", "--no-assert"] if variant == "one-clock" else ["--assert"]
+    libraries = ([rtl] if rtl is not None else []) + [sources / "rtl", sources / "model"]
+    arguments += [a for library in libraries for a in ("-y", str(library), f"+incdir+{library}")]
+    arguments += [*(str(sources / "rtl" / name) for name in PACKAGES), str(cosim / f"{TOP}.sv")]
+    own = sorted((*cosim.glob("*.h"), *cosim.glob("*.cpp")))
+    one_clock = ["-DSAF_ONE_CLOCK"] if variant == "one-clock" else []
+
+    def compile_(model: Path) -> None:
+        objects = []
+        files = [*verilator.cpp_sources(model), cosim / "saf_cosim.cpp"]
+        for number, source in enumerate(files):
+            on_progress(f"compiling the RTL, file {number + 1} of {len(files)}")
+            target = model / f"{source.stem}.o"
+            verilator.run_step(f"compile {source.name}", tools.cxx(
+                OPTIMISE, *one_clock, *verilator.DEFINES, *tools.includes, f"-I{model}", f"-I{cosim}", "-c",
+                str(source), "-o", str(target)))
+            objects.append(str(target))
+        verilator.run_step(f"link {LIBRARY}", [tools.compiler, "-shared", "-pthread", "-o", str(model / LIBRARY),
+                                               *objects, *map(str, runtime)])
+
+    return verilator.build_cached(tools, folder, arguments, own, f"card {variant} {OPTIMISE}", compile_,
+                                  on_progress) / LIBRARY

@@ -1,0 +1,301 @@
+// The shell with models of all that surrounds it, for a card that is simulated and driven from C (saf_cosim.cpp).
+//
+// The simulator drives clocks, time, randomness and the MAC's two streams; memory, kernels and the verdict on an image
+// come through DPI (see the models). With SAF_ONE_CLOCK all domains run on clk_i, for speed; else each on its own clock.
+// Latency, back-pressure: the core's. Reset: rst_ni, released in each domain by its own synchroniser.
+
+module saf_cosim_top
+  import saf_shell_pkg::*;
+(
+    input logic clk_i,
+`ifndef SAF_ONE_CLOCK
+    input logic ddr_clk_i,
+    input logic pr_clk_i,
+    input logic krn_clk_i,
+`endif
+    input logic rst_ni,
+
+    input logic [63:0] context_i,  // the simulator's card: handed back in every DPI call
+    input logic [127:0] serial_i,
+    input logic [47:0] mac0_i,
+    input logic [47:0] mac1_i,
+    input logic key_valid_i,
+    input logic [255:0] key_i,
+    input logic [15:0] mtu_i,
+    input logic [31:0] receive_rate_i,
+    input logic [31:0] window_blocks_i,
+    input logic [31:0] compat_id_i,
+    input logic [6:0][15:0] ethertypes_i,
+
+    input logic link_up_i,
+    input logic [63:0] time_ns_i,
+    input logic [63:0] time_us_i,
+    input logic [31:0] rnd_i,
+
+    input logic mac_rx_valid_i,
+    input logic mac_rx_sop_i,
+    input logic mac_rx_eop_i,
+    input logic mac_rx_error_i,
+    input logic [2:0] mac_rx_empty_i,
+    input logic [63:0] mac_rx_data_i,
+    output logic mac_tx_valid_o,
+    output logic mac_tx_sop_o,
+    output logic mac_tx_eop_o,
+    output logic [2:0] mac_tx_empty_o,
+    output logic [63:0] mac_tx_data_o,
+    input logic mac_tx_ready_i,
+
+    // faults and events of the models
+    input logic ddr_slow_i,
+    input logic pr_hang_i,
+    input logic [2:0] pr_verdict_i,
+    input logic krn_hang_i,
+    input logic krn_irq_i,
+    input logic role_valid_i,  // an access of the role without effect: address alone (dirty map, clamp)
+    output logic role_ready_o,
+    input logic role_write_i,
+    input logic [AddrBits-1:0] role_addr_i,
+
+    // what whoever looks into the card sees
+    output logic busy_o,  // a model has work: the clock must not stop
+    output logic session_open_o,
+    output logic [31:0] session_o,
+    output logic [31:0] session_count_o,
+    output logic [31:0] pr_count_o,
+    output logic [31:0] role_epoch_o,
+    output logic [7:0] card_state_o,
+    output logic [7:0] pr_status_o,
+    output logic has_role_o,
+    output logic [255:0] image_digest_o,
+    output logic [7:0] slots_running_o,
+    output logic commit_active_o,
+    output logic role_freeze_o,
+    output logic scrub_busy_o,
+    output logic [31:0] rx_frames_o,
+    output logic [31:0] tx_frames_o,
+    output logic [31:0] data_blocks_o,
+    output logic [31:0] commands_o,
+    output logic [31:0] overflows_o
+);
+
+  import "DPI-C" function void saf_dpi_drop(
+    input longint unsigned card,
+    input int unsigned reason
+  );
+
+`ifdef SAF_ONE_CLOCK
+  logic ddr_clk_i, pr_clk_i, krn_clk_i;
+  assign ddr_clk_i = clk_i;
+  assign pr_clk_i  = clk_i;
+  assign krn_clk_i = clk_i;
+`endif
+
+  logic core_rst_n, ddr_rst_n, pr_rst_n, krn_rst_n;
+
+  saf_reset_sync u_rst_core (
+      .clk_i,
+      .rst_ni,
+      .rst_no(core_rst_n)
+  );
+  saf_reset_sync u_rst_ddr (
+      .clk_i(ddr_clk_i),
+      .rst_ni,
+      .rst_no(ddr_rst_n)
+  );
+  saf_reset_sync u_rst_pr (
+      .clk_i(pr_clk_i),
+      .rst_ni,
+      .rst_no(pr_rst_n)
+  );
+  saf_reset_sync u_rst_krn (
+      .clk_i(krn_clk_i),
+      .rst_ni,
+      .rst_no(krn_rst_n)
+  );
+
+  cfg_t cfg;
+  always_comb begin
+    cfg = '0;
+    cfg.serial = serial_i;
+    cfg.mac0 = mac0_i;
+    cfg.mac1 = mac1_i;
+    cfg.key_valid = key_valid_i;
+    cfg.key = key_i;
+    cfg.mtu = mtu_i;
+    cfg.receive_rate = receive_rate_i;
+    cfg.window_blocks = window_blocks_i;
+    cfg.emulated = 1'b1;
+    cfg.pr_compat_id = compat_id_i;
+    cfg.ethertypes = ethertypes_i;
+  end
+
+  logic ddr_read, ddr_write, ddr_waitrequest, ddr_rvalid, ddr_busy;
+  logic [DdrWordBits-1:0] ddr_addr;
+  logic [4:0] ddr_burst;
+  logic [DdrBits-1:0] ddr_wdata, ddr_rdata;
+  logic [DdrBytes-1:0] ddr_be;
+  logic pr_start, pr_valid, pr_ready, pr_busy;
+  logic [31:0] pr_data;
+  logic [2:0] pr_status;
+  logic [15:0] krn_address;
+  logic krn_read, krn_write, krn_waitrequest, krn_readdatavalid, krn_reset, krn_busy;
+  logic [63:0] krn_writedata, krn_readdata;
+  logic [7:0] krn_byteenable;
+  logic role_reset, overflow, pcie_pr_ready, role_rvalid;
+  logic [DdrBits-1:0] role_rdata;
+
+  saf_shell_core u_core (
+      .clk_i,
+      .rst_ni(core_rst_n),
+      .ddr_clk_i,
+      .ddr_rst_ni(ddr_rst_n),
+      .pr_clk_i,
+      .pr_rst_ni(pr_rst_n),
+      .krn_clk_i,
+      .krn_rst_ni(krn_rst_n),
+      .cfg_i(cfg),
+      .link_up_i,
+      .time_us_i,
+      .time_ns_i,
+      .rnd_i,
+      .mac_rx_valid_i,
+      .mac_rx_sop_i,
+      .mac_rx_eop_i,
+      .mac_rx_error_i,
+      .mac_rx_empty_i,
+      .mac_rx_data_i,
+      .mac_tx_valid_o,
+      .mac_tx_sop_o,
+      .mac_tx_eop_o,
+      .mac_tx_empty_o,
+      .mac_tx_data_o,
+      .mac_tx_ready_i,
+      .ddr_read_o(ddr_read),
+      .ddr_write_o(ddr_write),
+      .ddr_addr_o(ddr_addr),
+      .ddr_burst_o(ddr_burst),
+      .ddr_wdata_o(ddr_wdata),
+      .ddr_be_o(ddr_be),
+      .ddr_waitrequest_i(ddr_waitrequest),
+      .ddr_rdata_i(ddr_rdata),
+      .ddr_rvalid_i(ddr_rvalid),
+      .role_valid_i,
+      .role_ready_o,
+      .role_write_i,
+      .role_addr_i,
+      .role_data_i('0),
+      .role_be_i('0),
+      .role_rdata_o(role_rdata),
+      .role_rvalid_o(role_rvalid),
+      .role_freeze_o,
+      .role_reset_o(role_reset),
+      .pr_start_o(pr_start),
+      .pr_valid_o(pr_valid),
+      .pr_data_o(pr_data),
+      .pr_ready_i(pr_ready),
+      .pr_status_i(pr_status),
+      .pcie_pr_active_i(1'b0),
+      .pcie_pr_start_i(1'b0),
+      .pcie_pr_valid_i(1'b0),
+      .pcie_pr_data_i('0),
+      .pcie_pr_ready_o(pcie_pr_ready),
+      .krn_address_o(krn_address),
+      .krn_read_o(krn_read),
+      .krn_write_o(krn_write),
+      .krn_writedata_o(krn_writedata),
+      .krn_byteenable_o(krn_byteenable),
+      .krn_waitrequest_i(krn_waitrequest),
+      .krn_readdata_i(krn_readdata),
+      .krn_readdatavalid_i(krn_readdatavalid),
+      .krn_irq_i,
+      .krn_reset_o(krn_reset),
+      .overflow_o(overflow)
+  );
+
+  saf_ddr_model u_ddr (
+      .clk_i(ddr_clk_i),
+      .rst_ni(ddr_rst_n),
+      .context_i,
+      .slow_i(ddr_slow_i),
+      .read_i(ddr_read),
+      .write_i(ddr_write),
+      .addr_i(ddr_addr),
+      .burst_i(ddr_burst),
+      .wdata_i(ddr_wdata),
+      .be_i(ddr_be),
+      .waitrequest_o(ddr_waitrequest),
+      .rdata_o(ddr_rdata),
+      .rvalid_o(ddr_rvalid),
+      .busy_o(ddr_busy)
+  );
+
+  saf_pr_model u_pr (
+      .clk_i(pr_clk_i),
+      .rst_ni(pr_rst_n),
+      .context_i,
+      .compat_id_i,
+      .hang_i(pr_hang_i),
+      .verdict_i(pr_verdict_i),
+      .start_i(pr_start),
+      .valid_i(pr_valid),
+      .data_i(pr_data),
+      .ready_o(pr_ready),
+      .status_o(pr_status),
+      .busy_o(pr_busy)
+  );
+
+  saf_kernel_model u_kernel (
+      .clk_i(krn_clk_i),
+      .rst_ni(krn_rst_n),
+      .context_i,
+      .hang_i(krn_hang_i),
+      .address_i(krn_address),
+      .read_i(krn_read),
+      .write_i(krn_write),
+      .writedata_i(krn_writedata),
+      .byteenable_i(krn_byteenable),
+      .waitrequest_o(krn_waitrequest),
+      .readdata_o(krn_readdata),
+      .readdatavalid_o(krn_readdatavalid),
+      .reset_i(krn_reset || role_reset),
+      .busy_o(krn_busy)
+  );
+
+  // ---------------------------------------------------------------- views
+
+  logic unused;
+  assign unused = &{1'b0, pcie_pr_ready, role_rdata, role_rvalid, u_core.session, u_core.role};
+
+  assign busy_o = ddr_busy || pr_busy || krn_busy || u_core.scrub_busy || mac_tx_valid_o;
+  assign session_open_o = u_core.session.open;
+  assign session_o = u_core.session.id;
+  assign session_count_o = u_core.session_count;
+  assign pr_count_o = u_core.pr_count;
+  assign role_epoch_o = u_core.role.epoch;
+  assign card_state_o = u_core.role.card_state;
+  assign pr_status_o = u_core.role.pr_status;
+  assign has_role_o = u_core.role.has_role;
+  assign image_digest_o = u_core.role.image_digest;
+  assign slots_running_o = u_core.slots_running;
+  assign commit_active_o = u_core.commit_active;
+  assign scrub_busy_o = u_core.scrub_busy;
+
+  always_ff @(posedge clk_i or negedge core_rst_n) begin
+    if (!core_rst_n) begin
+      rx_frames_o <= '0;
+      tx_frames_o <= '0;
+      data_blocks_o <= '0;
+      commands_o <= '0;
+      overflows_o <= '0;
+    end else begin
+      rx_frames_o <= rx_frames_o + 32'(u_core.rx_count);
+      tx_frames_o <= tx_frames_o + 32'(u_core.tx_count);
+      data_blocks_o <= data_blocks_o + 32'(u_core.block_count);
+      commands_o <= commands_o + 32'(u_core.command_count);
+      overflows_o <= overflows_o + 32'(overflow);
+      for (int unsigned i = 0; i < u_core.NumDrop; i++)
+        if (u_core.drop_valid[i]) saf_dpi_drop(context_i, 32'(u_core.drop_reason[i]));
+    end
+  end
+
+endmodule
