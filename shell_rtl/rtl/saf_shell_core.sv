@@ -66,6 +66,7 @@ module saf_shell_core
     output logic role_reset_o,  // core clock
 
     // PR controller, pr clock, and whoever else may feed it
+    output logic pr_reset_o,  // an image was given up in the middle: the controller's own reset
     output logic pr_start_o,
     output logic pr_valid_o,
     output logic [31:0] pr_data_o,
@@ -393,6 +394,7 @@ module saf_shell_core
       .q_received_i(q_received),
       .q_sections_i(q_sections),
       .q_settled_i(q_settled),
+      .rx_pending_i(df_valid),
       .bm_rd_valid_o(bm_rd_valid),
       .bm_ctx_o(bm_ctx),
       .bm_word_o(bm_word),
@@ -480,6 +482,7 @@ module saf_shell_core
       .rd_data_i(rd_data[RdPr]),
       .rd_dlast_i(rd_dlast[RdPr]),
       .rd_abort_o(rd_abort[RdPr]),
+      .pr_reset_o,
       .pr_start_o,
       .pr_valid_o,
       .pr_data_o,

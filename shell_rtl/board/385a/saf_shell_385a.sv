@@ -72,6 +72,7 @@ module saf_shell_385a
     output logic kernel_mem_readdatavalid,
 
     // Arria 10 PR IP, pr_clk
+    output logic pr_nreset,
     output logic pr_start,
     output logic [31:0] pr_data,
     output logic pr_data_valid,
@@ -197,9 +198,11 @@ module saf_shell_385a
 
   // ---- the shell
   logic [4:0] ddr_burst;
+  logic pr_reset;
   logic amm_waitrequest;
   assign amm_burstcount = {2'd0, ddr_burst};
   assign amm_waitrequest = !amm_ready;
+  assign pr_nreset = pr_rst_n && !pr_reset;
   assign avalon_st_rx_ready = 1'b1;
   assign avalon_st_tx_error = 1'b0;
   assign avalon_st_pause_data = 2'd0;  // the receive path keeps up with the line: nobody is asked to pause
@@ -250,6 +253,7 @@ module saf_shell_385a
       .role_freeze_o(pr_region_freeze),
       .role_frozen_i(pr_region_frozen),
       .role_reset_o(role_reset),
+      .pr_reset_o(pr_reset),
       .pr_start_o(pr_start),
       .pr_valid_o(pr_data_valid),
       .pr_data_o(pr_data),

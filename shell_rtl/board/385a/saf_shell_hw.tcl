@@ -171,6 +171,7 @@ add_interface emif_status conduit end
 add_interface_port emif_status emif_cal_success local_cal_success Input 1
 
 add_interface pr conduit end
+add_interface_port pr pr_nreset nreset Output 1
 add_interface_port pr pr_start pr_start Output 1
 add_interface_port pr pr_data data Output 32
 add_interface_port pr pr_data_valid data_valid Output 1
