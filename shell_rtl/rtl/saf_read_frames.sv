@@ -1,0 +1,169 @@
+// Result DATA frames of one READ or push, paced.
+//
+// Data flow: start_i (pulse; the other inputs hold until done_o) → one command to the read client for all bytes that are to be
+// sent → frames: five beats of header as DataEncoder makes it, then the block as it comes.
+// Pace: frame i does not begin before the start plus i × gap_ns_i; frames that are late follow each other at once.
+// Stop: between two frames; what was prefetched is dropped. Mute (a push without a session): blocks are counted, not sent.
+// Latency: first beat three cycles after start_i. Reset: idle. Back-pressure: tf_ready_i holds a beat.
+
+`include "saf_assert.svh"
+
+module saf_read_frames
+  import saf_shell_pkg::*;
+#(
+    parameter int unsigned PaceBits = 42  // of time: 36 minutes either way
+) (
+    input logic clk_i,
+    input logic rst_ni,
+    input logic [47:0] mac_i,
+    input logic [15:0] ethertype_i,
+    input logic [47:0] host_i,
+    input logic [31:0] session_i,
+    input logic [PaceBits-1:0] time_ns_i,
+
+    input logic start_i,
+    input logic stop_i,
+    input logic mute_i,
+    output logic done_o,
+    output logic [15:0] sent_o,  // blocks
+    input logic [AddrBits-1:0] addr_i,  // of the first byte that is sent
+    input logic [20:0] bytes_i,  // that are sent
+    input logic [13:0] first_i,  // block
+    input logic to_end_i,  // they reach the object's end
+    input logic [7:0] block_i,  // block size in units of 64 bytes
+    input logic [31:0] gap_ns_i,
+    input logic [31:0] object_i,
+
+    output logic tf_valid_o,
+    input logic tf_ready_i,
+    output logic [63:0] tf_data_o,
+    output logic tf_last_o,
+    output logic [3:0] tf_bytes_o,
+
+    output logic rd_valid_o,
+    input logic rd_ready_i,
+    output logic [AddrBits-1:0] rd_addr_o,
+    output logic [31:0] rd_bytes_o,
+    input logic rd_dvalid_i,
+    output logic rd_dready_o,
+    input logic [63:0] rd_data_i,
+    input logic rd_dlast_i,
+    output logic rd_abort_o
+);
+
+  localparam logic [2:0] LastHead = 3'd4;
+
+  typedef enum logic [2:0] {
+    StIdle,
+    StCommand,
+    StPace,
+    StHead,
+    StData,
+    StAbort,
+    StMute
+  } state_e;
+
+  state_e state_q;
+  logic [20:0] left_q;
+  logic [13:0] index_q;
+  logic [14:0] sent_q;
+  logic [PaceBits-1:0] due_q;
+  logic [10:0] beat_q;  // header: number; block: beats still to come
+  logic [13:0] size;
+  logic [PaceBits-1:0] late;
+  logic is_final, block_taken;
+
+  assign is_final = left_q <= {7'd0, block_i, 6'd0};
+  assign size = is_final ? left_q[13:0] : {block_i, 6'd0};
+  assign late = time_ns_i - due_q;
+  assign done_o = state_q == StIdle;
+  assign sent_o = {1'b0, sent_q};
+  assign block_taken = state_q == StMute || (state_q == StData && tf_valid_o && tf_ready_i && tf_last_o);
+
+  assign rd_valid_o = state_q == StCommand && !stop_i && !mute_i;
+  assign rd_addr_o = addr_i;
+  assign rd_bytes_o = {11'd0, left_q};
+  assign rd_abort_o = state_q == StPace && (stop_i || mute_i) && left_q != '0;
+  assign rd_dready_o = state_q == StData && tf_ready_i;
+
+  assign tf_valid_o = state_q == StHead || (state_q == StData && rd_dvalid_i);
+  assign tf_last_o = state_q == StData && beat_q == 11'd1;
+  assign tf_bytes_o = tf_last_o && size[2:0] != '0 ? {1'b0, size[2:0]} : 4'd8;
+
+  always_comb begin
+    tf_data_o = rd_data_i;
+    if (state_q == StHead) begin
+      case (beat_q[2:0])
+        3'd0: tf_data_o = {host_i, mac_i[47:32]};
+        3'd1:
+        tf_data_o = {
+          mac_i[31:0], ethertype_i, 4'(saf_pkg::ProtocolVersion), 4'd0, saf_pkg::OpcodeData
+        };
+        3'd2:
+        tf_data_o = {session_i, 2'd0, size, 14'd0, (is_final && to_end_i), 1'b0};
+        3'd3: tf_data_o = {object_i, 18'd0, index_q};
+        default: tf_data_o = '0;
+      endcase
+    end
+  end
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      state_q <= StIdle;
+      left_q <= '0;
+      index_q <= '0;
+      sent_q <= '0;
+      due_q <= '0;
+      beat_q <= '0;
+    end else begin
+      if (block_taken) begin
+        left_q <= left_q - {7'd0, size};
+        index_q <= index_q + 14'd1;
+        sent_q <= sent_q + 15'd1;
+        due_q <= due_q + PaceBits'(gap_ns_i);
+      end
+      case (state_q)
+        StIdle: begin
+          if (start_i) begin
+            state_q <= StCommand;
+            left_q <= bytes_i;
+            index_q <= first_i;
+            sent_q <= '0;
+            due_q <= time_ns_i;
+          end
+        end
+        StCommand: begin
+          if (stop_i) state_q <= StIdle;
+          else if (mute_i) state_q <= StMute;
+          else if (rd_ready_i) state_q <= StPace;
+        end
+        StPace: begin
+          beat_q <= '0;
+          if (left_q == '0) state_q <= StIdle;
+          else if (stop_i || mute_i) state_q <= StAbort;
+          else if (!late[PaceBits-1]) state_q <= StHead;
+        end
+        StHead: begin
+          if (tf_ready_i) begin
+            beat_q <= beat_q + 11'd1;
+            if (beat_q[2:0] == LastHead) begin
+              state_q <= StData;
+              beat_q <= 11'((size + 14'd7) >> 3);
+            end
+          end
+        end
+        StData: begin
+          if (tf_valid_o && tf_ready_i) beat_q <= beat_q - 11'd1;
+          if (block_taken) state_q <= StPace;
+        end
+        StAbort: state_q <= stop_i ? StIdle : StMute;
+        default: if (is_final) state_q <= StIdle;
+      endcase
+    end
+  end
+
+  `SAF_ASSERT(AssertLast, !(state_q == StData && rd_dvalid_i && rd_dready_o)
+              || rd_dlast_i == (tf_last_o && is_final))
+  `SAF_STABLE(AssertStable, tf_valid_o, tf_ready_i, {tf_last_o, tf_bytes_o}, clk_i, rst_ni)
+
+endmodule

@@ -1,0 +1,108 @@
+// READs that wait: the handler's side of saf_read.
+//
+// Data flow: a READ's payload (four words) and its object and index (a fifth) go into a slot of the queue's RAM; the engine
+// reads the oldest slot word by word and frees it when the READ is over. Nothing is judged here.
+// A READ that finds all slots taken is answered `busy` (busy_*), which is the only answer out of turn.
+// Latency: six cycles from h_valid_i to h_done_o. Reset and session_end_i: empty. Back-pressure: none but the busy answer's.
+
+module saf_read_queue
+  import saf_shell_pkg::*;
+#(
+    parameter int unsigned Slots = 16
+) (
+    input logic clk_i,
+    input logic rst_ni,
+    input logic session_end_i,
+
+    input logic h_valid_i,
+    output logic h_done_o,
+    input logic [31:0] object_i,
+    input logic [31:0] index_i,
+    input logic [255:0] pay_i,
+    output logic busy_valid_o,  // held until busy_done_i
+    input logic busy_done_i,
+
+    output logic head_valid_o,
+    input logic head_pop_i,
+    input logic rd_en_i,
+    input logic [2:0] rd_word_i,
+    output logic [63:0] rd_data_o
+);
+
+  localparam int unsigned SlotBits = $clog2(Slots);
+  localparam logic [2:0] LastWord = 3'd4;
+
+  typedef enum logic [1:0] {
+    StIdle,
+    StStore,
+    StBusy,
+    StDone
+  } state_e;
+
+  state_e state_q;
+  logic [SlotBits:0] wr_slot_q, rd_slot_q;
+  logic [2:0] word_q;
+  logic ended_q;  // the session ended while its READ was stored
+  logic [63:0] word;
+
+  assign head_valid_o = wr_slot_q != rd_slot_q;
+  assign busy_valid_o = state_q == StBusy;
+  assign h_done_o = state_q == StDone;
+
+  always_comb begin
+    case (word_q)
+      3'd0: word = pay_i[255:192];
+      3'd1: word = pay_i[191:128];
+      3'd2: word = pay_i[127:64];
+      3'd3: word = pay_i[63:0];
+      default: word = {object_i, index_i};
+    endcase
+  end
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      state_q <= StIdle;
+      wr_slot_q <= '0;
+      rd_slot_q <= '0;
+      word_q <= '0;
+      ended_q <= 1'b0;
+    end else begin
+      case (state_q)
+        StIdle: begin
+          word_q <= '0;
+          ended_q <= session_end_i;
+          if (h_valid_i) begin
+            if (wr_slot_q == {~rd_slot_q[SlotBits], rd_slot_q[SlotBits-1:0]}) state_q <= StBusy;
+            else state_q <= StStore;
+          end
+        end
+        StStore: begin
+          word_q <= word_q + 3'd1;
+          ended_q <= ended_q || session_end_i;
+          if (word_q == LastWord) begin
+            state_q <= StDone;
+            if (!ended_q && !session_end_i) wr_slot_q <= wr_slot_q + 1'b1;
+          end
+        end
+        StBusy: if (busy_done_i) state_q <= StDone;
+        default: state_q <= StIdle;
+      endcase
+      if (session_end_i) rd_slot_q <= wr_slot_q;
+      else if (head_pop_i) rd_slot_q <= rd_slot_q + 1'b1;
+    end
+  end
+
+  saf_ram_1r1w #(
+      .Width(64),
+      .Depth(8 * Slots)
+  ) u_ram (
+      .clk_i,
+      .wr_en_i(state_q == StStore),
+      .wr_addr_i({wr_slot_q[SlotBits-1:0], word_q}),
+      .wr_data_i(word),
+      .rd_en_i,
+      .rd_addr_i({rd_slot_q[SlotBits-1:0], rd_word_i}),
+      .rd_data_o
+  );
+
+endmodule

@@ -1,0 +1,84 @@
+// Root over the bytes of a READ: leaf jobs, then the job of the root over their digests in scratch.
+//
+// Data flow: start_i (pulse; addr_i and length_i hold until done_o) → a job a leaf, as fast as they are taken → when all are
+// done, the root's → its digest into a RAM of one word, which shows it from the cycle after done_o on.
+// Stop: no further job; done_o (level) when those under way are over. Reset: idle, jobs forgotten (crypto is reset too).
+
+module saf_read_tree
+  import saf_shell_pkg::*;
+(
+    input logic clk_i,
+    input logic rst_ni,
+    input logic start_i,
+    input logic stop_i,
+    output logic done_o,
+    input logic [AddrBits-1:0] addr_i,
+    input logic [20:0] length_i,
+    output logic [255:0] digest_o,
+
+    output logic job_valid_o,
+    input logic job_ready_i,
+    output leaf_job_t job_o,
+    input logic job_done_i,
+    input logic [255:0] job_digest_i
+);
+
+  logic active_q, held_q, fresh_q;
+  logic [4:0] next_q, ended_q;  // jobs; the root's is the last
+  logic [4:0] leaves;
+  logic is_root, is_last, wants, over;
+
+  assign leaves = length_i[20:16] + {4'd0, length_i[15:0] != '0};
+  assign is_root = next_q == leaves;
+  assign is_last = next_q + 5'd1 == leaves;
+  assign wants = active_q && (is_root ? ended_q == leaves : next_q < leaves);
+  assign job_valid_o = held_q || (wants && !stop_i);
+  assign over = active_q && !job_valid_o && ended_q == next_q && (stop_i || next_q > leaves);
+  assign done_o = !active_q;
+
+  assign job_o = '{
+          root: is_root,
+          addr: is_root ? ReadLeafBase : {addr_i[AddrBits-1:16] + {13'd0, next_q}, addr_i[15:0]},
+          bytes: is_root ? {11'd0, leaves, 5'd0} : (is_last && length_i[15:0] != '0 ? {5'd0, length_i[15:0]} : 21'h10000),
+          node: is_root ? 32'd0 : {27'd0, next_q},
+          last: is_root || is_last,
+          store_addr: {ReadLeafBase[AddrBits-1:10], next_q, 5'd0}
+      };
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      active_q <= 1'b0;
+      held_q <= 1'b0;
+      fresh_q <= 1'b0;
+      next_q <= '0;
+      ended_q <= '0;
+    end else begin
+      held_q <= job_valid_o && !job_ready_i;
+      fresh_q <= job_done_i;
+      if (start_i) begin
+        active_q <= 1'b1;
+        next_q <= '0;
+        ended_q <= '0;
+      end else begin
+        if (over && !fresh_q) active_q <= 1'b0;
+        next_q <= next_q + {4'd0, job_valid_o && job_ready_i};
+        ended_q <= ended_q + {4'd0, job_done_i};
+      end
+    end
+  end
+
+  // every digest goes there; the root's is the last
+  saf_ram_1r1w #(
+      .Width(256),
+      .Depth(2)
+  ) u_digest (
+      .clk_i,
+      .wr_en_i(job_done_i),
+      .wr_addr_i(1'b0),
+      .wr_data_i(job_digest_i),
+      .rd_en_i(fresh_q),
+      .rd_addr_i(1'b0),
+      .rd_data_o(digest_o)
+  );
+
+endmodule
