@@ -53,7 +53,6 @@ module saf_bulk_guard
   logic [BeatBits-1:0] beat_q, final_beat;
   logic [FrameBytesBits-1:0] hashed_bytes;
   logic taken;
-  logic [63:0] shifted, keep;
 
   assign hashed_bytes = bytes_i + FrameBytesBits'(HeadBytes);
   // hashed beat k ends in frame beat k + 3 (from the third on; beat 4 is left out)
@@ -73,10 +72,8 @@ module saf_bulk_guard
   assign hash_dvalid_o = state_q == StStream && have_q;
   assign hash_dlast_o = last_q;
 
-  // what follows the hashed bytes in the last beat is padding of the frame or of another one: zeros instead
-  assign shifted = {carry_q, rd_data_i[63:16]};
-  assign keep = ~(64'hFFFF_FFFF_FFFF_FFFF >> {hashed_bytes[2:0], 3'b000});
-  assign hash_data_o = last_q && hashed_bytes[2:0] != '0 ? shifted & keep : shifted;
+  // what follows the hashed bytes in the last beat is padding of the frame: the engine looks at no more than hashed_bytes
+  assign hash_data_o = {carry_q, rd_data_i[63:16]};
 
   assign rd_addr_o = state_q == StTag ? TagBeat : beat_q;
   assign rd_en_o = state_q == StPrime || state_q == StTag || (state_q == StStream && !last_q && (!have_q || taken));
