@@ -1,7 +1,7 @@
 """What the shell takes of an Arria 10, estimated with yosys: `python -m tools.rtl.resources` (`make rtl-resources`).
 
-Two steps, because no one yosys does both: the one from PyPI reads SystemVerilog (slang), makes a netlist of coarse cells
-and writes it as Verilog; a yosys that knows the family `cyclone10gx` (Debian's 0.23 does), whose logic cells and M20K
+Two steps, because no one yosys does both: the one from PyPI reads SystemVerilog (slang), makes a coarse netlist and
+writes it as Verilog; a yosys that knows the family `cyclone10gx` (Debian's 0.23 does), whose logic cells and M20K
 memories are those of Arria 10, maps it. Without such a yosys the PyPI one maps for `cyclonev`, whose ALM is nearly the
 same; the report says which it was.
 
@@ -106,10 +106,12 @@ def run(command: list[str], cwd: Path) -> str:
 
 def elaborate(unit: str, reader: str, work: Path) -> None:
     """Read and flatten one unit, its RAMs left as black boxes; the coarse netlist as Verilog and as JSON."""
-    files = " ".join(p.name for p in sources())
+    # packages and the unit's own file; what it instantiates is found by name
+    files = " ".join(dict.fromkeys([p.name for p in sources() if p.name.endswith("_pkg.sv")] + [f"{unit}.sv"]))
     boxes = " ".join(f"--blackboxed-module {name}" for name in RAMS)
-    script = (f"read_slang --threads 1 -DSYNTHESIS=1 {boxes} --top {unit} {files}; "
-              f"hierarchy -top {unit}; proc; flatten; opt -full; memory -nomap; opt_clean; write_json {unit}.json; write_verilog -noattr {unit}.v")
+    script = (f"read_slang --threads 1 -DSYNTHESIS=1 {boxes} -y . --libext .sv --top {unit} {files}; "
+              f"hierarchy -top {unit}; proc; flatten; opt -full; memory -nomap; bwmuxmap; opt_clean; "
+              f"write_json {unit}.json; write_verilog -noattr {unit}.v")
     run([reader, "-q", "-p", script], work)
 
 
@@ -167,7 +169,7 @@ def table(sizes: dict[str, Size], family: str) -> list[str]:
     def line(name: str, alms: int, registers: int, bits: int, note: str = "") -> str:
         return f"{name:<24}{alms:>8,}{registers:>11,}{bits:>13,}{note}"
 
-    shares = (total.alms / PAPER["alms"], total.registers / PAPER["registers"], total.memory_bits / PAPER["memory_bits"])
+    shares = [getattr(total, name) / added for name, added in PAPER.items()]
     lines += ["", line("without crypto", total.alms, total.registers, total.memory_bits),
               line("the paper's additions", *PAPER.values(), note="   (SAF Table IV)"),
               f"{'of that':<24}{shares[0]:>8.0%}{shares[1]:>11.0%}{shares[2]:>13.0%}",
