@@ -272,4 +272,92 @@ package saf_shell_pkg;
     logic [31:0] segment;
   } slot_launch_t;
 
+  // ---------------------------------------------------------------- transfers (modules of saf_xfer_ctl)
+  // A context's record in their RAM has 16 words, that of a past (verified) transfer 8; words XferRecCtl to
+  // XferRecDigest + 3 mean the same in both, but for XferRecPlace, which for a past transfer is xfer_past_t.
+
+  // life of a transfer, as on the wire, in three bits
+  typedef logic [2:0] xfer_state_t;
+  localparam xfer_state_t XsUnused = 3'(saf_pkg::TransferStateUnused);
+  localparam xfer_state_t XsClearing = 3'(saf_pkg::TransferStateClearing);
+  localparam xfer_state_t XsReceiving = 3'(saf_pkg::TransferStateReceiving);
+  localparam xfer_state_t XsVerifying = 3'(saf_pkg::TransferStateVerifying);
+  localparam xfer_state_t XsVerified = 3'(saf_pkg::TransferStateVerified);
+  localparam xfer_state_t XsBad = 3'(saf_pkg::TransferStateBad);
+
+  localparam int unsigned XferRemembered = 32;  // past transfers whose outcome is known
+  localparam int unsigned LeafBits = 14;  // leaves of an object: at most 65,536 blocks of 8,960 bytes
+  localparam int unsigned XferRecordDepth = 8 * XferRemembered + 16 * Contexts;
+
+  typedef logic [8:0] xfer_addr_t;
+
+  localparam logic [3:0] XferRecCtl = 4'd0;  // xfer_ctl_t
+  localparam logic [3:0] XferRecShape = 4'd1;  // xfer_shape_t
+  localparam logic [3:0] XferRecPlace = 4'd2;  // xfer_place_t
+  localparam logic [3:0] XferRecLeaves = 4'd3;  // xfer_leaves_t
+  localparam logic [3:0] XferRecDigest = 4'd4;  // four words: root announced
+  localparam logic [3:0] XferRecFound = 4'd8;  // four words: root found
+
+  typedef struct packed {
+    logic [31:0] repair_id;  // newest INVALIDATE
+    logic [31:0] close_index;  // `index` of the newest CLOSE, for the VERDICT nobody asks for
+  } xfer_ctl_t;
+
+  typedef struct packed {
+    logic [23:0] unused;
+    logic [17:0] blocks;
+    logic [7:0] units;  // block size / 64
+    logic [LeafBits-1:0] leaves;
+  } xfer_shape_t;
+
+  typedef struct packed {
+    logic [12:0] unused;
+    logic [16:0] last_leaf_bytes;
+    logic [33:0] base;
+  } xfer_place_t;
+
+  typedef struct packed {
+    logic [31:0] received;
+    logic [28:0] unused;
+    logic hashed;  // its leaves were digested (not so when the slot held the image already)
+    logic [1:0] ctx;  // the context it had
+  } xfer_past_t;
+
+  // How far the leaves are digested: [0, issued) have been given to the crypto unit; so have [hole_end, high) when
+  // hole_end is not 0 (an INVALIDATE tore a hole). Leaves before `ready` are in DDR.
+  typedef struct packed {
+    logic [7:0] unused;
+    logic [LeafBits-1:0] ready;
+    logic [LeafBits-1:0] high;
+    logic [LeafBits-1:0] hole_end;
+    logic [LeafBits-1:0] issued;
+  } xfer_leaves_t;
+
+  function automatic xfer_addr_t xfer_context_word(input logic [1:0] ctx, input logic [3:0] word);
+    return {3'b100, ctx, word};
+  endfunction
+
+  function automatic xfer_addr_t xfer_past_word(input logic [4:0] past, input logic [2:0] word);
+    return {1'b0, past, word};
+  endfunction
+
+  // What a message says; the fields that its opcode has none of do not matter.
+  typedef struct packed {
+    logic [7:0] opcode;  // of the answer
+    logic [5:0] status;
+    logic blank;  // nothing but the status
+    xfer_state_t state;
+    logic [1:0] ctx;
+    logic [31:0] received;
+    logic [17:0] missing;
+    logic [17:0] lowest;
+    logic [15:0] sections;
+    logic [31:0] first_block;
+    logic [13:0] bits;  // of the bitmap
+    logic [LeafBits-1:0] leaves_done;
+    logic [LeafBits-1:0] leaves;
+    logic with_digest;
+    xfer_addr_t digest;  // first of its four words
+  } xfer_say_t;
+
 endpackage

@@ -1,0 +1,176 @@
+// Gives a context to a new transfer, and takes it from the one before.
+//
+// start_i (pulse) with leave_i: the verified transfer that has the context moves to the past, its record is copied and its
+// id remembered. With open_i: an image slot that holds the announced image already completes the transfer at once (same_o);
+// saf_bulk clears or completes the bitmap; the record, the image slot's digest and OPENED's table are written.
+// All inputs hold until done_o (pulse). Payload words come by pay_word_o → pay_data_i in the next cycle.
+// Latency: some 20 cycles for leave, 20 for open, plus saf_bulk's clearing (up to 2,048). Reset: idle.
+
+module saf_xfer_begin
+  import saf_shell_pkg::*;
+(
+    input logic clk_i,
+    input logic rst_ni,
+    input logic start_i,
+    input logic leave_i,
+    input logic open_i,
+    output logic done_o,
+    output logic same_o,
+    input logic [1:0] ctx_i,
+    // the old transfer
+    input logic [31:0] received_i,
+    input logic hashed_i,
+    input logic [4:0] past_i,
+    output logic remember_o,
+    input logic remember_done_i,
+    // the new one
+    input saf_pkg::xfer_open_t ask_i,
+    input logic is_image_i,
+    input logic [LeafBits-1:0] leaves_i,
+    input logic [16:0] last_leaf_bytes_i,
+    output logic enter_o,
+    output logic [3:0] pay_word_o,
+    input logic [63:0] pay_data_i,
+    // image slot
+    output logic same_start_o,
+    input logic same_busy_i,
+    input logic [2:0] same_word_i,
+    input logic same_done_i,
+    input logic same_i,
+    output logic slot_wr_o,
+    output logic [2:0] slot_word_o,
+    // records
+    output logic st_rd_o,
+    output xfer_addr_t st_rd_addr_o,
+    input logic [63:0] st_data_i,
+    output logic st_wr_o,
+    output xfer_addr_t st_wr_addr_o,
+    output logic [63:0] st_wr_data_o,
+    // saf_bulk
+    output logic open_valid_o,
+    input logic open_done_i,
+    output logic [33:0] open_base_o
+);
+
+  typedef enum logic [2:0] {
+    StIdle,
+    StRead,
+    StWrite,
+    StRemember,
+    StSame,
+    StOpen,
+    StRecord
+  } state_e;
+
+  state_e state_q;
+  logic [2:0] word_q;
+  xfer_ctl_t ctl;
+  xfer_shape_t shape;
+  xfer_place_t place;
+  xfer_past_t past;
+  logic open_start, unused;
+
+  assign open_start = open_i && ((state_q == StIdle && start_i && !leave_i) || (state_q == StRemember && remember_done_i));
+  assign same_start_o = open_start && is_image_i;
+  assign remember_o = state_q == StWrite && word_q == 3'd7;
+  assign open_valid_o = state_q == StOpen;
+  assign enter_o = state_q == StRecord && word_q == 3'd0;
+
+  always_comb begin
+    open_base_o = ask_i.base[33:0];
+    if (is_image_i) begin
+      case (ask_i.slot[1:0])
+        2'd0: open_base_o = StagingBase;
+        2'd1: open_base_o = StagingBase + ImageSlotBytes;
+        2'd2: open_base_o = StagingBase + 34'(2 * 36'(ImageSlotBytes));
+        default: open_base_o = StagingBase + 34'(3 * 36'(ImageSlotBytes));
+      endcase
+    end
+  end
+
+  // words 4 to 7 of payload and record: the digest announced. Asked for a cycle ahead.
+  assign pay_word_o = same_start_o || same_busy_i ? {1'b0, same_word_i} + 4'd4 : {1'b0, word_q} + 4'd1;
+  assign slot_wr_o = is_image_i && state_q == StRecord && word_q >= 3'd3;
+  assign slot_word_o = word_q == 3'd3 ? 3'd4 : {1'b0, word_q[1:0]};
+
+  always_comb begin
+    ctl = '0;
+    shape = '0;
+    shape.blocks = ask_i.blocks[17:0];
+    shape.units = ask_i.block_bytes[13:6];
+    shape.leaves = leaves_i;
+    place = '0;
+    place.last_leaf_bytes = last_leaf_bytes_i;
+    place.base = open_base_o;
+    past = '0;
+    past.received = received_i;
+    past.hashed = hashed_i;
+    past.ctx = ctx_i;
+
+    st_rd_o = state_q == StRead;
+    st_rd_addr_o = xfer_context_word(ctx_i, {1'b0, word_q});
+    st_wr_o = state_q == StWrite || state_q == StRecord;
+    st_wr_addr_o = xfer_past_word(past_i, word_q);
+    st_wr_data_o = word_q == XferRecPlace[2:0] ? past : st_data_i;
+    if (state_q == StRecord) begin
+      st_wr_addr_o = xfer_context_word(ctx_i, {1'b0, word_q});
+      case (word_q)
+        3'd0: st_wr_data_o = ctl;
+        3'd1: st_wr_data_o = shape;
+        3'd2: st_wr_data_o = place;
+        3'd3: st_wr_data_o = '0;
+        default: st_wr_data_o = pay_data_i;
+      endcase
+    end
+  end
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      state_q <= StIdle;
+      word_q <= '0;
+      done_o <= 1'b0;
+      same_o <= 1'b0;
+    end else begin
+      done_o <= 1'b0;
+      case (state_q)
+        StIdle:
+        if (start_i) begin
+          word_q <= '0;
+          if (leave_i) state_q <= StRead;
+          else done_o <= !open_i;
+        end
+        StRead: state_q <= StWrite;
+        StWrite: begin
+          word_q <= word_q + 3'd1;
+          state_q <= word_q == 3'd7 ? StRemember : StRead;
+        end
+        StRemember:
+        if (remember_done_i) begin
+          word_q <= '0;
+          state_q <= StIdle;
+          done_o <= !open_i;
+        end
+        StSame:
+        if (same_done_i) begin
+          same_o <= same_i;
+          state_q <= StOpen;
+        end
+        StOpen: if (open_done_i) state_q <= StRecord;
+        default: begin
+          word_q <= word_q + 3'd1;
+          if (word_q == 3'd7) begin
+            state_q <= StIdle;
+            done_o <= 1'b1;
+          end
+        end
+      endcase
+      if (open_start) begin
+        same_o <= 1'b0;
+        state_q <= is_image_i ? StSame : StOpen;
+      end
+    end
+  end
+
+  assign unused = ^ask_i;
+
+endmodule

@@ -1,0 +1,72 @@
+// The fields of an XFER_OPEN, in the order in which the first wrong one names the status.
+//
+// Combinational; product_i is blocks × (block_bytes / 64), made by saf_xfer_mul beforehand. It decides
+// blocks = ceil(length / block_bytes) without a division: 0 <= blocks × block_bytes − length < block_bytes.
+
+module saf_xfer_judge
+  import saf_shell_pkg::*;
+(
+    input cfg_t cfg_i,
+    input ctl_req_t req_i,
+    input saf_pkg::xfer_open_t ask_i,
+    input logic [39:0] product_i,
+    input logic commit_active_i,
+    input logic [1:0] commit_slot_i,
+    output logic [5:0] status_o,
+    output logic is_image_o,
+    output logic [15:0] last_bytes_o,  // of the last block
+    output logic [LeafBits-1:0] leaves_o,
+    output logic [16:0] last_leaf_bytes_o
+);
+
+  logic is_ddr, fits, base_fits;
+  logic [15:0] mtu_room;
+  logic [FrameBytesBits-1:0] shortest, full;
+  logic [46:0] over;  // bytes by which the blocks are more than the object
+  logic [30:0] leaves;
+  logic unused;
+
+  assign is_image_o = ask_i.kind == saf_pkg::TransferKindImage;
+  assign is_ddr = ask_i.kind == saf_pkg::TransferKindDdr;
+
+  // a frame holds 14 bytes more than the MTU, of which 40 are the header
+  assign mtu_room = cfg_i.mtu - 16'd26;
+  // the frame must be as long as a full DATA frame, tag included (or as short as XFER_OPEN can be)
+  assign shortest = cfg_i.key_valid ? 14'd120 : 14'd104;
+  assign full = ask_i.block_bytes[13:0] + 14'd40;
+
+  assign over = {1'b0, product_i, 6'd0} - {1'b0, ask_i.length[45:0]};
+  assign fits = ask_i.length != '0 && ask_i.length[63:46] == '0 && !over[46]
+      && over < {31'd0, ask_i.block_bytes};
+  assign last_bytes_o = ask_i.block_bytes - over[15:0];
+
+  // length is at most 65,536 blocks of less than 16 KiB where this counts
+  assign base_fits = ask_i.base[63:34] == '0
+      && {2'b0, ask_i.base[33:0]} + ask_i.length[35:0] <= {2'b0, RoleBytes};
+
+  assign leaves = {1'b0, ask_i.length[45:16]} + {30'd0, |ask_i.length[15:0]};
+  assign leaves_o = leaves[LeafBits-1:0];
+  assign last_leaf_bytes_o = {ask_i.length[15:0] == '0, ask_i.length[15:0]};
+
+  always_comb begin
+    status_o = 6'(saf_pkg::StatusOk);
+    if (!is_image_o && !is_ddr) status_o = 6'(saf_pkg::StatusBadParameter);
+    else if (ask_i.block_bytes[5:0] != '0 || ask_i.block_bytes == '0 || ask_i.block_bytes > mtu_room)
+      status_o = 6'(saf_pkg::StatusBadBlockSize);
+    else if (req_i.frame_bytes != (full > shortest ? full : shortest)) status_o = 6'(saf_pkg::StatusBadParameter);
+    else if (req_i.etype != (is_image_o ? EtImage : EtInput)) status_o = 6'(saf_pkg::StatusBadParameter);
+    else if (!fits) status_o = 6'(saf_pkg::StatusBadParameter);
+    else if (is_ddr) begin
+      if (ask_i.blocks > saf_pkg::DdrMaxBlocks) status_o = 6'(saf_pkg::StatusTooLarge);
+      else if (!base_fits) status_o = 6'(saf_pkg::StatusBadRange);
+    end else begin
+      if (ask_i.slot >= 8'(saf_pkg::ImageSlots)) status_o = 6'(saf_pkg::StatusBadSlot);
+      else if (ask_i.blocks > saf_pkg::ImageMaxBlocks || ask_i.length[45:0] > {12'd0, ImageSlotBytes})
+        status_o = 6'(saf_pkg::StatusTooLarge);
+      else if (commit_active_i && commit_slot_i == ask_i.slot[1:0]) status_o = 6'(saf_pkg::StatusBusy);
+    end
+  end
+
+  assign unused = ^{leaves, ask_i, req_i, cfg_i};
+
+endmodule

@@ -1,0 +1,306 @@
+// Verification of transfers behind their lowest missing block: leaf jobs as soon as a leaf's bytes are in DDR, the root job
+// when CLOSE found everything there, then the comparison with the root announced.
+//
+// It goes round the contexts, a step of some twenty cycles each: read the record, ask saf_bulk for the lowest missing
+// block, give at most one job to the crypto unit, write back. Between two steps, and while a job waits for the crypto
+// unit, it is quiet and the handlers may have records, multiplier and saf_bulk (lock_i and quiet_o).
+//
+// Jobs in flight (two at most) are noted here. kill_i makes those of a context stale: their results do not count, and no
+// job is given until they have ended, so that a stale leaf can never be stored over a fresh one.
+// Reset: nothing in flight. Back-pressure: job_ready_i.
+
+module saf_xfer_verify
+  import saf_shell_pkg::*;
+(
+    input logic clk_i,
+    input logic rst_ni,
+    input logic lock_i,
+    output logic quiet_o,
+    input xfer_state_t [Contexts-1:0] state_i,
+    input logic [Contexts-1:0] kill_i,
+    input logic [1:0] asked_ctx_i,
+    output logic [1:0] in_flight_o,  // leaf jobs of asked_ctx_i that still count
+    output logic outcome_valid_o,
+    output logic [1:0] outcome_ctx_o,
+    output logic outcome_ok_o,
+    // saf_bulk: two cycles
+    output logic q_use_o,
+    input logic q_free_i,
+    output logic [1:0] q_ctx_o,
+    input logic [17:0] q_missing_i,
+    input logic [17:0] q_lowest_i,
+    // multiplier
+    output logic mul_start_o,
+    output logic [31:0] mul_a_o,
+    output logic [7:0] mul_b_o,
+    input logic mul_done_i,
+    input logic [39:0] mul_p_i,
+    // records
+    output logic st_rd_o,
+    output xfer_addr_t st_rd_addr_o,
+    input logic [63:0] st_data_i,
+    output logic st_wr_o,
+    output xfer_addr_t st_wr_addr_o,
+    output logic [63:0] st_wr_data_o,
+    // jobs
+    output logic job_valid_o,
+    input logic job_ready_i,
+    output leaf_job_t job_o,
+    input logic job_done_i,
+    input logic [255:0] job_digest_i
+);
+
+  typedef enum logic [2:0] {
+    StPick,
+    StShape,
+    StLeaves,
+    StPlace,
+    StMul,
+    StDecide,
+    StJob,
+    StCompare
+  } state_e;
+
+  if (LeafStride != 34'(2 ** (LeafBits + 5)) || LeafBase[20:0] != '0) begin : gen_check
+    $fatal(1, "a leaf digest's address is made by OR");
+  end
+
+  state_e state_q;
+  logic [1:0] ctx_q;
+  xfer_leaves_t leaves_q;
+  xfer_shape_t shape;
+  xfer_place_t place;
+  logic [LeafBits-1:0] total_q, leaf_q;
+  logic [7:0] units_q;
+  logic [16:0] last_leaf_bytes_q;
+  logic [17:0] lowest_q;
+  logic [33:0] base_q;
+  logic all_q, root_q, active, unused;
+
+  assign shape = st_data_i;
+  assign place = st_data_i;
+  assign unused = ^{shape, place.unused, mul_p_i};
+  assign active = state_i[ctx_q] == XsReceiving || state_i[ctx_q] == XsVerifying;
+  assign quiet_o = state_q == StPick || state_q == StJob;
+
+  // ---------------------------------------------------------------- jobs in flight, the oldest first
+
+  logic [1:0] count_q;
+  logic [1:0][1:0] fly_ctx_q;
+  logic [1:0] fly_root_q, fly_stale_q, fly_stale, fly_own, fly_live_leaf;
+  logic [1:0] own_leaves;
+  logic give, slot, idle_ctx, can_give;
+
+  always_comb begin
+    for (int i = 0; i < 2; i++) begin
+      fly_stale[i] = fly_stale_q[i] || kill_i[fly_ctx_q[i]];
+      fly_own[i] = 2'(i) < count_q && fly_ctx_q[i] == ctx_q;
+      fly_live_leaf[i] = 2'(i) < count_q && !fly_root_q[i] && !fly_stale_q[i];
+    end
+  end
+  assign in_flight_o = {1'b0, fly_live_leaf[0] && fly_ctx_q[0] == asked_ctx_i}
+      + {1'b0, fly_live_leaf[1] && fly_ctx_q[1] == asked_ctx_i};
+  assign own_leaves = {1'b0, fly_own[0]} + {1'b0, fly_own[1]};
+  assign idle_ctx = own_leaves == 2'd0;
+  assign can_give = !count_q[1] && !(count_q[0] && fly_stale_q[0]);
+  assign slot = count_q[0] && !job_done_i;
+
+  // ---------------------------------------------------------------- root found
+
+  logic root_there_q, same_q;
+  logic [1:0] root_ctx_q;
+  logic [2:0] word_q;
+  logic [255:0] root;
+  logic [63:0] root_word;
+  logic root_taken;
+
+  assign root_taken = job_done_i && fly_root_q[0] && !fly_stale[0];
+
+  // a RAM of one word holds it: 256 bits are too wide for registers
+  saf_ram_1r1w #(
+      .Width(256),
+      .Depth(1)
+  ) u_root (
+      .clk_i,
+      .wr_en_i(root_taken),
+      .wr_addr_i(1'b0),
+      .wr_data_i(job_digest_i),
+      .rd_en_i(1'b1),
+      .rd_addr_i(1'b0),
+      .rd_data_o(root)
+  );
+
+  always_comb begin
+    case (word_q)
+      3'd1: root_word = root[255:192];
+      3'd2: root_word = root[191:128];
+      3'd3: root_word = root[127:64];
+      default: root_word = root[63:0];
+    endcase
+  end
+
+  assign outcome_valid_o = state_q == StCompare && word_q == 3'd4;
+  assign outcome_ctx_o = root_ctx_q;
+  assign outcome_ok_o = same_q && root_word == st_data_i;
+
+  // ---------------------------------------------------------------- a step
+
+  logic hole, at_hole, leaf_due, root_due;
+  xfer_leaves_t leaves_d;
+  logic [LeafBits-1:0] ready, ready_now;
+
+  assign hole = leaves_q.hole_end != '0;
+  assign at_hole = hole && leaves_q.issued == leaves_q.hole_end;
+  assign ready = all_q ? total_q : mul_p_i[23:10];
+  assign ready_now = ready > leaves_q.ready ? ready : leaves_q.ready;
+  assign leaf_due = can_give && !at_hole && leaves_q.issued < ready_now;
+  assign root_due = can_give && !hole && leaves_q.issued == total_q && idle_ctx && !root_there_q
+      && !(count_q[0] && fly_root_q[0]) && state_i[ctx_q] == XsVerifying;
+  assign give = state_q == StDecide && (leaf_due || root_due);
+
+  always_comb begin
+    leaves_d = leaves_q;
+    leaves_d.ready = ready_now;
+    if (at_hole && idle_ctx) begin
+      leaves_d.issued = leaves_q.high;
+      leaves_d.hole_end = '0;
+    end else if (leaf_due) leaves_d.issued = leaves_q.issued + 1'b1;
+  end
+
+  assign q_use_o = state_q == StPick && !lock_i && !root_there_q && active;
+  assign q_ctx_o = ctx_q;
+  assign mul_start_o = state_q == StPlace;
+  assign mul_a_o = {14'd0, lowest_q};
+  assign mul_b_o = units_q;
+
+  always_comb begin
+    st_rd_o = 1'b1;
+    case (state_q)
+      StPick: st_rd_addr_o = xfer_context_word(ctx_q, XferRecShape);
+      StShape: st_rd_addr_o = xfer_context_word(ctx_q, XferRecLeaves);
+      StLeaves: st_rd_addr_o = xfer_context_word(ctx_q, XferRecPlace);
+      default: st_rd_addr_o = xfer_context_word(root_ctx_q, {XferRecDigest[3:2], word_q[1:0]});
+    endcase
+    st_wr_o = state_q == StDecide;
+    st_wr_addr_o = xfer_context_word(ctx_q, XferRecLeaves);
+    st_wr_data_o = leaves_d;
+    if (state_q == StCompare) begin
+      st_wr_o = word_q != 3'd0;
+      st_wr_addr_o = xfer_context_word(root_ctx_q, {XferRecFound[3:2], 2'(word_q - 3'd1)});
+      st_wr_data_o = root_word;
+    end
+  end
+
+  assign job_valid_o = state_q == StJob;
+  always_comb begin
+    logic last;
+    logic [33:0] leaves_at;
+    last = leaf_q == total_q - 1'b1;
+    leaves_at = LeafBase | {13'd0, ctx_q, 19'd0};
+    job_o = '0;
+    job_o.root = root_q;
+    job_o.last = root_q || last;
+    if (root_q) begin
+      job_o.addr = leaves_at;
+      job_o.bytes = {2'd0, total_q, 5'd0};
+    end else begin
+      job_o.addr = {base_q[33:16] + {4'd0, leaf_q}, base_q[15:0]};
+      job_o.bytes = last ? {4'd0, last_leaf_bytes_q} : 21'(saf_pkg::LeafBytes);
+      job_o.node = {18'd0, leaf_q};
+    end
+    job_o.store_addr = leaves_at | {15'd0, leaf_q, 5'd0};
+  end
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      state_q <= StPick;
+      ctx_q <= '0;
+      leaves_q <= '0;
+      total_q <= '0;
+      leaf_q <= '0;
+      units_q <= '0;
+      last_leaf_bytes_q <= '0;
+      base_q <= '0;
+      lowest_q <= '0;
+      all_q <= 1'b0;
+      root_q <= 1'b0;
+      word_q <= '0;
+      same_q <= 1'b0;
+    end else begin
+      case (state_q)
+        StPick: begin
+          word_q <= '0;
+          same_q <= 1'b1;
+          if (!lock_i) begin
+            if (root_there_q) state_q <= StCompare;
+            else if (!active) ctx_q <= ctx_q + 2'd1;
+            else if (q_free_i) state_q <= StShape;
+          end
+        end
+        StShape: begin
+          total_q <= shape.leaves;
+          units_q <= shape.units;
+          state_q <= StLeaves;
+        end
+        StLeaves: begin
+          leaves_q <= st_data_i;
+          lowest_q <= q_lowest_i;
+          all_q <= state_i[ctx_q] == XsVerifying || q_missing_i == '0;
+          state_q <= StPlace;
+        end
+        StPlace: begin
+          base_q <= place.base;
+          last_leaf_bytes_q <= place.last_leaf_bytes;
+          state_q <= StMul;
+        end
+        StMul: if (mul_done_i) state_q <= StDecide;
+        StDecide: begin
+          leaf_q <= leaves_q.issued;
+          root_q <= !leaf_due;
+          ctx_q <= give ? ctx_q : ctx_q + 2'd1;
+          state_q <= give ? StJob : StPick;
+        end
+        StJob:
+        if (job_ready_i) begin
+          ctx_q <= ctx_q + 2'd1;
+          state_q <= StPick;
+        end
+        default: begin
+          word_q <= word_q + 3'd1;
+          if (word_q != 3'd0) same_q <= outcome_ok_o;
+          if (word_q == 3'd4) state_q <= StPick;
+        end
+      endcase
+    end
+  end
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      count_q <= '0;
+      fly_ctx_q <= '0;
+      fly_root_q <= '0;
+      fly_stale_q <= '0;
+      root_there_q <= 1'b0;
+      root_ctx_q <= '0;
+    end else begin
+      count_q <= count_q + {1'b0, give} - {1'b0, job_done_i};
+      fly_stale_q <= fly_stale;
+      if (job_done_i) begin
+        fly_ctx_q[0] <= fly_ctx_q[1];
+        fly_root_q[0] <= fly_root_q[1];
+        fly_stale_q[0] <= fly_stale[1];
+      end
+      if (give) begin
+        fly_ctx_q[slot] <= ctx_q;
+        fly_root_q[slot] <= !leaf_due;
+        fly_stale_q[slot] <= 1'b0;
+      end
+      if (kill_i[root_ctx_q] || outcome_valid_o) root_there_q <= 1'b0;
+      if (root_taken) begin
+        root_there_q <= 1'b1;
+        root_ctx_q <= fly_ctx_q[0];
+      end
+    end
+  end
+
+endmodule
