@@ -263,8 +263,7 @@ module saf_crypto
   // ------------------------------------------------------------------ message words: one beat a cycle
 
   logic [1:0] source;
-  logic [7:0] keep;
-  logic [63:0] beat;
+  logic [63:0] beat, keep;
 
   always_comb begin
     source = 2'd3;
@@ -278,7 +277,7 @@ module saf_crypto
       default: beat = rd_data_i[1];
     endcase
     if (!source[1] && feed_key[source[0]]) beat = key_data;
-    for (int unsigned i = 0; i < 8; i++) keep[7-i] = i < 32'(feed_bytes[source]);
+    for (int unsigned i = 0; i < 8; i++) keep[63-8*i-:8] = {8{i < 32'(feed_bytes[source])}};
   end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -289,7 +288,7 @@ module saf_crypto
     end else begin
       word_valid_q <= |feed_valid;
       word_addr_q <= {source[0], source[1], feed_addr[source]};
-      for (int unsigned i = 0; i < 8; i++) word_data_q[8*i+:8] <= keep[i] ? beat[8*i+:8] : 8'd0;
+      word_data_q <= beat & keep;
     end
   end
 
