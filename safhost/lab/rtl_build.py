@@ -16,7 +16,6 @@ from safhost.native import verilator
 VARIANTS = ("one-clock", "four-clocks")
 TOP = "saf_cosim_top"
 LIBRARY = "libsaf_cosim.so"
-PACKAGES = ("saf_pkg.sv", "saf_shell_pkg.sv")
 OPTIMISE = "-O3"
 OUTPUT_SPLIT = "20000"
 
@@ -40,7 +39,7 @@ def build_card_library(variant: str = "one-clock", on_progress: Callable[[str], 
     arguments += ["-DSAF_ONE_CLOCK", "--no-assert"] if variant == "one-clock" else ["--assert"]
     libraries = ([rtl] if rtl is not None else []) + [sources / "rtl", sources / "model"]
     arguments += [a for library in libraries for a in ("-y", str(library), f"+incdir+{library}")]
-    arguments += [*(str(sources / "rtl" / name) for name in PACKAGES), str(cosim / f"{TOP}.sv")]
+    arguments += [*map(str, packages(sources / "rtl")), str(cosim / f"{TOP}.sv")]
     own = sorted((*cosim.glob("*.h"), *cosim.glob("*.cpp")))
     one_clock = ["-DSAF_ONE_CLOCK"] if variant == "one-clock" else []
 
@@ -59,3 +58,9 @@ def build_card_library(variant: str = "one-clock", on_progress: Callable[[str], 
 
     return verilator.build_cached(tools, folder, arguments, own, f"card {variant} {OPTIMISE}", compile_,
                                   on_progress) / LIBRARY
+
+
+def packages(rtl: Path) -> list[Path]:
+    """The SystemVerilog packages of a folder, those first that others use: they are not found by name as modules are."""
+    first = [rtl / "saf_pkg.sv", rtl / "saf_shell_pkg.sv"]
+    return first + sorted(set(rtl.glob("*_pkg.sv")) - set(first))

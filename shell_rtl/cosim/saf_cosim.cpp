@@ -211,6 +211,7 @@ class Card {
       case SAF_SLOW_DDR: slow_ddr_ = value; break;
       case SAF_PR_HANG: top_->pr_hang_i = value != 0; break;
       case SAF_BUS_HANG: top_->krn_hang_i = bus_hang_ = value != 0; break;
+      case SAF_FREEZE_HANG: top_->freeze_hang_i = value != 0; break;
       case SAF_PAUSE: pause_ = value; break;
     }
   }
@@ -403,13 +404,16 @@ class Card {
     top.mac_rx_empty_i = beat.empty;
     top.mac_rx_data_i = beat.data;
     top.rnd_i = random();
-    quiet_ = beat.valid || top.busy_o || !accesses_.empty() ? 0 : quiet_ + 1;
+    quiet_ = beat.valid || top.busy_o ? 0 : quiet_ + 1;
     cycles_++;
   }
 
   void before_ddr_edge() {
     Vsaf_cosim_top& top = *top_;
-    if (top.role_valid_i && top.role_ready_o) accesses_.pop_front();
+    if (top.role_valid_i && top.role_ready_o) {
+      accesses_.pop_front();
+      quiet_ = 0;
+    }
     while (!accesses_.empty() && accesses_.front().ends >= 0) {
       kernels_.end(uint32_t(accesses_.front().ends));
       accesses_.pop_front();

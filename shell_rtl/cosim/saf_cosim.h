@@ -48,7 +48,8 @@ struct saf_event {
   uint8_t registers[4096];  // CRA window of the kernel that starts
 };
 
-enum saf_fault { SAF_DEAD_LINK = 1, SAF_MUTE = 2, SAF_SLOW_DDR = 3, SAF_PR_HANG = 4, SAF_BUS_HANG = 5, SAF_PAUSE = 6 };
+enum saf_fault { SAF_DEAD_LINK = 1, SAF_MUTE = 2, SAF_SLOW_DDR = 3, SAF_PR_HANG = 4, SAF_BUS_HANG = 5,
+                 SAF_PAUSE = 6, SAF_FREEZE_HANG = 7 };
 
 enum saf_outcome { SAF_DONE = 0, SAF_RANGE = 1, SAF_FAULT = 2 };
 

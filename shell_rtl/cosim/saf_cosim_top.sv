@@ -47,6 +47,7 @@ module saf_cosim_top
 
     // faults and events of the models
     input logic ddr_slow_i,
+    input logic freeze_hang_i,  // the PR region never says that it is isolated
     input logic pr_hang_i,
     input logic [2:0] pr_verdict_i,
     input logic krn_hang_i,
@@ -141,7 +142,7 @@ module saf_cosim_top
   logic krn_read, krn_write, krn_waitrequest, krn_readdatavalid, krn_reset, krn_busy;
   logic [63:0] krn_writedata, krn_readdata;
   logic [7:0] krn_byteenable;
-  logic role_reset, overflow, pcie_pr_ready, role_rvalid;
+  logic role_reset, pr_reset, overflow, pcie_pr_ready, role_rvalid;
   logic [DdrBits-1:0] role_rdata;
 
   saf_shell_core u_core (
@@ -188,12 +189,14 @@ module saf_cosim_top
       .role_rdata_o(role_rdata),
       .role_rvalid_o(role_rvalid),
       .role_freeze_o,
+      .role_frozen_i(role_freeze_o && !freeze_hang_i),
       .role_reset_o(role_reset),
       .pr_start_o(pr_start),
       .pr_valid_o(pr_valid),
       .pr_data_o(pr_data),
       .pr_ready_i(pr_ready),
       .pr_status_i(pr_status),
+      .pr_reset_o(pr_reset),
       .pcie_pr_active_i(1'b0),
       .pcie_pr_start_i(1'b0),
       .pcie_pr_valid_i(1'b0),
@@ -236,6 +239,7 @@ module saf_cosim_top
       .compat_id_i,
       .hang_i(pr_hang_i),
       .verdict_i(pr_verdict_i),
+      .reset_i(pr_reset),
       .start_i(pr_start),
       .valid_i(pr_valid),
       .data_i(pr_data),

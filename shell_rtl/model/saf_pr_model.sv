@@ -17,6 +17,7 @@ module saf_pr_model #(
     input logic [31:0] compat_id_i,
     input logic hang_i,  // never come to an end
     input logic [2:0] verdict_i,
+    input logic reset_i,  // withdraw an image in the middle
     input logic start_i,
     input logic valid_i,
     input logic [31:0] data_i,
@@ -47,6 +48,9 @@ module saf_pr_model #(
       words_q <= '0;
       quiet_q <= '0;
       pace_q <= '0;
+      ended_q <= 1'b0;
+    end else if (reset_i) begin
+      status_o <= PowerUp;
       ended_q <= 1'b0;
     end else if (start_i) begin
       status_o <= InProgress;

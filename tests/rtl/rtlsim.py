@@ -2,7 +2,7 @@
 
 A test of module ``saf_x`` is a pytest function that calls ``run_cocotb("saf_x", tb="tb_saf_x")``; the cocotb part is
 ``tests/rtl/tb/tb_saf_x.py``. Modules are found by name in ``shell_rtl/rtl``, ``shell_rtl/model`` and ``tests/rtl/tb``;
-both packages are always there. Assertions are on; what is not reset starts with random contents.
+all packages are always there. Assertions are on; what is not reset starts with random contents.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import find_libpython
 from cocotb_tools import config
 
 from safhost.errors import ConfigError
+from safhost.lab.rtl_build import packages
 from safhost.native import verilator
 
 ROOT = Path(__file__).resolve().parents[2]
 RTL, MODEL = ROOT / "shell_rtl/rtl", ROOT / "shell_rtl/model"
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("saf_pkg.sv", "saf_shell_pkg.sv")
 SEED_VARIABLE = "SAF_RTL_SEED"
 """Environment variable that repeats a run."""
 TAIL_LINES = 80
@@ -70,7 +70,7 @@ def build(top: str, sources: Sequence[str | Path] = (), parameters: Mapping[str,
     arguments += [f"-G{name}={value}" for name, value in sorted((parameters or {}).items())]
     arguments += [f"-D{name}={value}" for name, value in sorted((defines or {}).items())]
     arguments += [a for folder in (RTL, MODEL, HERE / "tb") for a in ("-y", str(folder), f"+incdir+{folder}")]
-    files = list(dict.fromkeys(_source(name) for name in (*PACKAGES, *sources)))
+    files = list(dict.fromkeys(_source(name) for name in (*packages(RTL), *sources)))
     own = [_source(top)] if not any(f.stem == top for f in files) else []  # modules below are found by their names
     arguments += [str(f) for f in (*files, *own)]
     shim = HERE / "model_shim.cpp"

@@ -17,11 +17,12 @@ from pathlib import Path
 import pyslang
 
 from safhost.errors import SafError
+from safhost.lab.rtl_build import packages
 from safhost.native import verilator
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = tuple(ROOT / "shell_rtl" / name for name in ("rtl", "model", "cosim"))
-PACKAGES = tuple(ROOT / "shell_rtl/rtl" / name for name in ("saf_pkg.sv", "saf_shell_pkg.sv"))
+PACKAGES = tuple(packages(ROOT / "shell_rtl/rtl"))
 
 WARNING_OPTIONS = (
     "-Wall",
