@@ -185,7 +185,8 @@ def verdict(mutant: Mutant, scratch: Path) -> tuple[str, str, float]:
                 return "killed", "it hung", time.monotonic() - began
             if done.returncode == 0:
                 continue
-            if "verilator refused" in done.stdout or ("%Error" in done.stdout and "Assertion failed" not in done.stdout):
+            asserted = "Assertion failed" in done.stdout
+            if "verilator refused" in done.stdout or ("%Error" in done.stdout and not asserted):
                 return "invalid", "", time.monotonic() - began
             failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]
             return "killed", failed[0].split(" - ")[0].removeprefix("FAILED ") if failed else "error", \
