@@ -18,7 +18,6 @@ module saf_slots_reply
     input logic killed_i,
     input logic stored_i,
     input logic keep_i,
-    input logic speak_i,
     input logic timed_i,
     input logic pushed_i,
     input logic [15:0] status_i,
@@ -94,7 +93,7 @@ module saf_slots_reply
           beat_q <= '0;
           session_q <= session_i.id;
           host_q <= session_i.host;
-          speak_q <= speak_i && session_i.open;
+          speak_q <= session_i.open;
         end
         StFetch: state_q <= StBeat;
         default:

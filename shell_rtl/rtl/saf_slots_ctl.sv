@@ -1,0 +1,762 @@
+// The command slots' sequencer: RUN at most once in eight slots, KILL, launches, ends, deadlines, pushes.
+//
+// Data flow: one thing at a time. A handler's request goes first; else the slots are looked at in turn (kernel done?
+// deadline? may it be launched? push?), 32 cycles a round. A slot's words lie in the command RAM (saf_shell_pkg), its
+// state here. A command whose kernel is busy waits for those before it (wait_q). At a deadline the kernel cannot be
+// stopped alone: nothing more is launched until the others ended, then the role's kernels are reset.
+// Latency: empty kernel about 20 cycles to its answer. Reset: all slots idle. Back-pressure: of messages and of the bus.
+
+`include "saf_assert.svh"
+
+module saf_slots_ctl
+  import saf_shell_pkg::*;
+(
+    input logic clk_i,
+    input logic rst_ni,
+    // verilator lint_off UNUSEDSIGNAL
+    input ctl_req_t req_i,
+    input logic [511:0] pay_i,
+    // verilator lint_on UNUSEDSIGNAL
+    input logic h_valid_i,
+    output logic h_done_o,
+    output logic [10:0] fr_addr_o,
+    input logic [63:0] fr_data_i,
+    // verilator lint_off UNUSEDSIGNAL
+    input session_view_t session_i,
+    input role_view_t role_i,
+    input logic [63:0] time_us_i,
+    input logic [63:0] time_ns_i,
+    // verilator lint_on UNUSEDSIGNAL
+    input logic forget_i,
+    output logic forget_busy_o,
+    input logic commit_active_i,
+    input logic freeze_i,
+    input logic role_changed_i,
+    input logic role_fault_i,
+    input logic kill_all_i,
+    output logic kill_done_o,
+    output logic [7:0] running_o,
+    output slot_e [7:0] slots_o,
+    output logic [31:0] last_kill_o,
+    output logic command_count_o,
+    output logic idle_o,
+
+    // newest command and its status by slot; command of the handler's slot
+    input logic [31:0] info_command_i,
+    output logic info_wr_o,
+    output logic [31:0] info_command_o,
+    output logic [5:0] info_status_o,
+    output logic [2:0] slot_o,
+
+    output logic ram_rd_o,
+    output logic [8:0] ram_addr_o,
+    input logic [63:0] ram_data_i,
+    output logic ram_wr_o,
+    output logic [8:0] ram_waddr_o,
+    output logic [63:0] ram_wdata_o,
+    output logic ram_host_o,  // the kernel host reads the record
+    output logic ram_reply_o,  // the reply uses it
+    output logic ram_shared_o,  // arguments of the launch lie in the shared part
+
+    output logic cmd_valid_o,
+    output kernel_cmd_e cmd_o,
+    output logic [15:0] cmd_addr_o,
+    output logic [31:0] cmd_segment_o,
+    output logic [10:0] cmd_bytes_o,
+    input logic cmd_done_i,
+    input logic cmd_error_i,
+    input logic [63:0] cmd_data_i,
+    input logic irq_i,
+
+    output logic reply_start_o,
+    input logic reply_done_i,
+    output logic reply_killed_o,
+    output logic reply_stored_o,
+    output logic reply_keep_o,
+    output logic reply_timed_o,
+    output logic reply_pushed_o,
+    output logic [15:0] reply_status_o,
+    output logic [7:0] reply_state_o,
+    output logic [31:0] reply_object_o,
+    output logic [31:0] reply_index_o,
+
+    output logic push_valid_o,
+    input logic push_done_i,
+    output logic [31:0] push_read_o,
+    output logic [AddrBits-1:0] push_addr_o,
+    output logic [20:0] push_bytes_o,
+    output logic [15:0] push_block_o,
+
+    input logic rolereg_valid_i,
+    input logic [8:0] rolereg_addr_i,
+    output logic rolereg_done_o,
+    output logic [63:0] rolereg_data_o
+);
+
+  localparam int unsigned Slots = saf_pkg::CommandSlots;
+  localparam int unsigned StampBits = 48;  // nine years of microseconds, three days of nanoseconds
+  localparam int unsigned PrivateBytes = 128;  // arguments that a slot's own record holds
+  localparam logic [15:0] RomAddr = 16'h2000, RomFirst = 16'h2020, CraAddr = 16'h1000;
+  localparam logic [31:0] RomMagic = 32'h5341_4652;
+  localparam int unsigned CsrDoneBit = 1;
+  localparam int unsigned TickBits = 10;  // without an interrupt a kernel is asked every 1024 cycles
+  localparam logic [7:0] AskWords = 8'd7, MaskWords = 8'd64;
+
+  typedef enum logic [4:0] {
+    StIdle,
+    StReset,
+    StInfo,
+    StRomHead,
+    StRomKernel,
+    StRomMask,
+    StCopyAddr,
+    StCopy,
+    StRecord,
+    StScanFetch,
+    StScan,
+    StFinishFetch,
+    StFinish,
+    StReply,
+    StKillReset,
+    StKillNext,
+    StPollFetch,
+    StPoll,
+    StAck,
+    StStampFetch,
+    StStamp,
+    StEnded,
+    StDeadlineFetch,
+    StDeadline,
+    StLaunchFetch,
+    StLaunchTake,
+    StLaunch,
+    StPushFetch,
+    StPushTake,
+    StRegister
+  } state_e;
+
+  typedef enum logic [1:0] {
+    KillNone,
+    KillCommand,
+    KillCommit,
+    KillFault
+  } kill_e;
+
+  state_e state_q;
+  logic [2:0] slot_q;
+  slot_e [Slots-1:0] slots_q;
+  logic [Slots-1:0] queued, launched, pushes, running;
+  logic [Slots-1:0][Slots-1:0] wait_q;  // [s][t]: s waits for t, which has the same kernel
+  logic [Slots-1:0] deadline_q, fault_q, kill_mask_q;
+  logic shared_busy_q;
+  logic [2:0] shared_slot_q;
+  logic [4:0] scan_q;
+  logic [TickBits-1:0] tick_q;
+  logic due_q, polling_q;
+  logic [7:0] count_q;
+  logic [63:0] mask_q;
+  logic mask_loaded_q;
+  logic [5:0] status_q;
+  logic answering_q, bad_slot_q;
+  logic [31:0] index_q, segment_q, last_kill_q;
+  logic [10:0] launch_bytes_q;
+  logic launch_shared_q, kill_ok_q, forget_q, reset_q, role_done_q, kill_done_q;
+  kill_e kill_by_q;
+  logic push_valid_q, push_ended_q, push_orphan_q;
+  logic [2:0] push_slot_q;
+
+  for (genvar s = 0; s < Slots; s++) begin : gen_slot
+    assign queued[s] = slots_q[s] == SlotQueued;
+    assign launched[s] = slots_q[s] == SlotLaunched;
+    assign pushes[s] = slots_q[s] == SlotPush;
+  end
+  assign running = queued | launched | pushes;
+
+  // ---- RUN: what its payload says, and what the slot says to it
+
+  logic [15:0] ask_status, ask_bytes;
+  logic ask_sizes_bad, ask_push, ask_empty, ask_big;
+  logic [31:0] command;
+  logic [7:0] last_word;
+  logic fits, in_range, ask_deadline;
+  logic [63:0] argument;
+  logic [StampBits-1:0] now_us, now_ns;
+
+  saf_slots_judge u_judge (
+      .pay_i,
+      .length_i(req_i.length),
+      .block_limit_i(session_i.block_limit),
+      .epoch_i(role_i.epoch),
+      .status_o(ask_status),
+      .sizes_bad_o(ask_sizes_bad),
+      .push_o(ask_push),
+      .empty_o(ask_empty),
+      .bytes_o(ask_bytes)
+  );
+
+  assign now_us = time_us_i[StampBits-1:0];
+  assign now_ns = time_ns_i[StampBits-1:0];
+  assign command = slots_q[slot_q] == SlotIdle ? '0 : info_command_i;
+  assign ask_big = !ask_empty && ask_bytes > 16'(PrivateBytes);
+  assign ask_deadline = pay_i[447:416] != '0;
+  assign last_word = ask_empty ? AskWords - 8'd1 : AskWords - 8'd1 + 8'((ask_bytes + 16'd7) >> 3);
+  assign fits = ask_bytes >= cmd_data_i[47:32] && ask_bytes <= cmd_data_i[63:48]
+      && ask_bytes <= 16'(saf_pkg::ArgumentMaxBytes);
+  assign argument = bytes_swapped(fr_data_i);
+  assign in_range = argument < 64'(RoleBytes);
+
+  typedef enum logic [2:0] {
+    RunStale,
+    RunRunning,
+    RunStored,
+    RunBusy,
+    RunNew
+  } run_e;
+
+  run_e run;
+  always_comb begin
+    run = RunNew;
+    if (req_i.index < command || req_i.index == '0) run = RunStale;
+    else if (req_i.index == command) run = running[slot_q] ? RunRunning : RunStored;
+    else if (running[slot_q] || commit_active_i || (ask_big && shared_busy_q)) run = RunBusy;
+  end
+
+  // ---- what is due
+
+  logic [2:0] scan_slot;
+  assign scan_slot = scan_q[4:2];
+
+  logic kill_now;
+  logic [2:0] kill_slot;
+  always_comb begin
+    kill_slot = '0;
+    for (int unsigned s = Slots; s > 0; s--) if (kill_mask_q[s-1]) kill_slot = 3'(s - 1);
+  end
+  // a kernel that ended by itself and whose result is on its way is not killed any more
+  logic [Slots-1:0] killable;
+  assign killable = running & ~(push_valid_q && !push_orphan_q ? Slots'(1) << push_slot_q : '0);
+
+  logic reg_blocked;
+  assign reg_blocked = freeze_i || !role_i.has_role;
+  assign kill_now = kill_all_i && !kill_done_q;
+
+  // ---- command RAM
+
+  // verilator lint_off UNUSEDSIGNAL
+  slot_launch_t launch;
+  // verilator lint_on UNUSEDSIGNAL
+  assign launch = slot_launch_t'(ram_data_i);
+
+  logic [8:0] copy_addr;
+  logic [6:0] copy_at;
+  assign copy_at = 7'(count_q - AskWords);
+  always_comb begin
+    if (count_q < AskWords) copy_addr = {1'b0, slot_q, SlotAsk + count_q[4:0]};
+    else if (ask_big) copy_addr = {2'b10, copy_at};
+    else copy_addr = {1'b0, slot_q, 1'b0, copy_at[3:0]};
+  end
+
+  always_comb begin
+    ram_rd_o = 1'b0;
+    ram_addr_o = {1'b0, slot_q, SlotLaunch};
+    case (state_q)
+      StScanFetch: {ram_rd_o, ram_addr_o} = {1'b1, 1'b0, count_q[2:0], SlotLaunch};
+      StFinishFetch: {ram_rd_o, ram_addr_o[4:0]} = {1'b1, SlotCommand};
+      StPollFetch, StLaunchFetch: ram_rd_o = 1'b1;
+      StStampFetch: {ram_rd_o, ram_addr_o[4:0]} = {1'b1, SlotTime};
+      StStamp: {ram_rd_o, ram_addr_o[4:0]} = {1'b1, SlotAsk};
+      StDeadlineFetch: {ram_rd_o, ram_addr_o[4:0]} = {1'b1, SlotDeadline};
+      StPushFetch: {ram_rd_o, ram_addr_o[4:0]} = {1'b1, SlotAsk + 5'd1 + count_q[4:0]};
+      default: ;
+    endcase
+
+    ram_wr_o = 1'b0;
+    ram_waddr_o = {1'b0, slot_q, SlotTime};
+    ram_wdata_o = '0;
+    case (state_q)
+      StInfo: {ram_wr_o, ram_waddr_o[4:0], ram_wdata_o} = {run == RunNew, SlotCommand, 32'd0, req_i.index};
+      StRomKernel: begin
+        ram_wr_o = cmd_done_i;
+        ram_waddr_o[4:0] = SlotLaunch;
+        ram_wdata_o = {ask_big, ask_bytes[10:0], 4'd0, pay_i[479:464], cmd_data_i[31:0]};
+      end
+      StCopy: {ram_wr_o, ram_waddr_o, ram_wdata_o} = {1'b1, copy_addr, fr_data_i};
+      StRecord: begin
+        ram_wr_o = 1'b1;
+        if (count_q[0]) begin
+          ram_waddr_o[4:0] = SlotDeadline;
+          ram_wdata_o = 64'(now_us + StampBits'(pay_i[447:416]) * StampBits'(1000));
+        end
+      end
+      StLaunch: {ram_wr_o, ram_wdata_o} = {cmd_done_i, 64'(now_ns)};
+      StStamp: {ram_wr_o, ram_wdata_o} = {1'b1, 64'(now_ns - ram_data_i[StampBits-1:0])};
+      default: ;
+    endcase
+  end
+
+  // ---- kernel host
+
+  always_comb begin
+    cmd_valid_o = 1'b0;
+    cmd_o = KernelRom;
+    cmd_addr_o = CraAddr;
+    cmd_segment_o = segment_q;
+    case (state_q)
+      StRomHead: {cmd_valid_o, cmd_addr_o} = {1'b1, RomAddr};
+      StRomKernel: {cmd_valid_o, cmd_addr_o} = {1'b1, RomFirst + {pay_i[473:464], 6'd0}};
+      StRomMask: begin
+        cmd_valid_o = 1'b1;
+        cmd_addr_o = (RomFirst + {pay_i[473:464], 6'd0}) | (count_q == AskWords ? 16'd8 : 16'd16);
+      end
+      StPoll: {cmd_valid_o, cmd_o, cmd_segment_o} = {1'b1, KernelRegister, launch.segment};
+      StAck: {cmd_valid_o, cmd_o, cmd_segment_o} = {1'b1, KernelAck, launch.segment};
+      StLaunch: {cmd_valid_o, cmd_o} = {1'b1, KernelLaunch};
+      StRegister: {cmd_valid_o, cmd_o, cmd_addr_o} = {1'b1, KernelRegister, 4'h1, rolereg_addr_i, 3'd0};
+      StReset, StKillReset: {cmd_valid_o, cmd_o} = {1'b1, KernelReset};
+      default: ;
+    endcase
+  end
+
+  // ---- the sequencer
+
+  logic reset_now, handle, read_register;
+  assign reset_now = reset_q && launched == '0;
+  assign handle = h_valid_i && !h_done_o;
+  assign read_register = rolereg_valid_i && !reg_blocked;
+
+  logic finish;  // this state is followed by StFinishFetch
+  // verilator lint_off UNUSEDSIGNAL
+  logic [15:0] finish_status;  // six bits hold any
+  // verilator lint_on UNUSEDSIGNAL
+
+  always_comb begin
+    finish = 1'b0;
+    finish_status = saf_pkg::StatusOk;
+    case (state_q)
+      StIdle:
+      finish = !forget_q && !reset_now && !kill_now && !handle && !read_register && push_ended_q && !push_orphan_q;
+      StInfo:
+      if (run == RunNew) begin
+        if (ask_status != saf_pkg::StatusOk) {finish, finish_status} = {1'b1, ask_status};
+        else if (ask_empty) finish = !ask_push;
+        else if (!role_i.has_role) {finish, finish_status} = {1'b1, saf_pkg::StatusNoRole};
+      end
+      StRomHead:
+      if (cmd_done_i) begin
+        if (cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
+        else if (cmd_data_i[63:32] != RomMagic || cmd_data_i[31:0] <= 32'(pay_i[479:464]) || pay_i[479:473] != '0)
+          {finish, finish_status} = {1'b1, saf_pkg::StatusUnknownKernel};
+      end
+      StRomKernel:
+      if (cmd_done_i) begin
+        if (cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
+        else if (!fits) {finish, finish_status} = {1'b1, saf_pkg::StatusBadArguments};
+        else if (ask_sizes_bad) {finish, finish_status} = {1'b1, saf_pkg::StatusBadParameter};
+      end
+      StRomMask: if (cmd_done_i && cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
+      StCopy:
+      if (count_q >= AskWords && mask_q[0] && !in_range) {finish, finish_status} = {1'b1, saf_pkg::StatusBadRange};
+      StKillNext:
+      if (kill_mask_q != '0) begin
+        finish = 1'b1;
+        finish_status = kill_by_q == KillFault ? saf_pkg::StatusRoleFault : saf_pkg::StatusKilled;
+      end
+      StEnded: begin
+        finish = fault_q[slot_q] || !ram_data_i[0];  // bit 0 of RUN's flags: push
+        if (fault_q[slot_q]) finish_status = saf_pkg::StatusBadRange;
+      end
+      StDeadline:
+      if (now_us >= ram_data_i[StampBits-1:0]) {finish, finish_status} = {1'b1, saf_pkg::StatusDeadline};
+      default: ;
+    endcase
+  end
+
+  assign rolereg_done_o = (state_q == StIdle && rolereg_valid_i && reg_blocked) || (state_q == StRegister && cmd_done_i);
+  always_comb begin
+    rolereg_data_o = '0;
+    if (state_q == StRegister && !cmd_error_i) begin
+      rolereg_data_o = bytes_swapped(cmd_data_i);
+      // the done bit stays to be seen although it was acknowledged
+      if (rolereg_addr_i == '0) rolereg_data_o[56+CsrDoneBit] |= role_done_q;
+    end
+  end
+
+  assign slot_o = slot_q;
+  assign slots_o = slots_q;
+  assign running_o = running;
+  assign last_kill_o = last_kill_q;
+  assign forget_busy_o = forget_q;
+  assign kill_done_o = kill_done_q;
+  assign command_count_o = state_q == StInfo && run == RunNew;
+  assign idle_o = state_q == StIdle;
+  assign fr_addr_o = {3'd0, count_q};
+  assign ram_host_o = state_q == StLaunch;
+  assign ram_reply_o = state_q == StReply;
+  assign ram_shared_o = launch_shared_q;
+  assign cmd_bytes_o = launch_bytes_q;
+  assign push_valid_o = push_valid_q;
+
+  assign info_wr_o = command_count_o || state_q == StFinish;
+  assign info_command_o = state_q == StFinish ? ram_data_i[31:0] : req_i.index;
+  assign info_status_o = state_q == StFinish ? status_q : saf_pkg::StatusRunning[5:0];
+
+  assign reply_status_o = {10'd0, status_q};
+  assign reply_object_o = answering_q ? req_i.object : 32'(slot_q);
+  assign reply_index_o = answering_q ? req_i.index : index_q;
+  always_comb begin
+    reply_state_o = saf_pkg::SlotStateRunning;
+    if (bad_slot_q || slots_q[slot_q] == SlotIdle) reply_state_o = saf_pkg::SlotStateIdle;
+    else if (slots_q[slot_q] == SlotDone) reply_state_o = saf_pkg::SlotStateDone;
+  end
+
+  // an answer that is neither stored nor kept
+  `define SAF_REFUSE(Status) \
+    status_q <= Status; \
+    reply_start_o <= 1'b1; \
+    state_q <= StReply;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      state_q <= StIdle;
+      slot_q <= '0;
+      slots_q <= {Slots{SlotIdle}};
+      wait_q <= '0;
+      deadline_q <= '0;
+      fault_q <= '0;
+      kill_mask_q <= '0;
+      shared_busy_q <= 1'b0;
+      shared_slot_q <= '0;
+      scan_q <= '0;
+      tick_q <= '0;
+      due_q <= 1'b0;
+      polling_q <= 1'b0;
+      count_q <= '0;
+      mask_q <= '0;
+      mask_loaded_q <= 1'b0;
+      status_q <= '0;
+      answering_q <= 1'b0;
+      bad_slot_q <= 1'b0;
+      index_q <= '0;
+      segment_q <= '0;
+      last_kill_q <= '0;
+      launch_bytes_q <= '0;
+      launch_shared_q <= 1'b0;
+      kill_ok_q <= 1'b0;
+      forget_q <= 1'b0;
+      reset_q <= 1'b0;
+      role_done_q <= 1'b0;
+      kill_done_q <= 1'b0;
+      kill_by_q <= KillNone;
+      push_valid_q <= 1'b0;
+      push_ended_q <= 1'b0;
+      push_orphan_q <= 1'b0;
+      push_slot_q <= '0;
+      push_read_o <= '0;
+      push_addr_o <= '0;
+      push_bytes_o <= '0;
+      push_block_o <= '0;
+      h_done_o <= 1'b0;
+      reply_start_o <= 1'b0;
+      reply_killed_o <= 1'b0;
+      reply_stored_o <= 1'b0;
+      reply_keep_o <= 1'b0;
+      reply_timed_o <= 1'b0;
+      reply_pushed_o <= 1'b0;
+    end else begin
+      h_done_o <= 1'b0;
+      reply_start_o <= 1'b0;
+      kill_done_q <= 1'b0;
+      tick_q <= tick_q + 1'b1;
+      if (tick_q == '0) due_q <= 1'b1;
+      if (forget_i) forget_q <= 1'b1;
+      if (push_done_i) push_ended_q <= 1'b1;
+      if (role_fault_i) fault_q <= fault_q | launched;
+
+      case (state_q)
+        StIdle: begin
+          count_q <= '0;
+          mask_loaded_q <= 1'b0;
+          bad_slot_q <= 1'b0;
+          answering_q <= 1'b0;
+          kill_by_q <= KillNone;
+          reply_killed_o <= 1'b0;
+          reply_stored_o <= 1'b0;
+          reply_keep_o <= 1'b0;
+          reply_timed_o <= 1'b0;
+          reply_pushed_o <= 1'b0;
+          if (forget_q) begin
+            forget_q <= forget_i;
+            slots_q <= {Slots{SlotIdle}};
+            deadline_q <= '0;
+            wait_q <= '0;
+            shared_busy_q <= 1'b0;
+            last_kill_q <= '0;
+            push_orphan_q <= push_valid_q;
+            reset_q <= 1'b1;
+            role_done_q <= 1'b0;
+            segment_q <= '0;
+          end else if (reset_now) begin
+            state_q <= StReset;
+          end else if (kill_now) begin
+            kill_by_q <= KillCommit;
+            kill_mask_q <= killable;
+            state_q <= launched != '0 ? StKillReset : StKillNext;
+          end else if (handle) begin
+            slot_q <= req_i.object[2:0];
+            answering_q <= 1'b1;
+            if (req_i.opcode == saf_pkg::OpcodeKill) begin
+              reply_killed_o <= 1'b1;
+              if (req_i.index < last_kill_q || req_i.index == '0) begin
+                `SAF_REFUSE(saf_pkg::StatusStale[5:0])
+              end else if (req_i.index == last_kill_q || pay_i[511:480] != role_i.epoch) begin
+                if (req_i.index != last_kill_q) kill_ok_q <= 1'b0;
+                last_kill_q <= req_i.index;
+                `SAF_REFUSE(req_i.index == last_kill_q && kill_ok_q ? saf_pkg::StatusOk[5:0] : saf_pkg::StatusBadEpoch[5:0])
+              end else begin
+                last_kill_q <= req_i.index;
+                kill_ok_q <= 1'b1;
+                kill_by_q <= KillCommand;
+                kill_mask_q <= killable;
+                reply_killed_o <= 1'b0;
+                answering_q <= 1'b0;
+                state_q <= launched != '0 ? StKillReset : StKillNext;
+              end
+            end else if (req_i.object >= Slots) begin
+              bad_slot_q <= 1'b1;
+              `SAF_REFUSE(saf_pkg::StatusBadSlot[5:0])
+            end else begin
+              state_q <= StInfo;
+            end
+          end else if (read_register) begin
+            state_q <= StRegister;
+          end else if (push_ended_q) begin
+            slot_q <= push_slot_q;
+            reply_timed_o <= 1'b1;
+            reply_pushed_o <= 1'b1;
+            if (push_orphan_q) begin
+              push_valid_q <= 1'b0;
+              push_ended_q <= 1'b0;
+              push_orphan_q <= 1'b0;
+            end
+          end else begin
+            scan_q <= scan_q + 5'd1;
+            slot_q <= scan_slot;
+            if (scan_q == '1) begin
+              polling_q <= irq_i || due_q;
+              due_q <= 1'b0;
+            end
+            case (scan_q[1:0])
+              2'd0: if (launched[scan_slot] && polling_q && !freeze_i) state_q <= StPollFetch;
+              2'd1:
+              if (deadline_q[scan_slot] && (queued[scan_slot] || launched[scan_slot])) state_q <= StDeadlineFetch;
+              2'd2:
+              if (queued[scan_slot] && wait_q[scan_slot] == '0 && !reset_q && !freeze_i) state_q <= StLaunchFetch;
+              default: if (pushes[scan_slot] && !push_valid_q) state_q <= StPushFetch;
+            endcase
+          end
+        end
+
+        StReset, StKillReset:
+        if (cmd_done_i) begin
+          reset_q <= 1'b0;
+          state_q <= state_q == StReset ? StIdle : StKillNext;
+        end
+
+        // -- RUN
+        StInfo: begin
+          reply_stored_o <= run == RunStored;
+          case (run)
+            RunNew: state_q <= ask_empty ? StCopyAddr : StRomHead;
+            RunStale: begin
+              `SAF_REFUSE(saf_pkg::StatusStale[5:0])
+            end
+            RunBusy: begin
+              `SAF_REFUSE(saf_pkg::StatusBusy[5:0])
+            end
+            default: begin
+              `SAF_REFUSE(saf_pkg::StatusRunning[5:0])
+            end
+          endcase
+        end
+        StRomHead:
+        if (cmd_done_i) begin
+          if (cmd_error_i) reset_q <= 1'b1;
+          state_q <= StRomKernel;
+        end
+        StRomKernel:
+        if (cmd_done_i) begin
+          if (cmd_error_i) reset_q <= 1'b1;
+          state_q <= StCopyAddr;
+        end
+        StRomMask:
+        if (cmd_done_i) begin
+          if (cmd_error_i) reset_q <= 1'b1;
+          mask_q <= cmd_data_i;
+          mask_loaded_q <= 1'b1;
+          state_q <= StCopyAddr;
+        end
+        StCopyAddr:
+        if (!mask_loaded_q && (count_q == AskWords || count_q == AskWords + MaskWords)) state_q <= StRomMask;
+        else state_q <= StCopy;
+        StCopy: begin
+          mask_loaded_q <= 1'b0;
+          if (count_q >= AskWords) mask_q <= mask_q >> 1;
+          count_q <= count_q == last_word ? '0 : count_q + 8'd1;
+          state_q <= count_q == last_word ? StRecord : StCopyAddr;
+        end
+        StRecord: begin
+          count_q[0] <= !count_q[0];
+          deadline_q[slot_q] <= ask_deadline;
+          if (count_q[0]) begin
+            if (ask_empty) begin
+              slots_q[slot_q] <= SlotPush;
+              h_done_o <= 1'b1;
+              state_q <= StIdle;
+            end else begin
+              if (ask_big) begin
+                shared_busy_q <= 1'b1;
+                shared_slot_q <= slot_q;
+              end
+              state_q <= StScanFetch;
+            end
+          end
+        end
+        StScanFetch: state_q <= StScan;
+        StScan: begin
+          wait_q[slot_q][count_q[2:0]] <= (queued[count_q[2:0]] || launched[count_q[2:0]])
+              && launch.kernel == pay_i[479:464];
+          count_q <= count_q + 8'd1;
+          state_q <= StScanFetch;
+          if (count_q[2:0] == '1) begin
+            slots_q[slot_q] <= SlotQueued;
+            h_done_o <= 1'b1;
+            state_q <= StIdle;
+          end
+        end
+
+        // -- the end of a command
+        StFinishFetch: state_q <= StFinish;
+        StFinish: begin
+          index_q <= ram_data_i[31:0];
+          slots_q[slot_q] <= SlotDone;
+          deadline_q[slot_q] <= 1'b0;
+          for (int unsigned s = 0; s < Slots; s++) wait_q[s][slot_q] <= 1'b0;
+          if (shared_slot_q == slot_q) shared_busy_q <= 1'b0;
+          reply_keep_o <= 1'b1;
+          reply_start_o <= 1'b1;
+          state_q <= StReply;
+        end
+        StReply:
+        if (reply_done_i) begin
+          if (reply_pushed_o) begin
+            push_valid_q <= 1'b0;
+            push_ended_q <= 1'b0;
+            push_orphan_q <= 1'b0;
+          end
+          h_done_o <= answering_q;
+          state_q <= kill_by_q == KillNone || reply_killed_o ? StIdle : StKillNext;
+        end
+
+        // -- several ends at once
+        StKillNext:
+        if (kill_mask_q == '0) begin
+          state_q <= StIdle;
+          kill_done_q <= kill_by_q == KillCommit;
+          if (kill_by_q == KillCommand) begin
+            answering_q <= 1'b1;
+            reply_killed_o <= 1'b1;
+            reply_keep_o <= 1'b0;
+            `SAF_REFUSE(saf_pkg::StatusOk[5:0])
+          end
+        end else begin
+          slot_q <= kill_slot;
+          kill_mask_q[kill_slot] <= 1'b0;
+        end
+
+        // -- a kernel that may be done
+        StPollFetch: state_q <= StPoll;
+        StPoll:
+        if (cmd_done_i) begin
+          if (cmd_error_i) begin
+            kill_by_q <= KillFault;
+            kill_mask_q <= launched;
+            state_q <= StKillReset;
+          end else begin
+            state_q <= cmd_data_i[CsrDoneBit] ? StAck : StIdle;
+          end
+        end
+        StAck: if (cmd_done_i) state_q <= StStampFetch;
+        StStampFetch: state_q <= StStamp;
+        StStamp: state_q <= StEnded;
+        StEnded: begin
+          reply_timed_o <= !fault_q[slot_q];
+          if (!fault_q[slot_q]) role_done_q <= 1'b1;
+          slots_q[slot_q] <= SlotPush;
+          for (int unsigned s = 0; s < Slots; s++) wait_q[s][slot_q] <= 1'b0;
+          state_q <= StIdle;
+        end
+
+        StDeadlineFetch: state_q <= StDeadline;
+        StDeadline: begin
+          if (finish && launched[slot_q]) reset_q <= 1'b1;
+          state_q <= StIdle;
+        end
+
+        StLaunchFetch: state_q <= StLaunchTake;
+        StLaunchTake: begin
+          segment_q <= launch.segment;
+          launch_bytes_q <= launch.bytes;
+          launch_shared_q <= launch.shared;
+          state_q <= StLaunch;
+        end
+        StLaunch:
+        if (cmd_done_i) begin
+          slots_q[slot_q] <= SlotLaunched;
+          fault_q[slot_q] <= 1'b0;
+          if (launch_shared_q) shared_busy_q <= 1'b0;
+          state_q <= StIdle;
+        end
+
+        StPushFetch: state_q <= StPushTake;
+        StPushTake: begin
+          count_q <= count_q + 8'd1;
+          state_q <= StPushFetch;
+          case (count_q[1:0])
+            2'd0: push_read_o <= ram_data_i[31:0];
+            2'd1: push_addr_o <= ram_data_i[AddrBits-1:0];
+            default: begin
+              push_bytes_o <= ram_data_i[52:32];
+              push_block_o <= ram_data_i[31:16];
+              push_slot_q <= slot_q;
+              push_valid_q <= 1'b1;
+              state_q <= StIdle;
+            end
+          endcase
+        end
+
+        default:  // StRegister
+        if (cmd_done_i) begin
+          if (cmd_error_i) reset_q <= 1'b1;
+          state_q <= StIdle;
+        end
+      endcase
+
+      if (finish) begin
+        status_q <= finish_status[5:0];
+        state_q <= StFinishFetch;
+      end
+      if (role_changed_i) begin
+        reset_q <= 1'b1;
+        role_done_q <= 1'b0;
+        segment_q <= '0;
+      end
+    end
+  end
+  `undef SAF_REFUSE
+
+  // what the bus and the reply rely on
+  `SAF_ASSERT(AssertSharedUsed,
+              !shared_busy_q || running[shared_slot_q] || state_q == StScanFetch || state_q == StScan)
+  `SAF_ASSERT(AssertPushInSlot, !push_valid_q || push_orphan_q || pushes[push_slot_q] || state_q == StReply)
+
+endmodule
