@@ -3,14 +3,16 @@
 // Data flow: saf_ddr_fetch of each client → bursts in turn (the highest client first: the PR controller must not starve) →
 // ask_* to the DDR clock; rows come back in the order asked for, so a count of them (rows_read_i) says whose they are → one beat a
 // cycle is served from the buffer's eight lanes, at any byte: two neighbouring lanes are chosen and shifted → a small FIFO
-// a client. All clients share that beat a cycle (1.25 GB/s at 156.25 MHz).
+// a client. All clients share that beat a cycle (1.25 GB/s at 156.25 MHz): the highest first, result frames (Background) last,
+// as hashing limits a READ, not sending it.
 // Latency: command to first beat 9 core cycles, the DDR's and two crossings; then a beat a cycle.
 // Reset: nothing under way; the DDR half is reset too. Back-pressure: a client that does not take its beats holds up itself.
 
 module saf_ddr_read
   import saf_shell_pkg::*;
 #(
-    parameter int unsigned NumRd = 4
+    parameter int unsigned NumRd = 4,
+    parameter int unsigned Background = 2  // the client that gets what the others leave
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -112,8 +114,8 @@ module saf_ddr_read
   logic [10:0] at;
 
   always_comb begin
-    serve_client = '0;
-    for (int unsigned i = 0; i < NumRd; i++) if (offers[i]) serve_client = 2'(i);
+    serve_client = 2'(Background);
+    for (int unsigned i = 0; i < NumRd; i++) if (i != Background && offers[i]) serve_client = 2'(i);
   end
   assign at = serve_at[serve_client];
   assign buf_re_o = |offers;
