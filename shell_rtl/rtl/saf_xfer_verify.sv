@@ -11,7 +11,9 @@
 
 module saf_xfer_verify
   import saf_shell_pkg::*;
-(
+#(
+    parameter int unsigned Landings = 255  // blocks that saf_bulk has under way at most; 2^n - 1
+) (
     input logic clk_i,
     input logic rst_ni,
     input logic lock_i,
@@ -29,6 +31,8 @@ module saf_xfer_verify
     output logic [1:0] q_ctx_o,
     input logic [17:0] q_missing_i,
     input logic [17:0] q_lowest_i,
+    input logic q_settled_i,
+    input logic landed_i,  // a block of any context is in DDR now
     // multiplier
     output logic mul_start_o,
     output logic [31:0] mul_a_o,
@@ -110,32 +114,24 @@ module saf_xfer_verify
   logic root_there_q, same_q;
   logic [1:0] root_ctx_q;
   logic [2:0] word_q;
-  logic [255:0] root;
+  logic [255:0] found_q;
   logic [63:0] root_word;
   logic root_taken;
 
   assign root_taken = job_done_i && fly_root_q[0] && !fly_stale[0];
 
-  // a RAM of one word holds it: 256 bits are too wide for registers
-  saf_ram_1r1w #(
-      .Width(256),
-      .Depth(1)
-  ) u_root (
-      .clk_i,
-      .wr_en_i(root_taken),
-      .wr_addr_i(1'b0),
-      .wr_data_i(job_digest_i),
-      .rd_en_i(1'b1),
-      .rd_addr_i(1'b0),
-      .rd_data_o(root)
-  );
+  // registers without logic in front of them: cheaper than the LUT RAM that as many bits would take
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) found_q <= '0;
+    else if (root_taken) found_q <= job_digest_i;
+  end
 
   always_comb begin
     case (word_q)
-      3'd1: root_word = root[255:192];
-      3'd2: root_word = root[191:128];
-      3'd3: root_word = root[127:64];
-      default: root_word = root[63:0];
+      3'd1: root_word = found_q[255:192];
+      3'd2: root_word = found_q[191:128];
+      3'd3: root_word = found_q[127:64];
+      default: root_word = found_q[63:0];
     endcase
   end
 
@@ -147,11 +143,19 @@ module saf_xfer_verify
 
   logic hole, at_hole, leaf_due, root_due;
   xfer_leaves_t leaves_d;
-  logic [LeafBits-1:0] ready, ready_now;
+  logic [LeafBits-1:0] sample, ready, ready_now, kept_ready_q;
+  logic [$clog2(Landings+1)-1:0] landed_q;
+  logic [1:0] kept_ctx_q;
+  logic settled_q, kept_q, kept_own, kept_ripe;
 
   assign hole = leaves_q.hole_end != '0;
   assign at_hole = hole && leaves_q.issued == leaves_q.hole_end;
-  assign ready = all_q ? total_q : mul_p_i[23:10];
+  // Blocks below the lowest missing one may still be on their way to DDR, at most Landings of them. With settled_q they
+  // are there; otherwise a sample is kept until as many blocks have landed since.
+  assign sample = all_q ? total_q : mul_p_i[23:10];
+  assign kept_own = kept_q && kept_ctx_q == ctx_q;
+  assign kept_ripe = kept_own && landed_q == '1;
+  assign ready = settled_q ? sample : kept_ripe ? kept_ready_q : '0;
   assign ready_now = ready > leaves_q.ready ? ready : leaves_q.ready;
   assign leaf_due = can_give && !at_hole && leaves_q.issued < ready_now;
   assign root_due = can_give && !hole && leaves_q.issued == total_q && idle_ctx && !root_there_q
@@ -223,6 +227,7 @@ module saf_xfer_verify
       base_q <= '0;
       lowest_q <= '0;
       all_q <= 1'b0;
+      settled_q <= 1'b0;
       root_q <= 1'b0;
       word_q <= '0;
       same_q <= 1'b0;
@@ -246,6 +251,7 @@ module saf_xfer_verify
           leaves_q <= st_data_i;
           lowest_q <= q_lowest_i;
           all_q <= state_i[ctx_q] == XsVerifying || q_missing_i == '0;
+          settled_q <= state_i[ctx_q] == XsVerifying || q_settled_i;
           state_q <= StPlace;
         end
         StPlace: begin
@@ -271,6 +277,27 @@ module saf_xfer_verify
           if (word_q == 3'd4) state_q <= StPick;
         end
       endcase
+    end
+  end
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      landed_q <= '0;
+      kept_q <= 1'b0;
+      kept_ctx_q <= '0;
+      kept_ready_q <= '0;
+    end else begin
+      if (landed_i && landed_q != '1) landed_q <= landed_q + 1'b1;
+      if (state_q == StDecide) begin
+        if (kept_own && (settled_q || kept_ripe)) kept_q <= 1'b0;
+        else if (!kept_q && !settled_q && sample > leaves_q.ready) begin
+          kept_q <= 1'b1;
+          kept_ctx_q <= ctx_q;
+          kept_ready_q <= sample;
+          landed_q <= '0;
+        end
+      end
+      if (kill_i[kept_ctx_q]) kept_q <= 1'b0;
     end
   end
 
