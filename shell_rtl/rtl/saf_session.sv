@@ -285,7 +285,7 @@ module saf_session (
   assign reply_kind_o = kind_q;
   assign load_o = state_q == StAdopt;
   assign seq_load_o = state_q == StAdopt;
-  assign opened_o = state_q == StAdopt;
+  assign opened_o = forget_o || state_q == StAdopt;  // ends the periodic HELLO
   assign forget_o = start_q && state_q == StForget;
   assign ended_o = expire_i || (state_q == StEnd && kind_q == saf_shell_pkg::ReplyClosed);
   // a session that another one follows ends too
