@@ -5,7 +5,7 @@
 // Data flow: saf_rx's descriptors → saf_bulk_check (all that needs no bitmap) → saf_bulk_take (bounds, guard, bitmap) →
 // saf_bulk_write (payload to the DDR write stream). The three work on three frames in a row; frames leave the frame RAM in
 // the order they came. saf_bulk_map holds bitmaps and counters and does what the transfer unit asks; saf_bulk_fence tells
-// when a context's blocks are all in DDR.
+// when a context's blocks are all in DDR; saf_bulk_show answers queries.
 // Latency: first beat 12 to 20 cycles after the descriptor. Rate: a frame every 9 cycles or less, a beat a cycle, so
 // that it keeps up with 10 Gb/s of frames of any size. Reset: nothing open, nothing on its way.
 // Back-pressure: wr_ready_i stalls; saf_rx's frame RAM takes up what comes meanwhile.
@@ -252,7 +252,10 @@ module saf_bulk
   // -- bitmaps, fence, settled
 
   logic [Contexts-1:0] unsettled, pending, busy;
-  logic [1:0] q_ctx_q;
+  logic st_wr, st_anew;
+  logic [1:0] st_ctx;
+  bulk_state_t st;
+  logic [7:0] issued, landed;
 
   saf_bulk_map u_map (
       .clk_i,
@@ -278,11 +281,10 @@ module saf_bulk
       .bm_valid_o,
       .bm_data_o,
       .unsettled_o(unsettled),
-      .q_ctx_i,
-      .q_missing_o,
-      .q_lowest_o,
-      .q_received_o,
-      .q_sections_o
+      .st_wr_o(st_wr),
+      .st_anew_o(st_anew),
+      .st_ctx_o(st_ctx),
+      .st_o(st)
   );
 
   saf_bulk_fence u_fence (
@@ -292,6 +294,8 @@ module saf_bulk
       .issue_ctx_i(ctx),
       .done_i(wr_done_i),
       .room_o(room),
+      .issued_o(issued),
+      .done_o(landed),
       .pending_o(pending)
   );
 
@@ -302,15 +306,23 @@ module saf_bulk
     if (open_valid_i) busy[open_ctx_i] = 1'b1;
   end
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      q_ctx_q <= '0;
-      q_settled_o <= 1'b0;
-    end else begin
-      q_ctx_q <= q_ctx_i;
-      q_settled_o <= !busy[q_ctx_q];
-    end
-  end
+  saf_bulk_show u_show (
+      .clk_i,
+      .rst_ni,
+      .st_wr_i(st_wr),
+      .st_anew_i(st_anew),
+      .st_ctx_i(st_ctx),
+      .st_i(st),
+      .issued_i(issued),
+      .done_i(landed),
+      .busy_i(busy),
+      .q_ctx_i,
+      .q_missing_o,
+      .q_lowest_o,
+      .q_received_o,
+      .q_sections_o,
+      .q_settled_o
+  );
 
   // of the configuration only whether there is a key
   logic unused_cfg;

@@ -18,6 +18,8 @@ module saf_bulk_fence
     input logic [1:0] issue_ctx_i,
     input logic done_i,
     output logic room_o,
+    output logic [NumberBits-1:0] issued_o,  // number of the latest block issued, this cycle's included
+    output logic [NumberBits-1:0] done_o,  // of the latest one reported
     output logic [Contexts-1:0] pending_o
 );
 
@@ -26,6 +28,8 @@ module saf_bulk_fence
 
   assign issued_next = issued_q + 1'b1;
   assign done_next = done_q + 1'b1;
+  assign issued_o = issue_i ? issued_next : issued_q;
+  assign done_o = done_q;
   assign room_o = issued_next != done_q;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin

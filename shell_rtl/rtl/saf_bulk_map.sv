@@ -38,25 +38,16 @@ module saf_bulk_map
     output logic [63:0] bm_data_o,
     // contexts whose lowest missing block is being looked for, or whose bits are being set
     output logic [Contexts-1:0] unsettled_o,
-    // state of a context, two cycles after q_ctx_i
-    input logic [1:0] q_ctx_i,
-    output logic [BlockBits-1:0] q_missing_o,
-    output logic [BlockBits-1:0] q_lowest_o,
-    output logic [31:0] q_received_o,
-    output logic [15:0] q_sections_o
+    // every change of a context's state; st_anew_o: by open or forget
+    output logic st_wr_o,
+    output logic st_anew_o,
+    output logic [1:0] st_ctx_o,
+    output bulk_state_t st_o
 );
 
   localparam int unsigned WordBits = 11;  // word number in a context
   localparam int unsigned Words = (saf_pkg::ImageMaxBlocks + saf_pkg::DdrContexts * saf_pkg::DdrMaxBlocks) / 64;
   localparam int unsigned CounterBits = $clog2(saf_pkg::SectionBlocks) + 1;
-
-  typedef struct packed {
-    logic [15:0] sections;  // with something missing
-    logic [31:0] received;
-    logic [BlockBits-1:0] lowest;
-    logic [BlockBits-1:0] missing;
-    logic [BlockBits-1:0] blocks;
-  } state_t;
 
   typedef enum logic [1:0] {
     StIdle,
@@ -141,7 +132,7 @@ module saf_bulk_map
   logic [1:0] ctx;
   logic [WordBits-1:0] word;
   logic [WordBits+1:0] bm_addr;
-  state_t st, nst, clear_st, qst;
+  bulk_state_t st, nst, clear_st;
 
   always_comb begin
     unique case (op)
@@ -177,7 +168,7 @@ module saf_bulk_map
 
   // -- the memories
 
-  logic data_rd, st_wr, bm_wr, sec_wr;
+  logic data_rd, bm_wr, sec_wr;
   logic [63:0] bm_word_data, bm_next, rest;
   logic [CounterBits-1:0] sec, sec_next;
   logic hit, any;
@@ -190,7 +181,10 @@ module saf_bulk_map
   assign bm_wr = clear || (writes && ((op_q == OpTake && hit_q) || op_q == OpForget));
   assign bm_next = clear ? mask : op_q == OpTake ? rest : bm_word_data | mask;
   assign sec_wr = (clear && word_q[6:0] == '0) || (writes && ((op_q == OpTake && hit_q) || op_q == OpForget));
-  assign st_wr = (clear && job_over) || writes;
+  assign st_wr_o = (clear && job_over) || writes;
+  assign st_anew_o = clear || op_q == OpForget;
+  assign st_ctx_o = ctx;
+  assign st_o = clear ? clear_st : nst;
 
   saf_ram_1r1w #(
       .Width(64),
@@ -219,13 +213,13 @@ module saf_bulk_map
   );
 
   saf_ram_1r1w #(
-      .Width($bits(state_t)),
+      .Width($bits(bulk_state_t)),
       .Depth(Contexts)
   ) u_state (
       .clk_i,
-      .wr_en_i(st_wr),
+      .wr_en_i(st_wr_o),
       .wr_addr_i(ctx),
-      .wr_data_i(clear ? clear_st : nst),
+      .wr_data_i(st_o),
       .rd_en_i(state_q == StIdle && start),
       .rd_addr_i(ctx),
       .rd_data_o(st)
@@ -361,43 +355,6 @@ module saf_bulk_map
     end
   end
 
-  // -- what others see
-
-  logic [1:0] q_ctx_q;
-  logic [Contexts-1:0] opened_q;
-  logic q_opened_q;
-
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      q_ctx_q <= '0;
-      opened_q <= '0;
-      q_opened_q <= 1'b0;
-    end else begin
-      q_ctx_q <= q_ctx_i;
-      q_opened_q <= opened_q[q_ctx_q];
-      if (open_done_o) opened_q[open_ctx_i] <= 1'b1;
-    end
-  end
-
-  // a second copy of the state, as block RAM has one read port
-  saf_ram_1r1w #(
-      .Width($bits(state_t)),
-      .Depth(Contexts)
-  ) u_shown (
-      .clk_i,
-      .wr_en_i(st_wr),
-      .wr_addr_i(ctx),
-      .wr_data_i(clear ? clear_st : nst),
-      .rd_en_i(1'b1),
-      .rd_addr_i(q_ctx_q),
-      .rd_data_o(qst)
-  );
-
-  assign q_missing_o = q_opened_q ? qst.missing : '0;
-  assign q_lowest_o = q_opened_q ? qst.lowest : '0;
-  assign q_received_o = q_opened_q ? qst.received : '0;
-  assign q_sections_o = q_opened_q ? qst.sections : '0;
-
   always_comb begin
     unsettled_o = search_q;
     if (open_valid_i) unsettled_o[open_ctx_i] = 1'b1;
@@ -410,7 +367,7 @@ module saf_bulk_map
   `SAF_ASSERT(AssertCounterHolds, !(writes && op_q == OpTake && hit_q) || (sec != '0 && st.missing != '0))
   `SAF_ASSERT(AssertForgetInside, !(writes && op_q == OpForget) || 32'(range_last) < 32'(st.blocks))
 
-  logic unused_shown;
-  assign unused_shown = ^{qst.blocks, bm_count};
+  logic unused_count;
+  assign unused_count = ^bm_count;
 
 endmodule

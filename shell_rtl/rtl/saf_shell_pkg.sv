@@ -360,4 +360,13 @@ package saf_shell_pkg;
     xfer_addr_t digest;  // first of its four words
   } xfer_say_t;
 
+  // What saf_bulk keeps of a context beside its bitmap.
+  typedef struct packed {
+    logic [15:0] sections;  // with something missing
+    logic [31:0] received;
+    logic [BlockBits-1:0] lowest;
+    logic [BlockBits-1:0] missing;
+    logic [BlockBits-1:0] blocks;
+  } bulk_state_t;
+
 endpackage

@@ -44,5 +44,9 @@ def test_bulk_settled_only_with_all_blocks_in_ddr():
     run("settled_means_everything_is_in_ddr")
 
 
+def test_bulk_lowest_shown_only_when_blocks_are_in_ddr():
+    run("lowest_never_runs_ahead_of_ddr")
+
+
 def test_bulk_reset_in_the_middle_leaves_nothing():
     run("reset_in_the_middle_leaves_nothing")

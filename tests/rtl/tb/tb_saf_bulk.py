@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import cocotb
+import numpy as np
 from bulk_bench import (
     BROADCAST,
     GROUP,
@@ -279,6 +280,44 @@ async def settled_means_everything_is_in_ddr(dut):
     assert [a for a, _ in b.writes if a < 1 << 24] == mine
     assert len(mine) > 280
     assert b.drops[-1] == DropReason.NOT_RECEIVING
+
+
+@cocotb.test()
+async def lowest_never_runs_ahead_of_ddr(dut):
+    b = Bench(dut)
+    await b.start()
+    b.done_delay = (20, 200)
+    transfers = [await b.open(c, c, base=c << 24, block_bytes=64, length=64 * 400) for c in (1, 2)]
+    orders = [list(range(400)), list(range(400))]
+    for start in range(0, 400, 20):
+        part = orders[1][start:start + 20]
+        b.rng.shuffle(part)
+        orders[1][start:start + 20] = part
+    at = b.now
+    for n in range(400):
+        for k, t in enumerate(transfers):
+            b.send(right_frame(b, t, orders[k][n]), at + 32 * n + 16 * k)
+    seen = {1: [0], 2: [0]}
+    landed = {t.context: np.zeros(401, np.bool_) for t in transfers}
+    count = 0
+    while b.incoming:
+        for t in transfers:
+            _, lowest, _, _, settled = await b.query(t.context)
+            for addr, _ in b.writes[count:len(b.writes) - len(b.dones)]:
+                landed[addr >> 24][(addr & 0xFFFFFF) // 64] = True
+                count += 1
+            true_lowest = int(landed[t.context].argmin())
+            assert lowest <= true_lowest
+            assert lowest == true_lowest or not settled
+            seen[t.context].append(lowest)
+    for t in transfers:
+        # it keeps up while frames come
+        assert sorted(seen[t.context]) == seen[t.context]
+        assert len(set(seen[t.context])) > 20
+        assert seen[t.context][-1] > 300
+    await b.forget(transfers[0], 17, 3)
+    assert (await b.query(1))[1] == 17
+    await b.check()
 
 
 @cocotb.test()
