@@ -1,5 +1,6 @@
 // Assertions of the shell's modules: immediate ones on a clock, so that Verilator, yosys (slang) and Quartus all read them.
-// Nothing is left of them under SYNTHESIS, unless FORMAL asks for them.
+// Nothing is left of them under SYNTHESIS, unless FORMAL asks for them. They say nothing before the first reset, whatever
+// the registers hold then.
 //
 //   `SAF_ASSERT(Name, expression)                                 in a module with clk_i and rst_ni
 //   `SAF_ASSERT_CLK(Name, expression, clk, rst_n)
@@ -20,7 +21,8 @@
 `define SAF_ASSERT_CLK(Name, Expr, Clk, RstN) \
   if (1) begin : Name \
     logic armed_q; \
-    always_ff @(posedge Clk or negedge RstN) \
+    initial armed_q = 1'b0; \
+    always @(posedge Clk or negedge RstN) \
       if (!RstN) armed_q <= 1'b0; \
       else armed_q <= 1'b1; \
     always_ff @(posedge Clk) if ((RstN) && armed_q) assert (Expr); \
@@ -30,7 +32,8 @@
   if (1) begin : Name \
     logic stalled_q; \
     logic [$bits(Data)-1:0] data_q; \
-    always_ff @(posedge Clk or negedge RstN) \
+    initial stalled_q = 1'b0; \
+    always @(posedge Clk or negedge RstN) \
       if (!RstN) stalled_q <= 1'b0; \
       else stalled_q <= (Valid) && !(Ready); \
     always_ff @(posedge Clk) data_q <= Data; \

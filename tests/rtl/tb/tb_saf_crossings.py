@@ -17,6 +17,7 @@ async def start(dut):
     dut.pulse_i.value = 0
     dut.src_rst_ni.value = 0
     dut.dst_rst_ni.value = 0
+    await Timer(1, "ns")  # before the first edge: nothing runs from random contents
     Clock(dut.src_clk_i, SRC_PS, unit="ps").start()
     Clock(dut.dst_clk_i, DST_PS, unit="ps").start()
     for _ in range(3):

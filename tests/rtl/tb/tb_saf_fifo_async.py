@@ -8,12 +8,15 @@ from collections import deque
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import Combine, RisingEdge
+from cocotb.triggers import Combine, RisingEdge, Timer
 
 WR_PS, RD_PS = (int(os.environ.get(name, "6400")) for name in ("WR_PS", "RD_PS"))
 
 
 async def start(dut):
+    dut.wr_rst_ni.value = 0
+    dut.rd_rst_ni.value = 0
+    await Timer(1, "ns")  # before the first edge: nothing runs from random contents
     Clock(dut.wr_clk_i, WR_PS, unit="ps").start()
     Clock(dut.rd_clk_i, RD_PS, unit="ps").start()
     await reset(dut)

@@ -7,7 +7,7 @@ from collections import Counter, deque
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import RisingEdge, Timer
 from rx_reference import HOST, OWN, USED, Maker, Reference, number_of
 from shell_types import ETYPES, beats, ethertypes, pack, unpack
 
@@ -40,6 +40,8 @@ class Bench:
         dut.link_up_i.value = 1
         dut.cfg_i.value = pack("cfg_t", {"mac0": int.from_bytes(OWN, "big"), "mtu": self.mtu,
                                          "ethertypes": ethertypes([USED[n] for n in ETYPES])})
+        dut.rst_ni.value = 0
+        await Timer(1, "ns")  # before the first edge: nothing runs from random contents
         Clock(dut.clk_i, 6400, unit="ps").start()
         await self.reset()
         self.tasks = [cocotb.start_soon(t) for t in (self._events(), self._take(), self._read(), self._control())]
@@ -215,7 +217,8 @@ class Bench:
             if not self.data and not self.control and not self.taken:
                 break
             await RisingEdge(self.dut.clk_i)
-        assert not (self.data or self.control or self.taken), "frames are missing"
+        left = len(self.data) + len(self.control) + len(self.taken)
+        assert left == 0, f"{left} frames are missing"
         await self.cycles(10)
         assert not self.offers()
         assert +self.events == +self.expected, f"{+self.events} instead of {+self.expected}"
