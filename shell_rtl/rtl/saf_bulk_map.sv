@@ -63,16 +63,8 @@ module saf_bulk_map
     OpSearch
   } op_e;
 
-  typedef enum logic [1:0] {
-    JobNone,
-    JobOpen,
-    JobForget
-  } job_e;
-
   state_e state_q;
   op_e op, op_q;
-  job_e job_q;
-  logic [WordBits-1:0] word_q;  // of the job
   logic [Contexts-1:0] search_q;
   logic hit_q, any_q;
   logic [5:0] first_q;
@@ -100,20 +92,50 @@ module saf_bulk_map
       .count_o(bm_count)
   );
 
+  // -- work on whole bitmaps
+
+  logic opens, forgets, job_over, job_step;
+  logic [WordBits-1:0] job_word;
+  logic [63:0] mask;
+  bulk_state_t opened;
+  logic [CounterBits-1:0] opened_missing;
+
+  saf_bulk_job #(
+      .WordBits(WordBits),
+      .CounterBits(CounterBits)
+  ) u_job (
+      .clk_i,
+      .rst_ni,
+      .open_valid_i,
+      .open_blocks_i,
+      .open_complete_i,
+      .forget_valid_i,
+      .forget_first_i,
+      .forget_count_i,
+      .opens_o(opens),
+      .forgets_o(forgets),
+      .word_o(job_word),
+      .mask_o(mask),
+      .over_o(job_over),
+      .step_i(job_step),
+      .opened_o(opened),
+      .missing_o(opened_missing)
+  );
+
   // -- who is next
 
   logic [Contexts-1:0] searchable;
   logic [1:0] search_ctx;
-  logic start, opens, clear;
-
-  assign searchable = search_q & ~(job_q == JobForget ? Contexts'(1) << forget_ctx_i : '0);
-  assign opens = job_q == JobOpen;
-  assign clear = state_q == StIdle && !take_valid_i && opens;
+  logic start, clear;
 
   always_comb begin
+    searchable = search_q;
+    if (forgets) searchable[forget_ctx_i] = 1'b0;
     search_ctx = '0;
     for (int i = Contexts - 1; i >= 0; i--) if (searchable[i]) search_ctx = 2'(i);
   end
+
+  assign clear = state_q == StIdle && !take_valid_i && opens;
 
   always_comb begin
     op = op_q;
@@ -121,7 +143,7 @@ module saf_bulk_map
     if (state_q == StIdle) begin
       op = OpTake;
       if (take_valid_i) start = 1'b1;
-      else if (job_q == JobForget) {start, op} = {1'b1, OpForget};
+      else if (forgets) {start, op} = {1'b1, OpForget};
       else if (bm_wait && !opens) {start, op} = {1'b1, OpRead};
       else if (searchable != '0 && !opens) {start, op} = {1'b1, OpSearch};
     end
@@ -132,39 +154,19 @@ module saf_bulk_map
   logic [1:0] ctx;
   logic [WordBits-1:0] word;
   logic [WordBits+1:0] bm_addr;
-  bulk_state_t st, nst, clear_st;
+  bulk_state_t st, nst;
 
   always_comb begin
     unique case (op)
       OpTake: {ctx, word} = {take_ctx_i, take_index_i[BlockBits-2:6]};
-      OpForget: {ctx, word} = {forget_ctx_i, word_q};
+      OpForget: {ctx, word} = {forget_ctx_i, job_word};
       OpRead: {ctx, word} = {bm_ctx, bm_word};
       OpSearch: {ctx, word} = {search_ctx, st.lowest[BlockBits-2:6]};
     endcase
-    if (clear) {ctx, word} = {open_ctx_i, word_q};
+    if (clear) {ctx, word} = {open_ctx_i, job_word};
   end
 
   assign bm_addr = ctx == '0 ? {2'b00, word} : {{1'b0, ctx} + 3'd1, word[WordBits-2:0]};
-
-  // -- range of the job in this word
-
-  logic [BlockBits-2:0] range_first, range_last;
-  logic [63:0] mask;
-  logic job_over;
-
-  assign range_first = opens ? '0 : forget_first_i[BlockBits-2:0];
-  assign range_last = (BlockBits - 1)'((opens ? open_blocks_i : forget_first_i + forget_count_i) - 1'b1);
-
-  always_comb begin
-    mask = '1;
-    if (word_q == range_first[BlockBits-2:6]) mask &= 64'hFFFF_FFFF_FFFF_FFFF << range_first[5:0];
-    if (word_q == range_last[BlockBits-2:6]) mask &= 64'hFFFF_FFFF_FFFF_FFFF >> ~range_last[5:0];
-    if (word_q > range_last[BlockBits-2:6] || (opens && open_complete_i)) mask = '0;
-  end
-
-  // open goes on to the end of the object's last section, so that whole sections can be read
-  assign job_over = word_q[WordBits-1:7] == range_last[BlockBits-2:13]
-      && (opens ? word_q[6:0] == '1 : word_q[6:0] == range_last[12:6]);
 
   // -- the memories
 
@@ -180,11 +182,11 @@ module saf_bulk_map
   assign writes = state_q == StWrite;
   assign bm_wr = clear || (writes && ((op_q == OpTake && hit_q) || op_q == OpForget));
   assign bm_next = clear ? mask : op_q == OpTake ? rest : bm_word_data | mask;
-  assign sec_wr = (clear && word_q[6:0] == '0) || (writes && ((op_q == OpTake && hit_q) || op_q == OpForget));
+  assign sec_wr = (clear && job_word[6:0] == '0) || (writes && ((op_q == OpTake && hit_q) || op_q == OpForget));
   assign st_wr_o = (clear && job_over) || writes;
   assign st_anew_o = clear || op_q == OpForget;
   assign st_ctx_o = ctx;
-  assign st_o = clear ? clear_st : nst;
+  assign st_o = clear ? opened : nst;
 
   saf_ram_1r1w #(
       .Width(64),
@@ -237,23 +239,6 @@ module saf_bulk_map
       .added_o(added)
   );
 
-  // -- what an open leaves behind
-
-  logic [BlockBits-2:0] section_rest;
-
-  assign section_rest = {word_q[WordBits-1:7], 13'h1FFF};
-
-  always_comb begin
-    clear_st = '0;
-    clear_st.blocks = open_blocks_i;
-    clear_st.lowest = open_blocks_i;
-    if (!open_complete_i) begin
-      clear_st.lowest = '0;
-      clear_st.missing = open_blocks_i;
-      clear_st.sections = 16'hFFFF >> ~range_last[BlockBits-2:13];
-    end
-  end
-
   // -- what an operation leaves behind
 
   logic [15:0] section_bit;
@@ -284,16 +269,12 @@ module saf_bulk_map
       OpSearch: nst.lowest = any_q ? {1'b0, word, first_q} : {{1'b0, word} + 1'b1, 6'd0};
       default: nst = st;
     endcase
-    if (clear) begin
-      // whole sections but for the last
-      sec_next = CounterBits'(saf_pkg::SectionBlocks);
-      if (section_rest > range_last) sec_next = CounterBits'(range_last[12:0]) + 1'b1;
-      if (open_complete_i) sec_next = '0;
-    end
+    if (clear) sec_next = opened_missing;
   end
 
   assign take_done_o = writes && op_q == OpTake;
   assign take_new_o = hit_q;
+  assign job_step = clear || (writes && op_q == OpForget);
   assign forget_done_o = writes && op_q == OpForget && job_over;
   assign open_done_o = clear && job_over;
   assign bm_valid_o = state_q == StData && op_q == OpRead;
@@ -304,8 +285,6 @@ module saf_bulk_map
     if (!rst_ni) begin
       state_q <= StIdle;
       op_q <= OpTake;
-      job_q <= JobNone;
-      word_q <= '0;
       search_q <= '0;
       hit_q <= 1'b0;
       any_q <= 1'b0;
@@ -338,20 +317,7 @@ module saf_bulk_map
           endcase
         end
       endcase
-
-      if (job_q == JobNone) begin
-        if (open_valid_i) begin
-          job_q <= JobOpen;
-          word_q <= '0;
-        end else if (forget_valid_i) begin
-          job_q <= JobForget;
-          word_q <= forget_first_i[BlockBits-2:6];
-        end
-      end else if (clear || (writes && op_q == OpForget)) begin
-        word_q <= word_q + 1'b1;
-        if (job_over) job_q <= JobNone;
-        if (clear && job_over) search_q[open_ctx_i] <= 1'b0;
-      end
+      if (open_done_o) search_q[open_ctx_i] <= 1'b0;
     end
   end
 
@@ -365,7 +331,7 @@ module saf_bulk_map
   `SAF_ASSERT(AssertOneJob, !(open_valid_i && forget_valid_i))
   `SAF_ASSERT(AssertSearchFinds, !(writes && op_q == OpSearch) || st.missing != '0)
   `SAF_ASSERT(AssertCounterHolds, !(writes && op_q == OpTake && hit_q) || (sec != '0 && st.missing != '0))
-  `SAF_ASSERT(AssertForgetInside, !(writes && op_q == OpForget) || 32'(range_last) < 32'(st.blocks))
+  `SAF_ASSERT(AssertForgetInside, !(writes && op_q == OpForget) || forget_first_i + forget_count_i <= st.blocks)
 
   logic unused_count;
   assign unused_count = ^bm_count;
