@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from safhost.lab.state import LabSpec
 
 DEFAULT_NAME = "lab"
+DEFAULT_CARDS = 4
 LIST_MAX = 64
 """Cards listed without being asked for."""
 
@@ -42,7 +43,9 @@ def lab() -> None:
 
 @lab.command()
 @_NAME_OPTION
-@click.option("--cards", default=4, show_default=True, help="How many cards.")
+@click.option("--cards", type=int, help="How many virtual cards (4; none beside --rtl-cards).")
+@click.option("--rtl-cards", default=0, metavar="N", help="N more cards: the shell's RTL in simulation, slower; "
+              "compiled on first use (needs Verilator and a C++ compiler).")
 @click.option("--topology", type=click.Choice(["bridge", "chassis"]), default="bridge", show_default=True,
               help="bridge: each card a port of a switch; chassis: all behind one interface (1000s).")
 @click.option("--mtu", default=1500, show_default=True, help="Largest payload of a frame, on every port.")
@@ -91,9 +94,11 @@ def _spec(name: str, options: dict[str, Any]) -> LabSpec:
     impairments = Impairments(loss=options["loss"], burst=options["burst"], duplicate=options["duplicate"],
                               reorder=options["reorder"], corrupt=options["corrupt"],
                               delay_ns=round(options["delay"] * 1e9))
-    return LabSpec(name=name, cards=options["cards"], topology=options["topology"], mtu=options["mtu"],
-                   suite=int(options["suite"]), profile=options["profile"], timing=options["timing"],
-                   seed=options["seed"], daemon=not options["no_daemon"], ring_slots=options["ring_slots"],
+    cards = options["cards"] if options["cards"] is not None else 0 if options["rtl_cards"] else DEFAULT_CARDS
+    return LabSpec(name=name, cards=cards, rtl_cards=options["rtl_cards"], topology=options["topology"],
+                   mtu=options["mtu"], suite=int(options["suite"]), profile=options["profile"],
+                   timing=options["timing"], seed=options["seed"], daemon=not options["no_daemon"],
+                   ring_slots=options["ring_slots"],
                    link_rate=options["link_rate"], time_scale=options["time_scale"],
                    pr_scale=options["pr_scale"], spare=options["spare"], impairments=impairments)
 
@@ -305,9 +310,9 @@ def _print_summary(state: dict[str, Any]) -> None:
 
 
 def _print_cards(cards: Sequence[dict[str, Any]]) -> None:
-    table(["CARD", "MAC", "PORT", "STATE", "FAULTS", "FRAMES", "DROPPED"],
-          [[c["serial"], c["mac"], c["interface"], _state(c), " ".join(c["faults"]), c["counters"]["rx_frames"],
-            c["port"]["rx_drops"]] for c in cards], right=["FRAMES", "DROPPED"])
+    table(["CARD", "KIND", "MAC", "PORT", "STATE", "FAULTS", "FRAMES", "DROPPED"],
+          [[c["serial"], c["kind"], c["mac"], c["interface"], _state(c), " ".join(c["faults"]),
+            c["counters"]["rx_frames"], c["port"]["rx_drops"]] for c in cards], right=["FRAMES", "DROPPED"])
 
 
 def _state(card: dict[str, Any]) -> str:

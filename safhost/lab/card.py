@@ -49,6 +49,8 @@ class VirtualCard:
     clock that does not go back.
     """
 
+    kind = "virtual"
+
     def __init__(self, config: CardConfig, codec: Codec, entropy: Entropy,
                  leaf_cache: LeafCache | None = None) -> None:
         self.config = config
@@ -284,7 +286,7 @@ class VirtualCard:
         """State in plain values, for `safhost lab status`."""
         shell, sessions = self._shell, self._sessions
         return {
-            "serial": self.config.serial, "mac": str(self.config.mac), "mtu": self.config.mtu,
+            "kind": self.kind, "serial": self.config.serial, "mac": str(self.config.mac), "mtu": self.config.mtu,
             "suite": self.config.suite, "profile": self.config.profile, "link": shell.link_is_up,
             "dead": self._is_dead, "state": shell.card_state.name.lower(),
             "pr_status": shell.pr_status.name.lower(), "role_epoch": shell.role_epoch,

@@ -49,6 +49,10 @@ def up(spec: LabSpec, *, timeout_s: float = UP_TIMEOUT_S,
     with _locked(spec.name) as lock:
         remove_leftovers(spec.name)
         _refuse_foreign_daemon(spec)
+        if spec.rtl_cards:  # here, as it may take longer than any start
+            from safhost.lab.rtl_build import build_card_library
+
+            build_card_library(on_progress=on_progress or (lambda _line: None))
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
             try:

@@ -27,6 +27,7 @@ from safhost.wire.generated import DropReason, Opcode
 
 if TYPE_CHECKING:
     from safhost.lab.roles import RoleBroker
+    from safhost.lab.rtl_card import RtlCard
     from safhost.lab.wire import Wire
     from safhost.link.packet import PacketLink
 
@@ -120,13 +121,13 @@ class Outlet:
 class CardSlot:
     """One card in the lab: the model, its place on the wire, its next wake-up."""
 
-    def __init__(self, number: int, card: VirtualCard, loop: Loop, roles: RoleBroker, wire: Wire) -> None:
+    def __init__(self, number: int, card: VirtualCard | RtlCard, loop: Loop, roles: RoleBroker, wire: Wire) -> None:
         self.number = number
         self.serial = card_serial(number)
         self.mac: Mac = card_mac(number)
         self.card = card
         self.plugged = False
-        self.is_plain = card.config.profile == "paper"
+        self.is_plain = card.config.profile == "paper" or card.kind == "rtl"  # takes frames as they are
         self.wire = wire
         self._loop = loop
         self._roles = roles
@@ -165,6 +166,7 @@ class CardSlot:
         """As `receive`, of frames that were split once for many cards; not through an impaired wire."""
         controls, groups, drops = batch
         card = self.card
+        assert isinstance(card, VirtualCard)
         for reason in drops:
             card.count_drops(reason, 1)
         for group in groups:

@@ -114,7 +114,7 @@ class Requests:
         links = [port.link for port in lab.ports.values()]
         answer: dict[str, Any] = {
             "name": spec.name, "state": "up", "topology": spec.topology, "mtu": spec.mtu,
-            "cards": len(lab.slots), "plugged": sum(s.plugged for s in lab.slots.values()),
+            "cards": len(lab.slots), "rtl_cards": spec.rtl_cards, "plugged": sum(s.plugged for s in lab.slots.values()),
             "suite": spec.suite, "profile": spec.profile,
             "timing": describe_timing(spec.timing, spec.time_scale, spec.pr_scale),
             "time_scale": spec.time_scale, "pr_scale": spec.time_scale if spec.pr_scale is None else spec.pr_scale,

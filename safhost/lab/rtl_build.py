@@ -61,6 +61,6 @@ def build_card_library(variant: str = "one-clock", on_progress: Callable[[str], 
 
 
 def packages(rtl: Path) -> list[Path]:
-    """The SystemVerilog packages of a folder, those first that others use: they are not found by name as modules are."""
+    """The SystemVerilog packages of a folder, first those that others use: they are not found by name."""
     first = [rtl / "saf_pkg.sv", rtl / "saf_shell_pkg.sv"]
     return first + sorted(set(rtl.glob("*_pkg.sv")) - set(first))

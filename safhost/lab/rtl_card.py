@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,16 @@ from safhost.lab.ddr import SparseMemory
 from safhost.lab.pr import STATUS_OF, PrOutcome, Role, judge_image
 from safhost.lab.rtl_role import REGION_BYTES, launch_job, resident_regions, rom_words, written_regions
 from safhost.lab.rtl_sim import Event, EventKind, Fault, Identity, Outcome, Simulation, View
+from safhost.lab.state import MAX_RTL_MTU
 from safhost.lab.wire import as_outputs
 from safhost.plan.rbf import parse_emulation
+from safhost.units import Mac
 from safhost.wire.generated import CardState, DropReason, PrStatus, Status
 
 ROLE_BYTES = 7 << 30
 IMAGE_SLOT_BYTES = 224 << 20
 UPPER_BYTES = 1 << 30
 """DDR map of the RTL (saf_shell_pkg.sv): what the role reaches, one image slot, all beyond the role's."""
-
-MAX_MTU = 9000
-"""Frames that the RTL's buffers hold (saf_shell_pkg.sv: FrameBytesBits)."""
 
 QUEUE_BYTES = 8 << 20
 """Received frames that may wait for the simulation; more are lost, as in a network card's ring."""
@@ -47,6 +47,27 @@ _UNSUPPORTED = {"ddr_timeout": "the model of DDR answers every access"}
 _OUTCOMES = {"ok": Outcome.DONE, "range": Outcome.RANGE}
 _PR_STATUS = {status: pr for pr, status in STATUS_OF.items()}
 _MS = 1_000_000
+
+
+MEASURED_CYCLES = 60_000
+MOST_RATE, LEAST_RATE = 1_250_000_000, 100_000
+BYTES_PER_CYCLE = 4
+"""Of a DATA frame's bytes: a core cycle takes 8, headers, gaps and verification behind it the rest."""
+
+
+def measure_receive_rate(library: Path, cards: int) -> int:
+    """Bytes a second that each of ``cards`` simulated cards takes on this machine, beside the lab and its daemon."""
+    config = CardConfig(serial="speed", mac=Mac(0x025AF0FFFFFF))
+    card = RtlCard(config, library, os.urandom, runs=False)
+    try:
+        card.simulation.step(MEASURED_CYCLES // 10)
+        before = time.thread_time()
+        card.simulation.step(MEASURED_CYCLES)
+        cycles_per_s = MEASURED_CYCLES / max(1e-6, time.thread_time() - before)
+    finally:
+        card.close()
+    share = min(1.0, len(os.sched_getaffinity(0)) / (cards + 1))
+    return max(LEAST_RATE, min(MOST_RATE, int(cycles_per_s * BYTES_PER_CYCLE * share)))
 
 
 class RtlMemory:
@@ -80,8 +101,9 @@ class RtlCard:
 
     def __init__(self, config: CardConfig, library: Path, entropy: Entropy, *, runs: bool = True,
                  on_error: Callable[[str], None] = lambda _text: None) -> None:
-        if config.mtu > MAX_MTU:
-            raise ConfigError(f"MTU {config.mtu} is too much for a card simulated from RTL", f"use at most {MAX_MTU}")
+        if config.mtu > MAX_RTL_MTU:
+            raise ConfigError(f"MTU {config.mtu} is too much for a card simulated from RTL",
+                              f"use at most {MAX_RTL_MTU}")
         if config.profile != "saf":
             raise ConfigError(f"a card simulated from RTL does not speak the profile {config.profile!r}",
                               "use --profile saf")

@@ -27,6 +27,8 @@ from safhost.lab.ports import CardPort, CardSlot, ChassisPort
 from safhost.lab.requests import Requests
 from safhost.lab.role_pool import RolePool
 from safhost.lab.roles import RoleBroker
+from safhost.lab.rtl_build import build_card_library
+from safhost.lab.rtl_card import QUEUE_BYTES, RtlCard, measure_receive_rate
 from safhost.lab.state import (
     HOST_INTERFACE,
     MAX_CARDS,
@@ -64,6 +66,9 @@ RING_BUDGET_BYTES = 320 << 20
 RING_SLOTS = (512, 8192)
 WINDOW_SHARE = {"bridge": 5 / 8, "chassis": 1 / 4}
 """A card says it takes this share of its ring at once: the rest is for commands, other transfers and other cards."""
+RTL_WINDOW_SHARE = 1 / 2
+"""The same of the queue before a simulated card."""
+
 CHASSIS_RING_SLOTS = 16384
 SPARE_KEYS = 64
 """Keys for cards that are plugged in later: the daemon reads its key file when it starts."""
@@ -101,23 +106,25 @@ class LabServer:
         spec = self.spec
         self._catch_signals()
         _raise_file_limit()
-        self._reporter.send(step=f"building a {spec.topology}, cards: {spec.cards}")
+        self._reporter.send(step=f"building a {spec.topology}, cards: {spec.powered}")
         self._topology = make_topology(spec.topology, spec.mtu, spec.link_rate)
         if spec.suite:
             self._make_keys()
-        for number in range(1, spec.cards + spec.spare + 1):
+        if spec.rtl_cards:
+            self._prepare_rtl()
+        for number in range(1, spec.powered + spec.spare + 1):
             self.add_card(number)
-            if number > spec.cards and spec.topology == "bridge":
+            if number > spec.powered and spec.topology == "bridge":
                 self._topology.pull(number)
                 self.down.add(card_interface(number))
-            if number > spec.cards and spec.spare_image_bytes:
+            if number > spec.powered and spec.spare_image_bytes:
                 self.slots[number].card.memory.staging[0].populate(spec.spare_image_bytes)
         self.wait_running()
         self.watcher.read()
         self.loop.add(self.watcher.fileno(), select.EPOLLIN, self._on_link_change)
         self._control = ControlServer(paths.lab_socket(spec.name), self.loop, Requests(self).handle)
         for number, slot in self.slots.items():
-            if number <= spec.cards:
+            if number <= spec.powered:
                 slot.power(self.loop.clock())
         if spec.daemon:
             self._reporter.send(step="starting the daemon")
@@ -140,6 +147,10 @@ class LabServer:
         if self.supervisor is not None:
             self.supervisor.stop()
         self.broker.close()
+        for slot in self.slots.values():
+            if isinstance(slot.card, RtlCard):
+                self.loop.remove(slot.card.fileno())
+                slot.card.close()
         for port in self.ports.values():
             port.close()
         self.loop.remove(self.watcher.fileno())
@@ -161,7 +172,7 @@ class LabServer:
         self._reporter.close()
 
     def _make_keys(self) -> None:
-        numbers = range(1, min(self.spec.cards + self.spec.spare + SPARE_KEYS, MAX_CARDS[self.spec.topology]) + 1)
+        numbers = range(1, min(self.spec.powered + self.spec.spare + SPARE_KEYS, MAX_CARDS[self.spec.topology]) + 1)
         self._keys = {card_serial(n): new_key() for n in numbers}
         write_keys(keys_file(self.spec.name), self._keys)
 
@@ -181,8 +192,11 @@ class LabServer:
                             card_key=self._keys.get(serial), timing=self._timing,
                             profile=spec.profile, image_slots=spec.image_slots,
                             window_blocks=int(link.ring_slots * WINDOW_SHARE[spec.topology]))
-        card = VirtualCard(config, self._codec, os.urandom, self._leaf_cache)
+        card = self._rtl_card(config) if number <= spec.rtl_cards \
+            else VirtualCard(config, self._codec, os.urandom, self._leaf_cache)
         slot = CardSlot(number, card, self.loop, self.broker, Wire(self.impairments, spec.seed, number))
+        if isinstance(card, RtlCard):
+            self.loop.add(card.fileno(), select.EPOLLIN, lambda _mask, now_ns: slot.settle(now_ns))
         if spec.topology == "bridge":
             self.ports[name] = CardPort(link, self.loop, slot)
         else:
@@ -193,6 +207,19 @@ class LabServer:
         self.slots[number] = slot
         return slot
 
+    def _prepare_rtl(self) -> None:
+        """The library, and how fast cards of it are here. It was built before this process was started."""
+        self._library = build_card_library(on_progress=lambda line: self._reporter.send(step=line))
+        self._reporter.send(step="measuring the simulation's speed")
+        self._rtl_rate = measure_receive_rate(self._library, self.spec.rtl_cards)
+
+    def _rtl_card(self, config: CardConfig) -> RtlCard:
+        """A card simulated from RTL, which says in its HELLO what the simulation takes."""
+        blocks = min(config.window_blocks, int(RTL_WINDOW_SHARE * QUEUE_BYTES) // config.mtu)
+        config = dataclasses.replace(config, receive_rate=self._rtl_rate, window_blocks=blocks, timing=None)
+        return RtlCard(config, self._library, os.urandom,
+                       on_error=lambda text: _LOG.error("%s: %s", config.serial, text))
+
     def ring_bytes(self) -> int:
         """A ring holds what arrives while all other cards are served, within the memory all may take."""
         slot_bytes = self.spec.mtu + 192
@@ -201,7 +228,7 @@ class LabServer:
         if self.spec.topology == "chassis":
             return min(CHASSIS_RING_SLOTS * slot_bytes, RING_BUDGET_BYTES)
         least, most = RING_SLOTS
-        share = RING_BUDGET_BYTES // slot_bytes // (self.spec.cards + self.spec.spare)
+        share = RING_BUDGET_BYTES // slot_bytes // (self.spec.powered + self.spec.spare)
         return max(least, min(most, share)) * slot_bytes
 
     def wait_running(self) -> None:

@@ -30,6 +30,12 @@ TIMINGS = ("none", "arria10")
 MAX_CARDS = {"bridge": 1000, "chassis": 16384}
 """A Linux bridge has at most 1,023 ports (BR_MAX_PORTS, net/bridge/br_private.h)."""
 
+MAX_RTL_CARDS = 32
+"""A processor simulates one or two at a useful speed; this many can be had."""
+
+MAX_RTL_MTU = 9000
+"""Frames that the RTL's buffers hold (saf_shell_pkg.sv: FrameBytesBits)."""
+
 HOST_INTERFACE = "saf0"
 MTU_RANGE = (1500, 9216)
 """A SAF frame needs 1,500; 9,216 is what common switches carry."""
@@ -78,6 +84,7 @@ class LabSpec:
 
     ``link_rate``: bytes per second that the host's port carries each way, 0 for no limit. ``time_scale``: by how much
     the modelled times of ``timing`` are stretched; ``pr_scale``: those of partial reconfiguration (None: the same).
+    ``rtl_cards``: that many more cards, numbered first, that are the shell's RTL in simulation.
     ``spare``: further cards that are ready but for their cable, which is out: to plug one disturbs no other.
     ``spare_image_bytes``: memory for an image of that size is there on them beforehand, as on a board.
     """
@@ -98,6 +105,7 @@ class LabSpec:
     pr_scale: float | None = None
     spare: int = 0
     spare_image_bytes: int = 0
+    rtl_cards: int = 0
     impairments: Impairments = field(default_factory=Impairments)
 
     def __post_init__(self) -> None:
@@ -108,10 +116,13 @@ class LabSpec:
             if value not in choices:
                 raise ConfigError(f"{what} {value!r} does not exist",
                                   "choose one of " + ", ".join(str(c) for c in choices))
-        if self.cards < 1 or self.spare < 0 or self.cards + self.spare > MAX_CARDS[self.topology]:
-            raise ConfigError(f"{self.cards + self.spare} cards do not fit a {self.topology}",
+        if min(self.cards, self.rtl_cards, self.spare) < 0 or self.powered < 1 \
+                or self.powered + self.spare > MAX_CARDS[self.topology]:
+            raise ConfigError(f"{self.powered + self.spare} cards do not fit a {self.topology}",
                               f"a {self.topology} takes 1 to {MAX_CARDS[self.topology]}"
                               + ("; a chassis takes more" if self.topology == "bridge" and self.cards > 0 else ""))
+        if self.rtl_cards:
+            self._check_rtl()
         if not MTU_RANGE[0] <= self.mtu <= MTU_RANGE[1]:
             raise ConfigError(f"MTU {self.mtu} is not possible", f"use {MTU_RANGE[0]} to {MTU_RANGE[1]}")
         check_rate(self.link_rate)
@@ -126,6 +137,20 @@ class LabSpec:
             raise ConfigError(f"{self.image_slots} image slots are not possible", "use 1 to 4")
         if self.ring_slots and not 64 <= self.ring_slots <= 65536:
             raise ConfigError(f"a ring of {self.ring_slots} frames is not possible", "use 64 to 65536")
+
+    @property
+    def powered(self) -> int:
+        """Cards that are there from the start, simulated ones and virtual ones."""
+        return self.rtl_cards + self.cards
+
+    def _check_rtl(self) -> None:
+        if self.rtl_cards > MAX_RTL_CARDS:
+            raise ConfigError(f"{self.rtl_cards} cards simulated from RTL are too many", f"use up to {MAX_RTL_CARDS}")
+        for what, wrong, hint in (("the profile paper", self.profile != "saf", "use --profile saf"),
+                                  (f"MTU {self.mtu}", self.mtu > MAX_RTL_MTU, f"use at most {MAX_RTL_MTU}"),
+                                  (f"{self.image_slots} image slots", self.image_slots != 4, "leave it at 4")):
+            if wrong:
+                raise ConfigError(f"a card simulated from RTL does not have {what}", hint)
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
