@@ -247,7 +247,9 @@ module saf_commit
     if (!found_q) accept_status = saf_pkg::StatusUnknownImage;
     else if (!verified_q) accept_status = saf_pkg::StatusNotVerified;
     else if (ask_epoch != epoch_q) accept_status = saf_pkg::StatusBadEpoch;
+  end
 
+  always_comb begin
     send = 1'b0;
     send_answer = 1'b0;
     send_stored = 1'b0;
