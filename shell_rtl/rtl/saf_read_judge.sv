@@ -150,8 +150,8 @@ module saf_read_judge
       case (state_q)
         StIdle: begin
           step_q <= '0;
-          product_q <= '0;
           if (start_i) begin
+            product_q <= '0;
             state_q <= is_push_i ? StDone : StLoad;
             status_q <= saf_pkg::StatusOk;
             if (is_push_i) begin

@@ -6,7 +6,7 @@ import pytest
 import rtlsim
 
 SOURCES = ("saf_model_ddr",)
-CLOCKS_PS = {"one_clock": 6400, "200_mhz": 5000, "266_mhz": 3759, "slow": 9001}
+CLOCKS_PS = {"one_clock": 6400, "200_mhz": 5000, "266_mhz": 3758, "slow": 9002}
 """Periods of the DDR clock; the core's is 6,400 ps."""
 
 

@@ -241,6 +241,7 @@ async def role_is_kept_inside(dut):
     assert await role.access(last, word)
     assert await role.access(last, 0, 1 << 63 | 1)
     assert role.faults == 0
+    await ClockCycles(dut.ddr_clk_i, 4)
     outside = [ROLE_BYTES, SCRATCH, (1 << 34) - 64, ROLE_BYTES + (1 << 32)]
     for address in outside:
         written = int(dut.words_written_o.value)
@@ -309,6 +310,7 @@ async def scrub_zeroes_what_was_written(dut):
         writer.put(address, data)
     await bench.run(lambda: writer.done == 2)
     assert await role.access(63 << 20, 1)
+    await ClockCycles(dut.ddr_clk_i, 4)
     written = int(dut.words_written_o.value)
     await scrub(dut)
     assert int(dut.words_written_o.value) - written == 3 * 16384
