@@ -10,7 +10,7 @@ module saf_ctl_queue
   import saf_shell_pkg::*;
 #(
     parameter int unsigned Beats = 2048,
-    parameter int unsigned Frames = 16,  // power of two
+    parameter int unsigned Frames = 16,
     parameter int unsigned StampWidth = $clog2(Frames) + 1
 ) (
     input logic clk_i,
@@ -35,9 +35,10 @@ module saf_ctl_queue
     input logic cf_pop_i
 );
 
-  localparam int unsigned MetaWidth = 3 + 1 + 1 + 8 + FrameBytesBits;
+  localparam int unsigned MetaWidth = 3 + 1 + 1 + 8;
+  localparam int unsigned Slots = 64;  // of headers: block RAM, more than Frames
 
-  logic ram_lost, head_full, head_valid, pop, bcast, suite;
+  logic ram_lost, head_full, size_ready, size_valid, head_valid, pop, bcast, suite;
   logic [StampWidth-1:0] kept_q, number_q;
   logic [2:0] etype;
   logic [7:0] opcode;
@@ -45,10 +46,10 @@ module saf_ctl_queue
   logic [47:0] src;
   logic [63:0] beat2, beat3, beat4;
 
-  assign lost_o = ram_lost || head_full;
+  assign lost_o = ram_lost || head_full || !size_ready;
   assign stamp_o = kept_q;
   // the data queue's oldest frame cannot have come before a control frame that was already taken: unequal means later
-  assign cf_valid_o = head_valid && !(data_pending_i && data_stamp_i == number_q);
+  assign cf_valid_o = head_valid && size_valid && !(data_pending_i && data_stamp_i == number_q);
   assign pop = cf_valid_o && cf_pop_i;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -80,15 +81,15 @@ module saf_ctl_queue
 
   saf_rx_head #(
       .MetaWidth(MetaWidth),
-      .Slots(Frames)
+      .Slots(Slots)
   ) u_head (
       .clk_i,
       .rst_ni,
       .beat_valid_i,
       .beat_index_i,
       .beat_data_i,
+      .meta_i({etype_i, bcast_i, suite_i, opcode_i}),
       .commit_i,
-      .meta_i({etype_i, bcast_i, suite_i, opcode_i, size_i}),
       .full_o(head_full),
       .valid_o(head_valid),
       .ready_i(pop),
@@ -96,7 +97,24 @@ module saf_ctl_queue
       .beat2_o(beat2),
       .beat3_o(beat3),
       .beat4_o(beat4),
-      .meta_o({etype, bcast, suite, opcode, size})
+      .meta_o({etype, bcast, suite, opcode})
+  );
+
+  logic [$clog2(Frames+1)-1:0] unused_count;
+
+  saf_fifo_sync #(
+      .Width(FrameBytesBits),
+      .Depth(Frames)
+  ) u_sizes (
+      .clk_i,
+      .rst_ni,
+      .wr_valid_i(commit_i),
+      .wr_ready_o(size_ready),
+      .wr_data_i(size_i),
+      .rd_valid_o(size_valid),
+      .rd_ready_i(pop),
+      .rd_data_o(size),
+      .count_o(unused_count)
   );
 
   always_comb begin

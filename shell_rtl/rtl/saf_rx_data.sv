@@ -11,7 +11,7 @@ module saf_rx_data
   import saf_shell_pkg::*;
 #(
     parameter int unsigned Beats = 3072,
-    parameter int unsigned Frames = 32,  // power of two
+    parameter int unsigned Frames = 32,  // not done at a time, power of two
     parameter int unsigned StampWidth = 5
 ) (
     input logic clk_i,
@@ -62,15 +62,15 @@ module saf_rx_data
 
   saf_rx_head #(
       .MetaWidth(4),
-      .Slots(Frames)
+      .Slots(2 * Frames)
   ) u_head (
       .clk_i,
       .rst_ni,
       .beat_valid_i,
       .beat_index_i,
       .beat_data_i,
-      .commit_i,
       .meta_i({etype_i, bcast_i}),
+      .commit_i,
       .full_o(head_full),
       .valid_o(df_valid_o),
       .ready_i(df_ready_i),

@@ -1,8 +1,9 @@
-// Queue of frame headers: a frame's beats 0 to 4 are written as they pass, into the slot behind the headers that are kept,
-// which commit_i makes one of them. No register holds a header: a RAM for each beat, read side by side.
+// Queue of frame headers: a frame's beats 1 to 4 are written as they pass, into the slot behind the headers that are kept,
+// which commit_i makes one of them. No register holds a header: a block RAM for each beat, read side by side.
 //
-// Data flow: beat_* → RAM columns; commit_i and meta_i with (or after) the last beat → head_* and meta_o, first in first
-// out. Latency: two cycles from commit to valid_o. Reset: empty. Back-pressure: full_o, looked at with commit_i.
+// Data flow: beat_* → RAM columns; commit_i with (or after) the last beat → outputs, first in first out. meta_i is what is
+// known of the frame with its second beat (index 1) and is kept beside the source address.
+// Latency: two cycles from commit to valid_o. Reset: empty. Back-pressure: full_o, looked at with commit_i.
 
 `include "saf_assert.svh"
 
@@ -10,15 +11,15 @@ module saf_rx_head
   import saf_shell_pkg::BeatBits;
 #(
     parameter int unsigned MetaWidth = 4,
-    parameter int unsigned Slots = 16  // power of two; one less is held
+    parameter int unsigned Slots = 64  // power of two; one less is held. 64 and more are block RAM, fewer cost LUTs
 ) (
     input logic clk_i,
     input logic rst_ni,
     input logic beat_valid_i,
     input logic [BeatBits-1:0] beat_index_i,
     input logic [63:0] beat_data_i,
-    input logic commit_i,
     input logic [MetaWidth-1:0] meta_i,
+    input logic commit_i,
     output logic full_o,
     output logic valid_o,
     input logic ready_i,
@@ -36,6 +37,7 @@ module saf_rx_head
   end
 
   logic [SlotWidth-1:0] wr_slot_q, wr_slot_d, rd_slot_q;
+  logic [15:0] src_high_q;
   logic valid_q, fetch;
   logic [4:0] wr_beat;
 
@@ -55,38 +57,27 @@ module saf_rx_head
       wr_slot_q <= '0;
       rd_slot_q <= '0;
       valid_q <= 1'b0;
+      src_high_q <= '0;
     end else begin
       if (commit_i) wr_slot_q <= wr_slot_d;
       if (fetch) rd_slot_q <= rd_slot_q + 1'b1;
       if (fetch) valid_q <= 1'b1;
       else if (ready_i) valid_q <= 1'b0;
+      if (wr_beat[0]) src_high_q <= beat_data_i[15:0];
     end
   end
 
   saf_ram_1r1w #(
-      .Width(16),
-      .Depth(Slots)
-  ) u_beat0 (
-      .clk_i,
-      .wr_en_i(wr_beat[0]),
-      .wr_addr_i(wr_slot_q),
-      .wr_data_i(beat_data_i[15:0]),
-      .rd_en_i(fetch),
-      .rd_addr_i(rd_slot_q),
-      .rd_data_o(src_o[47:32])
-  );
-
-  saf_ram_1r1w #(
-      .Width(32),
+      .Width(48 + MetaWidth),
       .Depth(Slots)
   ) u_beat1 (
       .clk_i,
       .wr_en_i(wr_beat[1]),
       .wr_addr_i(wr_slot_q),
-      .wr_data_i(beat_data_i[63:32]),
+      .wr_data_i({src_high_q, beat_data_i[63:32], meta_i}),
       .rd_en_i(fetch),
       .rd_addr_i(rd_slot_q),
-      .rd_data_o(src_o[31:0])
+      .rd_data_o({src_o, meta_o})
   );
 
   saf_ram_1r1w #(
@@ -126,19 +117,6 @@ module saf_rx_head
       .rd_en_i(fetch),
       .rd_addr_i(rd_slot_q),
       .rd_data_o(beat4_o)
-  );
-
-  saf_ram_1r1w #(
-      .Width(MetaWidth),
-      .Depth(Slots)
-  ) u_meta (
-      .clk_i,
-      .wr_en_i(commit_i),
-      .wr_addr_i(wr_slot_q),
-      .wr_data_i(meta_i),
-      .rd_en_i(fetch),
-      .rd_addr_i(rd_slot_q),
-      .rd_data_o(meta_o)
   );
 
   `SAF_ASSERT(AssertNoOverflow, !commit_i || !full_o)
