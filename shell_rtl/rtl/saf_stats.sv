@@ -1,10 +1,12 @@
 // Counters and the shell's register file (u64 words, what READ of shell_registers gives).
 //
-// Data flow: events → a few bits of tally a counter → one counter after the other is read from RAM, its tally added, and
-// written back. A round takes Counters cycles, so that a tally never overflows: no event is lost, whatever comes at once.
+// Data flow: events → one a cycle → read, add one and write back a counter in RAM, pipelined. The lowest drop port
+// (saf_rx) first, in every cycle if need be; other events wait meanwhile: drops in a FIFO a port, the others in a count.
 // rx_frames and the sum of drops are wanted in parallel and are plain counters.
-// Latency: events are in the registers after at most Counters + 3 cycles; reg_data_o two cycles after reg_addr_i.
-// Reset: all zero (RAM contents count as zero until their first write). Back-pressure: none.
+// No event is lost as long as all together are fewer than one a cycle in the long run, with 16 of a port waiting at most: each
+// comes of a frame, and a frame takes at least two cycles.
+// Latency: an event is in its register four cycles later, when nothing waits; reg_data_o two cycles after reg_addr_i.
+// Reset: all zero (the RAM is cleared in the first cycles, events wait). Back-pressure: none.
 
 `include "saf_assert.svh"
 
@@ -36,41 +38,28 @@ module saf_stats
 
   localparam int unsigned Reasons = 21;  // saf_pkg::drop_reason_e
   localparam int unsigned TxSlot = 21, BlockSlot = 22, CommandSlot = 23, Counters = 24;
+  localparam int unsigned Plain = 3;  // events without a reason
+  localparam int unsigned WaitWidth = 6;
   localparam int unsigned StepWidth = $clog2(NumDrop + 1);
-  localparam int unsigned TallyWidth = $clog2(NumDrop * Counters + 1);
 
-  // ---------------------------------------------------------------- tallies
+  // ---------------------------------------------------------------- plain counters
 
-  logic [Counters-1:0][StepWidth-1:0] step;
-  logic [Counters-1:0][TallyWidth-1:0] tally_q;
   logic [StepWidth-1:0] dropped;
   logic [63:0] rx_frames_q, rx_dropped_q;
-  logic [4:0] visit_q, visited_q;
 
   always_comb begin
-    step = '0;
     dropped = '0;
     for (int unsigned p = 0; p < NumDrop; p++) begin
-      for (int unsigned r = 0; r < Reasons; r++) begin
-        if (drop_valid_i[p] && drop_reason_i[p] == 5'(r)) step[r] = step[r] + 1'b1;
-      end
       // a duplicate is harmless and does not count as lost
       if (drop_valid_i[p] && drop_reason_i[p] != 5'(saf_pkg::DropReasonDuplicateBlock)) dropped = dropped + 1'b1;
     end
-    step[TxSlot] = StepWidth'(tx_count_i);
-    step[BlockSlot] = StepWidth'(block_count_i);
-    step[CommandSlot] = StepWidth'(command_count_i);
   end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
-      tally_q <= '0;
       rx_frames_q <= '0;
       rx_dropped_q <= '0;
     end else begin
-      for (int unsigned i = 0; i < Counters; i++) begin
-        tally_q[i] <= (visited_q == 5'(i) ? '0 : tally_q[i]) + TallyWidth'(step[i]);
-      end
       rx_frames_q <= rx_frames_q + 64'(rx_count_i);
       rx_dropped_q <= rx_dropped_q + 64'(dropped);
     end
@@ -79,52 +68,128 @@ module saf_stats
   assign rx_frames_o = rx_frames_q;
   assign rx_dropped_o = rx_dropped_q;
 
-  // ---------------------------------------------------------------- counters in RAM, one after the other
+  // ---------------------------------------------------------------- events that wait
 
-  logic started_q, written_q;  // visited_q is valid; all counters were written once
-  logic [63:0] stored, sum, shown;
-  logic [4:0] shown_slot;
+  logic [NumDrop-1:0] drop_waits, drop_taken;
+  logic [NumDrop-1:0][4:0] drop_slot;
+  logic [Plain-1:0] plain_event, plain_waits, plain_taken;
+  logic [Plain-1:0][WaitWidth-1:0] plain_count_q;
+  logic clearing_q, event_valid;
+  logic [4:0] event_slot;
 
-  assign sum = (written_q ? stored : '0) + 64'(tally_q[visited_q]);
+  for (genvar p = 0; p < NumDrop; p++) begin : gen_drop
+    logic [4:0] unused_count;
+    logic queue_ready;
 
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      visit_q <= '0;
-      visited_q <= 5'(Counters);
-      started_q <= 1'b0;
-      written_q <= 1'b0;
-    end else begin
-      visit_q <= visit_q == 5'(Counters - 1) ? '0 : visit_q + 1'b1;
-      visited_q <= visit_q;
-      started_q <= 1'b1;
-      if (visited_q == 5'(Counters - 1)) written_q <= 1'b1;
+    saf_fifo_sync #(
+        .Width(5),
+        .Depth(16)
+    ) u_queue (
+        .clk_i,
+        .rst_ni,
+        .wr_valid_i(drop_valid_i[p]),
+        .wr_ready_o(queue_ready),
+        .wr_data_i(drop_reason_i[p]),
+        .rd_valid_o(drop_waits[p]),
+        .rd_ready_i(drop_taken[p]),
+        .rd_data_o(drop_slot[p]),
+        .count_o(unused_count)
+    );
+
+    `SAF_ASSERT(AssertRoom, !drop_valid_i[p] || queue_ready)
+  end
+
+  assign plain_event = {command_count_i, block_count_i, tx_count_i};
+
+  always_comb begin
+    for (int unsigned i = 0; i < Plain; i++) plain_waits[i] = plain_count_q[i] != '0;
+    event_valid = !clearing_q && (|drop_waits || |plain_waits);
+    event_slot = '0;
+    drop_taken = '0;
+    plain_taken = '0;
+    // the lowest port last, so that it wins
+    for (int i = int'(Plain) - 1; i >= 0; i--) begin
+      if (plain_waits[i]) begin
+        event_slot = 5'(TxSlot + i);
+        plain_taken = '0;
+        plain_taken[i] = !clearing_q;
+      end
+    end
+    for (int i = int'(NumDrop) - 1; i >= 0; i--) begin
+      if (drop_waits[i]) begin
+        event_slot = drop_slot[i];
+        plain_taken = '0;
+        drop_taken = '0;
+        drop_taken[i] = !clearing_q;
+      end
     end
   end
 
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) plain_count_q <= '0;
+    else begin
+      for (int unsigned i = 0; i < Plain; i++) begin
+        plain_count_q[i] <= plain_count_q[i] + WaitWidth'(plain_event[i]) - WaitWidth'(plain_taken[i]);
+      end
+    end
+  end
+
+  // ---------------------------------------------------------------- counters in RAM
+
+  logic add_q, added_q;  // an event's counter is being read; was written in the cycle before
+  logic [4:0] add_slot_q, added_slot_q, clear_q, wr_slot, shown_slot;
+  logic [63:0] stored, sum, added_sum_q, wr_sum, shown;
+
+  // the RAM gives the old word when the same counter was written while it was read
+  assign sum = (added_q && added_slot_q == add_slot_q ? added_sum_q : stored) + 64'd1;
+  assign wr_slot = clearing_q ? clear_q : add_slot_q;
+  assign wr_sum = clearing_q ? '0 : sum;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      clearing_q <= 1'b1;
+      clear_q <= '0;
+      add_q <= 1'b0;
+      add_slot_q <= '0;
+      added_q <= 1'b0;
+      added_slot_q <= '0;
+      added_sum_q <= '0;
+    end else begin
+      if (clearing_q) clear_q <= clear_q + 1'b1;
+      if (clear_q == 5'(Counters - 1)) clearing_q <= 1'b0;
+      add_q <= event_valid;
+      add_slot_q <= event_slot;
+      added_q <= add_q;
+      added_slot_q <= add_slot_q;
+      added_sum_q <= sum;
+    end
+  end
+
+  // 24 words would do; from 64 on it is block RAM
   saf_ram_1r1w #(
       .Width(64),
-      .Depth(32)
+      .Depth(64)
   ) u_counters (
       .clk_i,
-      .wr_en_i(started_q),
-      .wr_addr_i(visited_q),
-      .wr_data_i(sum),
+      .wr_en_i(clearing_q || add_q),
+      .wr_addr_i({1'b0, wr_slot}),
+      .wr_data_i(wr_sum),
       .rd_en_i(1'b1),
-      .rd_addr_i(visit_q),
+      .rd_addr_i({1'b0, event_slot}),
       .rd_data_o(stored)
   );
 
   // the same contents, for who reads registers
   saf_ram_1r1w #(
       .Width(64),
-      .Depth(32)
+      .Depth(64)
   ) u_shown (
       .clk_i,
-      .wr_en_i(started_q),
-      .wr_addr_i(visited_q),
-      .wr_data_i(sum),
+      .wr_en_i(clearing_q || add_q),
+      .wr_addr_i({1'b0, wr_slot}),
+      .wr_data_i(wr_sum),
       .rd_en_i(1'b1),
-      .rd_addr_i(shown_slot),
+      .rd_addr_i({1'b0, shown_slot}),
       .rd_data_o(shown)
   );
 
@@ -136,7 +201,7 @@ module saf_stats
 
   localparam logic [5:0] DropWord = saf_pkg::RegisterDropBase[8:3];
 
-  logic counted, counted_q, shown_valid_q;
+  logic counted, counted_q, cleared_q;
   logic [5:0] reg_addr_q;
   logic [63:0] plain;
 
@@ -171,19 +236,14 @@ module saf_stats
     if (!rst_ni) begin
       reg_addr_q <= '0;
       counted_q <= 1'b0;
-      shown_valid_q <= 1'b0;
+      cleared_q <= 1'b0;
       reg_data_o <= '0;
     end else begin
       reg_addr_q <= reg_addr_i;
       counted_q <= counted;
-      shown_valid_q <= written_q;
-      // before all were written once, all are zero
-      reg_data_o <= counted_q ? (shown_valid_q ? shown : '0) : plain;
+      cleared_q <= !clearing_q;
+      reg_data_o <= counted_q ? (cleared_q ? shown : '0) : plain;
     end
-  end
-
-  for (genvar i = 0; i < Counters; i++) begin : gen_tally
-    `SAF_ASSERT(AssertFits, 32'(tally_q[i]) + 32'(step[i]) < 32'd2 ** TallyWidth)
   end
 
 endmodule
