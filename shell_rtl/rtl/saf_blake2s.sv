@@ -67,7 +67,8 @@ module saf_blake2s
   assign start = (!now_q.active || fin) && |block_valid_i[lane_q];
   assign leaf = !block_valid_i[lane_q][0];
   assign block = block_i[lane_q][leaf];
-  assign chain = fin && !now_q.last && now_q.leaf == leaf;
+  // a client has one message at a time: what is ready when a block ends is the same message's next one
+  assign chain = fin && now_q.leaf == leaf;
 
   always_comb begin
     now_d = now_q;

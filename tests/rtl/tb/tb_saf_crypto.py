@@ -17,7 +17,8 @@ from safhost.wire.generated import (
 LENGTHS = (*range(18), 55, 56, 57, *range(62, 74), 96, 112, 119, 120, 121, *range(126, 131), 191, 192, 193, 256, 300)
 LEAF_LENGTHS = (*range(1, 18), 63, 64, 65, 71, 72, 73, 127, 128, 129, 1000, 1024)
 KINDS = ((None, PERSON_FRAME_TAG, 16), (0, PERSON_FRAME_TAG, 16), (None, PERSON_GUARD_TAG, 8), (0, PERSON_GUARD_TAG, 8),
-         (0, PERSON_HELLO_TAG, 4), (0, PERSON_SESSION_KEY_H2C, 32), (None, b"", 32))
+         (0, PERSON_HELLO_TAG, 4), (0, PERSON_HELLO_TAG, 8), (0, PERSON_HELLO_TAG, 16), (0, PERSON_FRAME_TAG, 8),
+         (0, PERSON_SESSION_KEY_H2C, 32), (None, b"", 32))
 H2C, C2H = 0b100, 0b101
 
 
@@ -103,6 +104,20 @@ async def keys_derive_from_stored_keys(dut):
         await expect_hash(bench, GUARD, request)
         await expect_hash(bench, GUARD, Request(b"guarded", slot, PERSON_GUARD_TAG, 8), request.expected(key))
         await expect_hash(bench, TX, Request(b"tagged", slot), request.expected(key))
+
+
+@cocotb.test()
+async def keys_replaced_while_in_use_are_not_kept(dut):
+    bench = Bench(dut)
+    await bench.start()
+    for start in range(40, 130, 5):
+        derive = Request(bench.rng.randbytes(60), 0, PERSON_SESSION_KEY_H2C, 32, store=H2C)
+        task = cocotb.start_soon(expect_hash(bench, CTL, derive))
+        await bench.cycles(start)
+        request = Request(bench.rng.randbytes(90), H2C, PERSON_GUARD_TAG, 8)
+        await bench.hash(GUARD, request)  # whose tag it is, old key's or new one's, is anyone's guess
+        await task
+        await expect_hash(bench, GUARD, request, derive.expected(CARD_KEY))
 
 
 @cocotb.test()
@@ -236,6 +251,24 @@ async def all_at_once(dut):
         for task in tasks:
             await task
         bench.check()
+
+
+@cocotb.test()
+async def digests_are_read_between_block_starts(dut):
+    bench = Bench(dut)
+    await bench.start(latency=1)
+    jobs = [Job(bench.rng.randrange(1 << 32), bench.rng.randrange(1, 70), i, store=STORE_BASE + 32 * i)
+            for i in range(60)]
+    task = cocotb.start_soon(expect_jobs(bench, 0, jobs))
+
+    async def keep_busy(client: int) -> None:
+        while not task.done():
+            await expect_hash(bench, client, Request(bench.rng.randbytes(bench.rng.randrange(1, 65))), b"")
+
+    for other in [cocotb.start_soon(keep_busy(client)) for client in (CTL, GUARD)]:
+        await other
+    stored = b"".join(job.expected() for job in jobs)
+    assert await bench.jobs(1, [Job(STORE_BASE, len(stored), root=True)]) == [digest.root_digest(stored)]
 
 
 @cocotb.test()
