@@ -395,7 +395,6 @@ module saf_shell_core
       .q_sections_i(q_sections),
       .q_settled_i(q_settled),
       .rx_pending_i(df_valid),
-      .landed_i(wr_done[WrBulk]),
       .bm_rd_valid_o(bm_rd_valid),
       .bm_ctx_o(bm_ctx),
       .bm_word_o(bm_word),

@@ -60,7 +60,6 @@ module saf_xfer_ctl
     input logic [15:0] q_sections_i,
     input logic q_settled_i,
     input logic rx_pending_i,  // DATA that came before waits for its check
-    input logic landed_i,  // pulse: a block of saf_bulk is in DDR
     output logic bm_rd_valid_o,
     output logic [1:0] bm_ctx_o,
     output logic [10:0] bm_word_o,
@@ -488,7 +487,6 @@ module saf_xfer_ctl
       .q_missing_i,
       .q_lowest_i,
       .q_settled_i,
-      .landed_i,
       .mul_start_o(v_mul_start),
       .mul_a_o(v_mul_a),
       .mul_b_o(v_mul_b),

@@ -11,9 +11,7 @@
 
 module saf_xfer_verify
   import saf_shell_pkg::*;
-#(
-    parameter int unsigned Landings = 255  // blocks that saf_bulk has under way at most; 2^n - 1
-) (
+(
     input logic clk_i,
     input logic rst_ni,
     input logic lock_i,
@@ -32,7 +30,6 @@ module saf_xfer_verify
     input logic [17:0] q_missing_i,
     input logic [17:0] q_lowest_i,
     input logic q_settled_i,
-    input logic landed_i,  // a block of any context is in DDR now
     // multiplier
     output logic mul_start_o,
     output logic [31:0] mul_a_o,
@@ -143,19 +140,11 @@ module saf_xfer_verify
 
   logic hole, at_hole, leaf_due, root_due;
   xfer_leaves_t leaves_d;
-  logic [LeafBits-1:0] sample, ready, ready_now, kept_ready_q;
-  logic [$clog2(Landings+1)-1:0] landed_q;
-  logic [1:0] kept_ctx_q;
-  logic settled_q, kept_q, kept_own, kept_ripe;
+  logic [LeafBits-1:0] ready, ready_now;
 
   assign hole = leaves_q.hole_end != '0;
   assign at_hole = hole && leaves_q.issued == leaves_q.hole_end;
-  // Blocks below the lowest missing one may still be on their way to DDR, at most Landings of them. With settled_q they
-  // are there; otherwise a sample is kept until as many blocks have landed since.
-  assign sample = all_q ? total_q : mul_p_i[23:10];
-  assign kept_own = kept_q && kept_ctx_q == ctx_q;
-  assign kept_ripe = kept_own && landed_q == '1;
-  assign ready = settled_q ? sample : kept_ripe ? kept_ready_q : '0;
+  assign ready = all_q ? total_q : mul_p_i[23:10];
   assign ready_now = ready > leaves_q.ready ? ready : leaves_q.ready;
   assign leaf_due = can_give && !at_hole && leaves_q.issued < ready_now;
   assign root_due = can_give && !hole && leaves_q.issued == total_q && idle_ctx && !root_there_q
@@ -227,7 +216,6 @@ module saf_xfer_verify
       base_q <= '0;
       lowest_q <= '0;
       all_q <= 1'b0;
-      settled_q <= 1'b0;
       root_q <= 1'b0;
       word_q <= '0;
       same_q <= 1'b0;
@@ -250,8 +238,8 @@ module saf_xfer_verify
         StLeaves: begin
           leaves_q <= st_data_i;
           lowest_q <= q_lowest_i;
-          all_q <= state_i[ctx_q] == XsVerifying || q_missing_i == '0;
-          settled_q <= state_i[ctx_q] == XsVerifying || q_settled_i;
+          // the last leaf is there only when the last block is in DDR; what is below q_lowest_i is, at any time
+          all_q <= state_i[ctx_q] == XsVerifying || (q_missing_i == '0 && q_settled_i);
           state_q <= StPlace;
         end
         StPlace: begin
@@ -277,27 +265,6 @@ module saf_xfer_verify
           if (word_q == 3'd4) state_q <= StPick;
         end
       endcase
-    end
-  end
-
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      landed_q <= '0;
-      kept_q <= 1'b0;
-      kept_ctx_q <= '0;
-      kept_ready_q <= '0;
-    end else begin
-      if (landed_i && landed_q != '1) landed_q <= landed_q + 1'b1;
-      if (state_q == StDecide) begin
-        if (kept_own && (settled_q || kept_ripe)) kept_q <= 1'b0;
-        else if (!kept_q && !settled_q && sample > leaves_q.ready) begin
-          kept_q <= 1'b1;
-          kept_ctx_q <= ctx_q;
-          kept_ready_q <= sample;
-          landed_q <= '0;
-        end
-      end
-      if (kill_i[kept_ctx_q]) kept_q <= 1'b0;
     end
   end
 

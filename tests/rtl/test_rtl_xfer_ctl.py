@@ -40,8 +40,8 @@ def test_xfer_leaf_jobs_overtaken_by_repair_and_abort_do_not_count():
     run("leaf_jobs_overtaken_by_repair_and_abort")
 
 
-def test_xfer_endless_stream_is_hashed_behind_its_landings():
-    run("a_stream_without_a_pause_is_hashed_behind_its_landings")
+def test_xfer_endless_stream_is_hashed_meanwhile():
+    run("a_stream_without_a_pause_is_hashed_meanwhile")
 
 
 def test_xfer_data_that_came_before_is_waited_for():

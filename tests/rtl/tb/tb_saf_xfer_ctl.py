@@ -396,7 +396,7 @@ def write_all(b: Bench, obj: int) -> None:
 
 
 @cocotb.test()
-async def a_stream_without_a_pause_is_hashed_behind_its_landings(dut):
+async def a_stream_without_a_pause_is_hashed_meanwhile(dut):
     b, h = await begin(dut)
     b.land_cycles = (60, 120)
     obj = await h.open(12 * LEAF_BYTES, 1024)
@@ -404,8 +404,8 @@ async def a_stream_without_a_pause_is_hashed_behind_its_landings(dut):
     for i in range(blocks):
         h.send(obj, [i])
         await b.cycles(6)
-    # never settled meanwhile, and yet leaves are done: a sample counts 255 blocks of 1,024 bytes (four leaves) later
-    assert len(b.jobs_done) >= 4
+    # never settled meanwhile, and yet leaves are done
+    assert len(b.jobs_done) >= 10
     assert (await h.close(obj)).status == Status.OK
 
 

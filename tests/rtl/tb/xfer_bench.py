@@ -80,16 +80,18 @@ class Context:
 
     def __init__(self, ask: dict[str, int]) -> None:
         self.id, self.base, self.block_bytes = ask["id"], ask["base"], ask["block_bytes"]
-        self.blocks, self.last_bytes, self.group, self.etype = ask["blocks"], ask["last_bytes"], ask["group"], ask["etype"]
+        self.blocks, self.last_bytes = ask["blocks"], ask["last_bytes"]
         self.todo = np.full(self.blocks, not ask["complete"])
         self.received = 0
         self.under_way: deque[tuple[int, int, bytes]] = deque()  # when it lands, address, bytes
 
     def answer(self) -> tuple[int, int, int, int, bool]:
-        """missing, lowest, received, sections, settled."""
+        """missing, lowest (of what is in DDR), received, sections, settled."""
         missing = int(self.todo.sum())
         sections = sum(int(self.todo[s:s + 8192].any()) << s // 8192 for s in range(0, self.blocks, 8192))
-        return missing, int(self.todo.argmax()) if missing else self.blocks, self.received, sections, not self.under_way
+        lowest = int(self.todo.argmax()) if missing else self.blocks
+        lowest = min([lowest, *((address - self.base) // self.block_bytes for _, address, _ in self.under_way)])
+        return missing, lowest, self.received, sections, not self.under_way
 
 
 class Reference:
@@ -169,7 +171,7 @@ class Bench:
         d = self.dut
         for name in ("session_end", "forget", "scrub_busy", "req", "pay", "h_valid", "fr_data", "msg_ready",
                      "open_done", "forget_done", "q_missing", "q_lowest", "q_received", "q_sections", "q_settled",
-                     "rx_pending", "landed", "bm_valid", "bm_data", "job_ready", "job_done", "job_digest",
+                     "rx_pending", "bm_valid", "bm_data", "job_ready", "job_done", "job_digest",
                      "commit_active", "commit_slot", "used_valid", "used_slot", "used_epoch", "img_valid",
                      "img_digest", "info_addr", "leafq_valid", "leafq_id"):
             getattr(d, f"{name}_i").value = 0
@@ -208,7 +210,7 @@ class Bench:
         context = self.contexts[self.q_asked]
         self.q_next = context.answer() if context else (0, 0, 0, 0, True)
         d.fr_data_i.value = self.fr_next
-        d.landed_i.value = self._land()
+        self._land()
         d.msg_ready_i.value = taking = rng.random() < self.p_msg
         d.job_ready_i.value = giving = len(self.jobs) < 2 and rng.random() < self.p_job
         self._end_jobs()
@@ -244,13 +246,12 @@ class Bench:
         part = context.todo[64 * word:64 * word + 64]
         return int(np.packbits(part, bitorder="little").tobytes().ljust(8, b"\0")[::-1].hex(), 16)
 
-    def _land(self) -> bool:
+    def _land(self) -> None:
         for context in self.contexts:
             if context and context.under_way and context.under_way[0][0] <= self.now:
                 _, address, data = context.under_way.popleft()
                 self.memory.write(address, data)
-                return True
-        return False
+                return
 
     def _watch_work(self, done: tuple[str, int] | None) -> None:
         d = self.dut
