@@ -11,12 +11,14 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
+from pathlib import Path
 from typing import NamedTuple
 
 from safhost.conformance.probe import Probe
 from safhost.conformance.suite import FAIL, Check, choose, run
-from safhost.conformance.wires import model_wire
+from safhost.conformance.wires import model_wire, rtl_wire
 from safhost.lab.card import CardConfig
+from safhost.lab.rtl_card import IMAGE_SLOT_BYTES, ROLE_BYTES
 from safhost.planting import Planting, planted
 from safhost.units import Mac
 
@@ -38,6 +40,13 @@ def make_model(suite: int = 1, mtu: int = 1500, key: bytes = MODEL_KEY) -> Probe
     config = CardConfig(serial="MODEL", mac=MODEL_MAC, mtu=mtu, card_key=key if suite else None,
                         ddr_bytes=MODEL_DDR_BYTES, image_slot_bytes=16 << 20)
     return Probe(model_wire(config), config.card_key, seed=1)
+
+
+def make_rtl(library: Path, suite: int = 1, mtu: int = 1500, key: bytes = MODEL_KEY) -> Probe:
+    """A probe of a fresh card simulated from the shell's RTL, the same one every time."""
+    config = CardConfig(serial="RTL", mac=MODEL_MAC, mtu=mtu, card_key=key if suite else None,
+                        ddr_bytes=ROLE_BYTES, image_slot_bytes=IMAGE_SLOT_BYTES)
+    return Probe(rtl_wire(config, library), config.card_key, seed=1)
 
 
 def try_faulty(planting: Planting) -> Caught:

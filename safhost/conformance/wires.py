@@ -19,6 +19,7 @@ import numpy as np
 from safhost.conformance.images import kernel_ns, run_kernel
 from safhost.errors import SafError
 from safhost.lab.card import CardConfig, ControlOut, Output, RoleJob, VirtualCard
+from safhost.lab.rtl_stepped import SteppedCard
 from safhost.link.base import Link
 from safhost.link.pcap import PcapWriter
 from safhost.wire.codec import BROADCAST_BYTES, Codec
@@ -195,12 +196,14 @@ FRAME_NS = 1_000
 """Virtual time one frame takes on its way to the model."""
 
 class ModelPort(_Port):
-    """A card model under a virtual clock. Its kernels run in this process, when their time is over."""
+    """A card under a virtual clock: a card model, or ``card``, which has its interface. Its kernels run in this process,
+    when their time is over."""
 
-    def __init__(self, config: CardConfig, seed: int = 1, codec: Codec | None = None) -> None:
+    def __init__(self, config: CardConfig, seed: int = 1, codec: Codec | None = None,
+                 card: VirtualCard | SteppedCard | None = None) -> None:
         codec = codec or Codec()
         super().__init__(bytes(config.mac), config.mtu, codec)
-        self.card = VirtualCard(config, codec, np.random.Generator(np.random.PCG64(seed)).bytes)
+        self.card = card or VirtualCard(config, codec, np.random.Generator(np.random.PCG64(seed)).bytes)
         self._now_ns = 1_000_000
         self._jobs: dict[int, tuple[int, RoleJob]] = {}
         self.card.link_up(self._now_ns)
@@ -264,6 +267,8 @@ class ModelPort(_Port):
         for out in self.card.take_output():
             for raw in _frames_of(out):
                 self.take_in(self._now_ns, raw)
+        if isinstance(self.card, SteppedCard):  # its work takes time of its own
+            self._now_ns = max(self._now_ns, self.card.now_ns)
 
     def _reboot(self) -> None:
         self.card.reboot(self._now_ns)
@@ -291,6 +296,13 @@ def _frames_of(out: Output) -> list[bytes]:
 def model_wire(config: CardConfig, seed: int = 1, host_mac: bytes = b"\x02\x5a\xf0\0\0\xfe") -> CardWire:
     """A fresh card model and the wire to it."""
     return _Address(ModelPort(config, seed), host_mac)
+
+
+def rtl_wire(config: CardConfig, library: Path, seed: int = 1, host_mac: bytes = b"\x02\x5a\xf0\0\0\xfe") -> CardWire:
+    """A fresh card simulated from the shell's RTL (``library``: of `lab.rtl_build.build_card_library`) and the wire to
+    it."""
+    card = SteppedCard(config, library, np.random.Generator(np.random.PCG64(seed)).bytes)
+    return _Address(ModelPort(config, seed, card=card), host_mac)
 
 
 # -- a real interface

@@ -69,7 +69,7 @@ class _Config(Structure):
 _WIDE = ("cycles", "time_ns", "role_faults", "queued_bytes", "queue_drops", "wrong_addresses")
 _NARROW = ("rx_frames", "tx_frames", "data_blocks", "commands", "overflows", "session_open", "session",
            "session_count", "pr_count", "role_epoch", "card_state", "pr_status", "has_role", "slots_running",
-           "commit_active", "scrub_busy", "idle")
+           "commit_active", "scrub_busy", "idle", "quiet")
 
 
 class _View(Structure):
@@ -109,8 +109,8 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class View:
     """State of the card as of the last slice of cycles. ``cycles`` of the core clock since creation, ``time_ns`` since
-    reset; ``queue_drops``: frames that came faster than the simulation takes them; ``wrong_addresses``: DDR accesses
-    beyond the memory (a mistake of the shell)."""
+    reset; ``quiet``: cycles without activity; ``queue_drops``: frames that came faster than the simulation takes them;
+    ``wrong_addresses``: DDR accesses beyond the memory (a mistake of the shell)."""
 
     cycles: int
     time_ns: int
@@ -135,6 +135,7 @@ class View:
     commit_active: bool
     scrub_busy: bool
     idle: bool
+    quiet: int
     image_digest: bytes
     drops: tuple[int, ...]
 
@@ -246,9 +247,9 @@ class Simulation:
         """End `run`."""
         self._library.saf_stop(self._card)
 
-    def step(self, cycles: int, *, until_idle: bool = False) -> int:
-        """Simulate ``cycles`` of the core clock in the card's own time; with ``until_idle`` no longer than something
-        happens. Returns the cycles run. Not while `run` is under way."""
+    def step(self, cycles: int, *, until_idle: int = 0) -> int:
+        """Simulate ``cycles`` of the core clock in the card's own time; with ``until_idle`` only until nothing happened
+        for so many of them. Returns the cycles run. Not while `run` is under way."""
         run: int = self._library.saf_step(self._card, cycles, until_idle)
         return run
 

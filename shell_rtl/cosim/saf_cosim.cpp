@@ -151,7 +151,7 @@ class Card {
     wake_.notify_one();
   }
 
-  uint64_t step(uint64_t cycles, bool until_idle) {
+  uint64_t step(uint64_t cycles, uint32_t until_idle) {
     uint64_t done = 0;
     if (until_idle) quiet_ = 0;
     while (done < cycles && !powered_off_) {
@@ -166,7 +166,7 @@ class Card {
       }
       done += n;
       end_slice();
-      if (until_idle && quiet_ >= kQuietCycles && local_.empty()) break;
+      if (until_idle && quiet_ >= until_idle && local_.empty()) break;
     }
     return done;
   }
@@ -504,6 +504,7 @@ class Card {
     view_.slots_running = top.slots_running_o;
     view_.commit_active = top.commit_active_o;
     view_.scrub_busy = top.scrub_busy_o;
+    view_.quiet = uint32_t(std::min<uint64_t>(quiet_, UINT32_MAX));
     view_.idle = quiet_ >= kQuietCycles && local_.empty();
     for (int i = 0; i < 8; i++) {
       const uint32_t word = top.image_digest_o[7 - i];
@@ -588,7 +589,7 @@ void saf_look(void* card, saf_view* view) { of(card)->look(view); }
 void saf_run(void* card) { of(card)->run(); }
 void saf_stop(void* card) { of(card)->stop(); }
 uint64_t saf_step(void* card, uint64_t cycles, uint32_t until_idle) {
-  return of(card)->step(cycles, until_idle != 0);
+  return of(card)->step(cycles, until_idle);
 }
 void saf_advance(void* card, uint64_t ns) { of(card)->advance(ns); }
 

@@ -34,7 +34,7 @@ struct saf_view {
   uint64_t wrong_addresses;  // DDR accesses beyond the memory
   uint32_t rx_frames, tx_frames, data_blocks, commands, overflows;
   uint32_t session_open, session, session_count, pr_count, role_epoch;
-  uint32_t card_state, pr_status, has_role, slots_running, commit_active, scrub_busy, idle;
+  uint32_t card_state, pr_status, has_role, slots_running, commit_active, scrub_busy, idle, quiet;  // quiet: cycles without activity
   uint8_t image_digest[32];
   uint64_t drops[32];
 };
@@ -79,7 +79,8 @@ void saf_look(void* card, saf_view* view);
 // simulate in real time until saf_stop; nothing is computed while nothing happens
 void saf_run(void* card);
 void saf_stop(void* card);
-// simulate `cycles` core clock cycles, or until idle when `until_idle`; time goes on with the clock; returns cycles run
+// simulate `cycles` core clock cycles, or until nothing happened for `until_idle` of them (0: all); time goes on with the
+// clock; returns cycles run
 uint64_t saf_step(void* card, uint64_t cycles, uint32_t until_idle);
 // let the card's time jump, between calls of saf_step
 void saf_advance(void* card, uint64_t ns);

@@ -270,7 +270,21 @@ module saf_cosim_top
   logic unused;
   assign unused = &{1'b0, pcie_pr_ready, role_rdata, role_rvalid, u_core.session, u_core.role};
 
-  assign busy_o = ddr_busy || pr_busy || krn_busy || u_core.scrub_busy || mac_tx_valid_o;
+  // Digests under way, which nothing outside shows
+  logic [2:0] hashing_q;  // a client of saf_crypto each
+  logic [2:0] leaves_q;
+  always_ff @(posedge clk_i or negedge core_rst_n) begin
+    if (!core_rst_n) begin
+      hashing_q <= '0;
+      leaves_q <= '0;
+    end else begin
+      hashing_q <= (hashing_q | u_core.hash_valid) & ~u_core.hash_done;
+      leaves_q <= leaves_q + 3'($countones(u_core.job_valid & u_core.job_ready)) - 3'($countones(u_core.job_done));
+    end
+  end
+
+  assign busy_o = ddr_busy || pr_busy || krn_busy || u_core.scrub_busy || mac_tx_valid_o || hashing_q != '0
+      || leaves_q != '0 || u_core.msg_valid != '0 || u_core.h_valid != '0 || u_core.cf_valid || u_core.df_valid;
   assign session_open_o = u_core.session.open;
   assign session_o = u_core.session.id;
   assign session_count_o = u_core.session_count;
