@@ -75,12 +75,12 @@ module saf_ddr
 
   // ---- writes
   logic [7:0] row_we;
-  logic [4:0] row_wr_addr, row_rd_addr;
+  logic [5:0] row_wr_addr, row_rd_addr;
   logic [63:0] row_data;
   logic row_re, row_done;
   logic mem_in_valid, mem_in_ready, mem_valid, mem_ready;
   mem_write_t mem_in, mem;
-  logic [5:0] rows_done;
+  logic [6:0] rows_done;
   logic out_valid, out_ready, out_last;
   logic [DdrBytes-1:0] out_be;
   logic [DdrBits-1:0] out_data;
@@ -161,7 +161,7 @@ module saf_ddr
   );
 
   saf_counter_cdc #(
-      .Width(6)
+      .Width(7)
   ) u_rows_done (
       .src_clk_i(ddr_clk_i),
       .src_rst_ni(ddr_rst_ni),

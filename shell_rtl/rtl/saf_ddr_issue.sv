@@ -15,7 +15,7 @@ module saf_ddr_issue (
     input logic [5:0] mem_last_i,
 
     output logic row_re_o,
-    output logic [4:0] row_addr_o,
+    output logic [5:0] row_addr_o,
     output logic row_done_o,  // a row is in DDR
 
     output logic out_valid_o,
@@ -26,7 +26,7 @@ module saf_ddr_issue (
 
   logic shown_q, take;
   logic [2:0] beat_q;
-  logic [4:0] row_q;
+  logic [5:0] row_q;
   logic is_first, is_last;
   logic [5:0] from, to;
 
@@ -48,7 +48,7 @@ module saf_ddr_issue (
     end else begin
       if (row_re_o) begin
         shown_q <= 1'b1;
-        row_q <= row_q + 5'd1;
+        row_q <= row_q + 6'd1;
       end else if (take) begin
         shown_q <= 1'b0;
       end

@@ -28,7 +28,7 @@ module saf_ddr_write
 
     // row RAM
     output logic [7:0] row_we_o,
-    output logic [4:0] row_addr_o,
+    output logic [5:0] row_addr_o,
     output logic [63:0] row_data_o,
 
     // bursts
@@ -36,8 +36,8 @@ module saf_ddr_write
     input logic mem_ready_i,
     output mem_write_t mem_o,
 
-    // rows that DDR took, modulo 64
-    input logic [5:0] rows_done_i
+    // rows that DDR took, modulo 128
+    input logic [6:0] rows_done_i
 );
 
   localparam int unsigned OwnerBits = NumWr > 1 ? $clog2(NumWr) : 1;
@@ -52,13 +52,13 @@ module saf_ddr_write
   logic [5:0] first_q, last_q;
   logic [2:0] burst_q;  // low address bits of the burst's first row
   logic [55:0] hold_q;  // bytes of the beat before
-  logic [5:0] row_q;
+  logic [6:0] row_q;
 
   logic [AddrBits-1:0] addr_d;
   logic [15:0] bytes_d;
   logic [63:0] beat;
   logic needs_beat, has_room, is_last, row_full, burst_ends, fire, log_ready;
-  logic [5:0] used;
+  logic [6:0] used;
 
   // the client chosen next
   always_comb begin
@@ -74,7 +74,7 @@ module saf_ddr_write
   assign needs_beat = !(is_last && extra_q);
   assign row_full = lane_q == 3'd7 || is_last;
   assign burst_ends = is_last || (row_full && word_q[2:0] == 3'(MemBurstRows - 1));
-  assign has_room = !used[5] && (mem_ready_i || !burst_ends) && (log_ready || !is_last);
+  assign has_room = !used[6] && (mem_ready_i || !burst_ends) && (log_ready || !is_last);
   assign fire = busy_q && has_room && (!needs_beat || wr_valid_i[owner_q]);
 
   always_comb begin
@@ -83,20 +83,10 @@ module saf_ddr_write
   end
 
   // two beats side by side, moved right by `shift_q` bytes
-  always_comb begin
-    case (shift_q)
-      3'd0: row_data_o = beat;
-      3'd1: row_data_o = {hold_q[7:0], beat[63:8]};
-      3'd2: row_data_o = {hold_q[15:0], beat[63:16]};
-      3'd3: row_data_o = {hold_q[23:0], beat[63:24]};
-      3'd4: row_data_o = {hold_q[31:0], beat[63:32]};
-      3'd5: row_data_o = {hold_q[39:0], beat[63:40]};
-      3'd6: row_data_o = {hold_q[47:0], beat[63:48]};
-      default: row_data_o = {hold_q[55:0], beat[63:56]};
-    endcase
-  end
+  logic [55:0] unused_shifted;
+  assign {unused_shifted, row_data_o} = {hold_q, beat} >> {shift_q, 3'd0};
   assign row_we_o = fire ? 8'd1 << lane_q : 8'd0;
-  assign row_addr_o = row_q[4:0];
+  assign row_addr_o = row_q[5:0];
 
   assign mem_valid_o = fire && burst_ends;
   assign mem_o = '{
@@ -137,7 +127,7 @@ module saf_ddr_write
       lane_q <= lane_q + 3'd1;
       hold_q <= beat[55:0];
       if (row_full) begin
-        row_q <= row_q + 6'd1;
+        row_q <= row_q + 7'd1;
         word_q <= word_q + 1'b1;
       end
       if (burst_ends) begin
@@ -150,20 +140,20 @@ module saf_ddr_write
   // objects whose rows are on their way: client, and the count of rows behind its last one
   logic log_valid, log_pop;
   logic [OwnerBits-1:0] log_owner;
-  logic [5:0] log_end;
+  logic [6:0] log_end;
   logic is_behind;
-  logic [4:0] unused_ahead;
+  logic [5:0] unused_ahead;
   logic [6:0] unused_count;
 
   saf_fifo_sync #(
-      .Width(OwnerBits + 6),
+      .Width(OwnerBits + 7),
       .Depth(64)
   ) u_log (
       .clk_i,
       .rst_ni,
       .wr_valid_i(fire && is_last),
       .wr_ready_o(log_ready),
-      .wr_data_i({owner_q, row_q + 6'd1}),
+      .wr_data_i({owner_q, row_q + 7'd1}),
       .rd_valid_o(log_valid),
       .rd_ready_i(log_pop),
       .rd_data_o({log_owner, log_end}),
@@ -180,6 +170,6 @@ module saf_ddr_write
   `SAF_ASSERT(AssertBytes, busy_q || wr_valid_i == '0 || bytes_d != '0)
   `SAF_ASSERT(AssertLast, !(busy_q && wr_valid_i[owner_q] && wr_ready_o[owner_q])
               || wr_last_i[owner_q] == (left_q == (extra_q ? 14'd2 : 14'd1)))
-  `SAF_ASSERT(AssertRows, used <= 6'(MemWriteRows))
+  `SAF_ASSERT(AssertRows, used <= 7'(MemWriteRows))
 
 endmodule

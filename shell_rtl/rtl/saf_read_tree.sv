@@ -67,17 +67,17 @@ module saf_read_tree
     end
   end
 
-  // every digest goes there; the root's is the last
+  // every digest goes there; the root's is the last. Sixteen words, so that it is block RAM.
   saf_ram_1r1w #(
       .Width(256),
-      .Depth(2)
+      .Depth(16)
   ) u_digest (
       .clk_i,
       .wr_en_i(job_done_i),
-      .wr_addr_i(1'b0),
+      .wr_addr_i(4'd0),
       .wr_data_i(job_digest_i),
       .rd_en_i(fresh_q),
-      .rd_addr_i(1'b0),
+      .rd_addr_i(4'd0),
       .rd_data_o(digest_o)
   );
 

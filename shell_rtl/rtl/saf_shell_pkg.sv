@@ -153,7 +153,7 @@ package saf_shell_pkg;
 
   // saf_ddr: rows are 512-bit words; bursts end at multiples of MemBurstRows
   localparam int unsigned MemBurstRows = 8;
-  localparam int unsigned MemWriteRows = 32;  // rows of the MEM FIFO
+  localparam int unsigned MemWriteRows = 64;  // rows of the MEM FIFO: enough for block RAM
   localparam int unsigned MemReadRows = 32;  // rows that each read client may have under way
 
   // A burst of rows in the MEM FIFO, on its way to DDR
@@ -347,14 +347,13 @@ package saf_shell_pkg;
     logic [5:0] status;
     logic blank;  // nothing but the status
     xfer_state_t state;
-    logic [1:0] ctx;
-    logic [31:0] received;
+    logic [1:0] ctx;  // READY
+    logic [31:0] received;  // VERDICT: leaves done; INVALIDATED: missing
     logic [17:0] missing;
     logic [17:0] lowest;
     logic [15:0] sections;
     logic [31:0] first_block;
     logic [13:0] bits;  // of the bitmap
-    logic [LeafBits-1:0] leaves_done;
     logic [LeafBits-1:0] leaves;
     logic with_digest;
     xfer_addr_t digest;  // first of its four words
