@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from safhost.errors import CommandFailed, ConfigError, ImageError, SafError
 from safhost.lab.card_faults import Faults
-from safhost.lab.card_types import CardConfig, Entropy, Output, RoleJob
+from safhost.lab.card_types import CardConfig, ControlOut, Entropy, Output, RoleJob
 from safhost.lab.ddr import SparseMemory
 from safhost.lab.pr import STATUS_OF, PrOutcome, Role, judge_image
 from safhost.lab.rtl_role import REGION_BYTES, launch_job, resident_regions, rom_words, written_regions
@@ -29,7 +30,7 @@ from safhost.lab.state import MAX_RTL_MTU
 from safhost.lab.wire import as_outputs
 from safhost.plan.rbf import parse_emulation
 from safhost.units import Mac
-from safhost.wire.generated import CardState, DropReason, PrStatus, Status
+from safhost.wire.generated import CardState, DropReason, Opcode, PrStatus, Status
 
 ROLE_BYTES = 7 << 30
 IMAGE_SLOT_BYTES = 224 << 20
@@ -41,6 +42,9 @@ QUEUE_BYTES = 8 << 20
 
 WORD_BYTES = 4
 """The PR controller takes words."""
+
+OPCODE_OFFSET = 15
+"""Of a frame's opcode (saf.yaml, header)."""
 
 _DDR_BYTES_PER_S = 64 * 200e6
 _UNSUPPORTED = {"ddr_timeout": "the model of DDR answers every access"}
@@ -223,7 +227,7 @@ class RtlCard:
             frames, lengths = self.simulation.pull()
             if not len(lengths) or self._is_dead:
                 return outputs
-            outputs += as_outputs(frames, lengths)
+            outputs += _outputs(frames, lengths)
 
     def take_role_jobs(self) -> list[RoleJob]:
         """Kernels to compile or run."""
@@ -413,6 +417,19 @@ class RtlCard:
             self._restart_ns = None if faults.restart_ms is None else now_ns + faults.restart_ms * _MS
         self._urgent = self._is_dead
         return not self._is_dead
+
+
+def _outputs(frames: NDArray[np.uint8], lengths: NDArray[np.int64]) -> list[Output]:
+    """Control frames one by one, runs of DATA frames together."""
+    is_data = frames[:, OPCODE_OFFSET] == int(Opcode.DATA)
+    edges = [0, *(np.flatnonzero(is_data[1:] != is_data[:-1]) + 1).tolist(), len(lengths)]
+    found: list[Output] = []
+    for first, last in pairwise(edges):
+        if is_data[first]:
+            found += as_outputs(frames[first:last], lengths[first:last])
+        else:
+            found += [ControlOut(frames[row, :int(lengths[row])].tobytes()) for row in range(first, last)]
+    return found
 
 
 def _trimmed(payload: NDArray[np.uint8]) -> NDArray[np.uint8]:
