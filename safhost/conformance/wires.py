@@ -196,8 +196,8 @@ FRAME_NS = 1_000
 """Virtual time one frame takes on its way to the model."""
 
 class ModelPort(_Port):
-    """A card under a virtual clock: a card model, or ``card``, which has its interface. Its kernels run in this process,
-    when their time is over."""
+    """A card under a virtual clock: a card model, or ``card``, which has its interface. Its kernels run in this
+    process, when their time is over."""
 
     def __init__(self, config: CardConfig, seed: int = 1, codec: Codec | None = None,
                  card: VirtualCard | SteppedCard | None = None) -> None:
