@@ -5,7 +5,11 @@
 // waits; what one unit sends in order leaves in order.
 // Latency: message to its first beat three cycles; the tag takes what the hash takes. Reset: whatever was under way is lost.
 // Back-pressure: out_ready_i stalls all; the two beats of a tag are written without asking (the ring keeps room for them).
-// Sequence: frames of the session count up from what seq_load_i set; a message may bring a number and a key of its own.
+// Ports: 0 to NumMsg - 3 are units that answer the session's host: always sealed, dst and session are the session's, sequence
+// numbers count up from what seq_load_i set; these fields of their meta are not looked at. NumMsg - 2 is the session's unit: it
+// gives dst and session, always sealed, and may bring a number and a key of its own. NumMsg - 1 is discovery: HELLO only.
+// A session that replaces another changes session_i while answers of the old one may still wait here: the view of it
+// follows only when one of the last two ports gets its turn, which is when no answer waits (a session begins with OPENED).
 
 `include "saf_assert.svh"
 
@@ -18,7 +22,7 @@ module saf_tx_build
     input logic rst_ni,
     // verilator lint_off UNUSEDSIGNAL
     input cfg_t cfg_i,  // address, EtherTypes, suite
-    input session_view_t session_i,  // key bank
+    input session_view_t session_i,  // host, id, key bank
     // verilator lint_on UNUSEDSIGNAL
     input logic link_up_i,
     input logic seq_load_i,
@@ -61,49 +65,102 @@ module saf_tx_build
     StFrame
   } state_e;
 
+  localparam int unsigned GrantWidth = $clog2(NumMsg);
+  localparam int unsigned Leaves = 2 ** GrantWidth;
+
+  if (NumMsg < 3) begin : gen_bad_ports
+    $error("saf_tx_build: at least 3 ports");
+  end
+
   state_e state_q, state_d;
-  logic [NumMsg-1:0] grant_q, grant_d;
+  logic [GrantWidth-1:0] grant_q, grant_d;
   logic [2:0] head_q;
   logic [63:0] sequence_q, tag_low_q;
 
   // ---------------------------------------------------------------- the message in hand
+  // A port is narrowed to the 64 bits of the beat in turn, then one port is chosen. What choosing among whole metas would
+  // take is the largest part of this module, so only what can differ is looked at (see the header).
 
-  msg_meta_t meta;
-  logic [63:0] body;
-  logic body_valid, body_last, with_tag;
+  localparam int unsigned Answers = NumMsg - 2, PortSession = NumMsg - 2, PortHello = NumMsg - 1;
+
+  logic [1:0] pick;  // 0 destination; 1 session and length; 2 object and index; 3 payload
+  logic [NumMsg-1:0][63:0] words;
+  logic [NumMsg-1:0][10:0] kinds;
+  logic [63:0] word, number, fixed;
+  logic [7:0] opcode;
+  logic [2:0] etype;
+  logic body_valid, body_last, answers, sealed, own_sequence, with_tag;
   logic [15:0] ethertype;
-  logic [63:0] head;
+  logic [47:0] host_q;
+  logic [31:0] session_q;
+  logic bank_q;
 
-  always_comb begin
-    meta = '0;
-    body = '0;
-    for (int unsigned i = 0; i < NumMsg; i++) begin
-      meta |= msg_meta_i[i] & {$bits(msg_meta_t) {grant_q[i]}};
-      body |= msg_data_i[i] & {64{grant_q[i]}};
+  for (genvar i = 0; i < NumMsg; i++) begin : gen_word
+    if (i < Answers) begin : gen_answer
+      assign words[i] = pick[0] ? (pick[1] ? msg_data_i[i] : {32'd0, msg_meta_i[i].length, 16'd0}) :
+          {msg_meta_i[i].object, msg_meta_i[i].index} & {64{pick[1]}};
+      assign kinds[i] = {msg_meta_i[i].opcode, msg_meta_i[i].etype};
+    end else if (i == PortSession) begin : gen_session
+      assign words[i] = pick[1] ? (pick[0] ? msg_data_i[i] : {msg_meta_i[i].object, msg_meta_i[i].index}) :
+          pick[0] ? {msg_meta_i[i].session, msg_meta_i[i].length, 16'd0} : {msg_meta_i[i].dst, 16'd0};
+      assign kinds[i] = {msg_meta_i[i].opcode, msg_meta_i[i].etype};
+    end else begin : gen_hello
+      assign words[i] = pick[1] ? msg_data_i[i] & {64{pick[0]}} :
+          pick[0] ? {32'd0, 16'(saf_pkg::HelloBytes), 16'd0} : {msg_meta_i[i].dst, 16'd0};
+      assign kinds[i] = {saf_pkg::OpcodeHello, EtDiscovery};
     end
   end
 
-  assign body_valid = |(msg_valid_i & grant_q);
-  assign body_last = |(msg_last_i & grant_q);
-  assign with_tag = meta.sealed && cfg_i.key_valid;
+  // an explicit tree of two-way choices: what a mapper makes of an index is larger
+  for (genvar i = 1; i < 2 * Leaves; i++) begin : gen_tree
+    logic [74:0] node;
+    if (i >= Leaves + NumMsg) begin : gen_none
+      assign node = '0;
+    end else if (i >= Leaves) begin : gen_leaf
+      assign node = {kinds[i-Leaves], words[i-Leaves]};
+    end else begin : gen_node
+      // its children are 2i and 2i + 1; the root looks at the highest bit of the port's number
+      assign node = grant_q[GrantWidth-$clog2(i+1)] ? gen_tree[2*i+1].node : gen_tree[2*i].node;
+    end
+  end
+
+  assign {opcode, etype, word} = gen_tree[1].node;
+  assign body_valid = msg_valid_i[grant_q];
+  assign body_last = msg_last_i[grant_q];
+  assign answers = grant_q < GrantWidth'(PortSession);
+  assign sealed = grant_q != GrantWidth'(PortHello);
+  assign own_sequence = grant_q == GrantWidth'(PortSession) && msg_meta_i[PortSession].own_sequence;
+  assign number = !sealed ? '0 : own_sequence ? msg_meta_i[PortSession].sequence_ : sequence_q;
+  assign with_tag = sealed && cfg_i.key_valid;
 
   always_comb begin
     ethertype = '0;
     for (int unsigned i = 0; i < 7; i++) begin
-      if (meta.etype == etype_e'(3'(i))) ethertype = cfg_i.ethertypes[i];
+      if (etype == 3'(i)) ethertype = cfg_i.ethertypes[i];
     end
   end
 
   always_comb begin
-    case (head_q)
-      3'd0: head = {meta.dst, cfg_i.mac0[47:32]};
-      3'd1:
-      head = {cfg_i.mac0[31:0], ethertype, 4'(saf_pkg::ProtocolVersion),
-              with_tag ? saf_pkg::SuiteBlake2s : saf_pkg::SuiteNone, meta.opcode};
-      3'd2: head = {meta.session, meta.length, 16'h0000};
-      3'd3: head = {meta.object, meta.index};
-      default: head = !meta.sealed ? '0 : meta.own_sequence ? meta.sequence_ : sequence_q;
-    endcase
+    pick = 2'd3;
+    fixed = '0;
+    if (state_q == StAsk) pick = 2'd1;  // the length, for the hash engine
+    else if (state_q == StHead) begin
+      case (head_q)
+        3'd0: begin
+          pick = 2'd0;
+          fixed = {answers ? host_q : 48'd0, cfg_i.mac0[47:32]};
+        end
+        3'd1:
+        fixed = {cfg_i.mac0[31:0], ethertype, 4'(saf_pkg::ProtocolVersion),
+                 with_tag ? saf_pkg::SuiteBlake2s : saf_pkg::SuiteNone, opcode};
+        3'd2: begin
+          pick = 2'd1;
+          fixed = {answers ? session_q : 32'd0, 32'd0};
+        end
+        3'd3: pick = 2'd2;
+        default: fixed = number;
+      endcase
+    end
   end
 
   // ---------------------------------------------------------------- one frame after the other
@@ -116,10 +173,7 @@ module saf_tx_build
   always_comb begin
     grant_d = '0;
     for (int i = int'(NumMsg) - 1; i >= 0; i--) begin
-      if (msg_valid_i[i]) begin
-        grant_d = '0;
-        grant_d[i] = 1'b1;
-      end
+      if (msg_valid_i[i]) grant_d = GrantWidth'(i);
     end
   end
 
@@ -143,15 +197,23 @@ module saf_tx_build
     if (!rst_ni) begin
       state_q <= StIdle;
       grant_q <= '0;
+      host_q <= '0;
+      session_q <= '0;
+      bank_q <= 1'b0;
       head_q <= '0;
       sequence_q <= '0;
       tag_low_q <= '0;
     end else begin
       state_q <= state_d;
       if (state_q == StIdle) grant_q <= grant_d;
+      if (state_q == StIdle && grant_d >= GrantWidth'(PortSession)) begin
+        host_q <= session_i.host;
+        session_q <= session_i.id;
+        bank_q <= session_i.key_bank;
+      end
       if (state_q == StHead && moves) head_q <= head_q == 3'd4 ? '0 : head_q + 1'b1;
       if (seq_load_i) sequence_q <= seq_load_value_i;
-      else if (state_q == StAsk && state_d == StHead && meta.sealed && !meta.own_sequence)
+      else if (state_q == StAsk && state_d == StHead && sealed && !own_sequence)
         sequence_q <= sequence_q + 64'd1;
       if (state_q == StWait && hash_done_i) tag_low_q <= hash_tag_i[63:0];
     end
@@ -161,7 +223,7 @@ module saf_tx_build
 
   logic [63:0] content;
 
-  assign content = state_q == StHead ? head : body;
+  assign content = state_q == StHead && (head_q == 3'd1 || head_q == 3'd4) ? fixed : word | fixed;
 
   assign hash_valid_o = state_q == StAsk && with_tag;
   assign hash_dvalid_o = sendable && with_tag && out_ready_i;
@@ -171,13 +233,17 @@ module saf_tx_build
   always_comb begin
     hash_req_o = '0;
     hash_req_o.keyed = 1'b1;
-    hash_req_o.key_index = meta.own_sequence ? meta.key_index : key_of(session_i.key_bank, 1'b1);
+    hash_req_o.key_index = own_sequence ? msg_meta_i[PortSession].key_index : key_of(bank_q, 1'b1);
     hash_req_o.person = saf_pkg::PersonFrameTag;
-    hash_req_o.bytes = 14'(saf_pkg::HeaderBytes) + padded8(14'(meta.length));
+    hash_req_o.bytes = 14'(saf_pkg::HeaderBytes) + padded8(word[29:16]);
     hash_req_o.digest_bytes = 6'(saf_pkg::TagBytes);
   end
 
-  assign msg_ready_o = grant_q & {NumMsg{state_q == StBody && moves}};
+  always_comb begin
+    msg_ready_o = '0;
+    msg_ready_o[grant_q] = state_q == StBody && moves;
+  end
+
   assign tf_ready_o = state_q == StFrame && out_ready_i;
 
   always_comb begin
@@ -217,6 +283,7 @@ module saf_tx_build
     `SAF_STABLE(AssertStable, msg_valid_i[i], msg_ready_o[i], ({msg_meta_i[i], msg_data_i[i], msg_last_i[i]}), clk_i,
                 rst_ni)
   end
+  `SAF_ASSERT(AssertHello, !msg_valid_i[PortHello] || msg_meta_i[PortHello].length == 16'(saf_pkg::HelloBytes))
   `SAF_STABLE(AssertFrameStable, tf_valid_i, tf_ready_o, ({tf_data_i, tf_last_i}), clk_i, rst_ni)
   `SAF_STABLE(AssertHashStable, hash_dvalid_o, hash_dready_i, ({hash_data_o, hash_dlast_o}), clk_i, rst_ni)
   `SAF_STABLE(AssertAskStable, hash_valid_o, hash_ready_i, hash_req_o, clk_i, rst_ni)

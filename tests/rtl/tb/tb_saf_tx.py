@@ -16,6 +16,7 @@ from safhost.wire.generated import ETHERTYPES, OPCODES, Opcode
 
 OWN = bytes.fromhex("02aabbccdd01")
 HOST = bytes.fromhex("021122334455")
+SESSION = 0xA1B2C3D4
 USED = {"discovery": 0x9001, "image": 0x9002, "image_answer": 0x9003, "input": 0x9004, "input_answer": 0x9005,
         "control": 0x9006, "result": 0x9007}
 LIMIT = 100_000  # cycles no wait needs
@@ -52,12 +53,18 @@ class Bench:
         dut.link_up_i.value = 1
         dut.cfg_i.value = pack("cfg_t", {"mac0": int.from_bytes(OWN, "big"), "key_valid": self.suite,
                                          "ethertypes": ethertypes([USED[n] for n in ETYPES])})
-        dut.session_i.value = pack("session_view_t", {"open": 1, "key_bank": self.bank})
+        dut.session_i.value = self.view(HOST, SESSION, self.bank)
         dut.rst_ni.value = 0
         await Timer(1, "ns")  # before the first edge: nothing runs from random contents
         Clock(dut.clk_i, 6400, unit="ps").start()
         await self.reset()
         self.go()
+        await self.begin()
+
+    async def begin(self):
+        """A session begins with a message of its unit; answers follow."""
+        self.message(self.ports - 2)
+        await self.drain()
 
     def go(self):
         self.tasks = [cocotb.start_soon(t) for t in (self._messages(), self._hash(), self._data(), self._mac(),
@@ -75,20 +82,27 @@ class Bench:
 
     # -- what to send
 
-    def message(self, port, length=None, **fields):
+    def message(self, port, length=None):
         """Queue a message of random contents on a port."""
         rng = self.rng
-        hello = fields.pop("hello", False)
-        sealed = 0 if hello else 1
-        own = int(bool(sealed) and rng.random() < 0.2)
-        opcode = Opcode.HELLO if hello else rng.choice(ANSWERS)
-        meta = {"opcode": opcode, "etype": 0 if hello else rng.randrange(1, 7),
-                "dst": int.from_bytes(BROADCAST_BYTES if hello else HOST, "big"),
-                "session": 0 if hello else rng.getrandbits(32), "object": rng.getrandbits(32),
-                "index": rng.getrandbits(32), "length": length or rng.choice((8, 16, 48, rng.randrange(1, 90))),
-                "sealed": sealed, "own_sequence": own,
-                "sequence_": rng.getrandbits(64), "key_index": rng.randrange(8)} | fields
+        target = rng.choice((HOST, BROADCAST_BYTES))
+        if port == self.ports - 1:
+            meta = {"opcode": Opcode.HELLO, "etype": 0, "dst": int.from_bytes(target, "big"),
+                    "length": OPCODES[Opcode.HELLO].size}
+        else:
+            meta = {"opcode": rng.choice(ANSWERS), "etype": rng.randrange(1, 7), "dst": int.from_bytes(HOST, "big"),
+                    "session": SESSION, "object": rng.getrandbits(32), "index": rng.getrandbits(32),
+                    "length": length or rng.choice((8, 16, 48, rng.randrange(1, 90))), "sealed": 1}
+        if port == self.ports - 2:
+            meta |= {"dst": rng.getrandbits(48), "session": rng.getrandbits(32),
+                     "own_sequence": int(rng.random() < 0.3), "sequence_": rng.getrandbits(64),
+                     "key_index": rng.randrange(8)}
         self.queues[port].append((meta, rng.randbytes(meta["length"])))
+
+    @staticmethod
+    def view(host, session, bank):
+        """session_view_t."""
+        return pack("session_view_t", {"open": 1, "host": int.from_bytes(host, "big"), "id": session, "key_bank": bank})
 
     def frame(self, size):
         """Queue a data frame of ``size`` random bytes."""
@@ -96,15 +110,15 @@ class Bench:
 
     def made(self, meta, payload):
         """The frame that a message has to become; counts the session's sequence."""
-        own = meta["own_sequence"]
-        if meta["sealed"] and not own:
+        own, sealed = meta.get("own_sequence"), meta.get("sealed", 0)
+        if sealed and not own:
             self.sequence = (self.sequence + 1) % 2**64
-        sequence = 0 if not meta["sealed"] else meta["sequence_"] if own else self.sequence
+        sequence = 0 if not sealed else meta["sequence_"] if own else self.sequence
         key = self.keys[meta["key_index"] if own else 4 | self.bank << 1 | 1]
         return self.codec.encode(meta["opcode"], payload, dst=meta["dst"].to_bytes(6, "big"), src=OWN,
-                                 ethertype=ETHERTYPES[ETYPES[meta["etype"]]], session=meta["session"],
-                                 object=meta["object"], index=meta["index"], sequence=sequence,
-                                 suite=int(self.suite and meta["sealed"]), key=key)
+                                 ethertype=ETHERTYPES[ETYPES[meta["etype"]]], session=meta.get("session", 0),
+                                 object=meta.get("object", 0), index=meta.get("index", 0), sequence=sequence,
+                                 suite=int(self.suite and sealed), key=key)
 
     # -- parts around it
 
@@ -267,7 +281,7 @@ async def mixture(bench, rounds):
         for _ in range(rng.randrange(1, 8)):
             kind = rng.random()
             if kind < 0.7:
-                bench.message(rng.randrange(bench.ports), hello=rng.random() < 0.2)
+                bench.message(rng.randrange(bench.ports))
             else:
                 bench.frame(rng.choice((rng.randrange(41, 120), 60, rng.randrange(41, 1500))))
         await bench.cycles(rng.randrange(100))
@@ -311,7 +325,32 @@ async def waiting_messages_leave_by_priority_before_data(dut):
     for port in reversed(range(bench.ports)):
         bench.message(port, 8)
     await bench.finish()
-    assert bench.order == [-1, *range(bench.ports), -1]
+    assert bench.order[1:] == [-1, *range(bench.ports), -1]
+
+
+@cocotb.test()
+async def answers_of_the_session_before_go_to_its_host(dut):
+    bench = Bench(dut, 1, "replaced")
+    await bench.start()
+    for _ in range(3):
+        bench.frame(400)
+        await bench.cycles(20)
+        bench.message(0)
+        bench.message(1)
+        await bench.cycles(2)
+        # another session, while these wait: its own first message is the next of its unit
+        host, session, bank = bench.rng.randbytes(6), bench.rng.getrandbits(32), 1 - bench.bank
+        dut.session_i.value = bench.view(host, session, bank)
+        await bench.drain()
+        bench.bank = bank
+        await bench.begin()
+        bench.message(1)
+        bench.queues[1][-1][0].update(dst=int.from_bytes(host, "big"), session=session)
+        await bench.drain()
+        bench.bank = 1 - bank
+        dut.session_i.value = bench.view(HOST, SESSION, bench.bank)
+        await bench.begin()
+    await bench.finish()
 
 
 @cocotb.test()
@@ -413,6 +452,7 @@ async def reset_in_the_middle_starts_afresh(dut):
         await bench.reset()
         bench.counted = 0
         bench.go()
+        await bench.begin()
         bench.message(0)
         bench.frame(77)
         await bench.drain()
