@@ -175,8 +175,8 @@ module saf_ddr
   logic ask_valid, ask_ready, read_valid, read_ready, buf_re, buf_we;
   mem_read_t ask, read;
   logic [7:0] rows_read;
-  logic [7:0][6:0] buf_rd_addr;
-  logic [7:0][63:0] buf_data;
+  logic [9:0] buf_rd_addr;
+  logic [63:0] buf_data;
   logic [6:0] buf_wr_addr;
 
   saf_ddr_read #(
@@ -218,26 +218,26 @@ module saf_ddr
       .rd_data_o(read)
   );
 
-  for (genvar lane = 0; lane < 8; lane++) begin : gen_buffer
-    logic [63:0] lane_data;
-    for (genvar i = 0; i < 8; i++) begin : gen_byte
-      assign lane_data[63-i*8-:8] = ddr_rdata_i[lane*64+i*8+:8];
-    end
-
-    saf_ram_2clk #(
-        .Width(64),
-        .Depth(4 * MemReadRows)
-    ) u_rows (
-        .wr_clk_i(ddr_clk_i),
-        .wr_en_i(buf_we),
-        .wr_addr_i(buf_wr_addr),
-        .wr_data_i(lane_data),
-        .rd_clk_i(clk_i),
-        .rd_en_i(buf_re),
-        .rd_addr_i(buf_rd_addr[lane]),
-        .rd_data_o(buf_data[lane])
-    );
+  // lane 0 is the first to be read; its first byte in bits 63:56
+  logic [DdrBits-1:0] buf_wr_data;
+  for (genvar i = 0; i < int'(DdrBytes); i++) begin : gen_buffer_byte
+    assign buf_wr_data[(i/8)*64+(7-i%8)*8+:8] = ddr_rdata_i[8*i+:8];
   end
+
+  saf_ram_2clk_narrow #(
+      .Width(DdrBits),
+      .Depth(4 * MemReadRows),
+      .Parts(8)
+  ) u_buffer (
+      .wr_clk_i(ddr_clk_i),
+      .wr_en_i(buf_we),
+      .wr_addr_i(buf_wr_addr),
+      .wr_data_i(buf_wr_data),
+      .rd_clk_i(clk_i),
+      .rd_en_i(buf_re),
+      .rd_addr_i(buf_rd_addr),
+      .rd_data_o(buf_data)
+  );
 
   saf_counter_cdc #(
       .Width(8)

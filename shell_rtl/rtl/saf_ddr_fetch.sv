@@ -1,9 +1,9 @@
-// Prefetch of one read client: what of its range is still to be asked for, what has arrived, where the next beat lies.
+// One read client's account: rows under way and there, beats on their way to it, whether it has anything left to ask and to serve.
 //
-// Data flow: a command (address, bytes) → bursts, as long as eight of the client's rows are free (ask_*) → rows arrive in order
-// (arrived_i) → beats of eight bytes from any byte on (serve_*). A row is free again with its last beat.
-// Abort: forgets what is left and gives rows back as they arrive; ready_o says when nothing is under way.
-// Reset: idle. Back-pressure: serve_valid_o only where the bytes are there and the client's FIFO has a place.
+// Data flow: saf_ddr_read does the work for all clients in turn and reports here: a start, a burst asked for, a row that arrived,
+// a step served (a beat, or the first word of an unaligned range), a beat that the client took.
+// Abort: forgets what is left and gives rows back as they arrive; idle_o says when nothing is under way.
+// Reset: idle.
 
 `include "saf_assert.svh"
 
@@ -15,115 +15,68 @@ module saf_ddr_fetch
     input logic clk_i,
     input logic rst_ni,
 
-    input logic valid_i,
-    output logic ready_o,
-    input logic [AddrBits-1:0] addr_i,
-    input logic [31:0] bytes_i,
+    input logic start_i,
     input logic abort_i,
+    output logic idle_o,
     output logic drain_o,  // the client's FIFO is to be emptied
 
-    output logic ask_valid_o,
-    input logic ask_taken_i,
-    output logic [4:0] ask_row_o,
-    output logic [DdrWordBits-1:0] ask_addr_o,
-    output logic [2:0] ask_count_o,  // rows, less one
+    output logic ask_o,  // wants a burst
+    input logic asked_i,
+    input logic [3:0] asked_rows_i,
+    input logic asked_last_i,
     input logic arrived_i,  // a row
 
-    output logic serve_valid_o,
-    input logic serve_taken_i,
-    output logic [10:0] serve_at_o,  // row, lane, byte
-    output logic [2:0] serve_bytes_o,  // of the last beat; 0 is eight
-    output logic serve_last_o,
+    output logic serve_o,  // has a step
+    input logic served_i,
+    input logic served_row_i,  // the step was the last one in its row
+    input logic served_beat_i,  // the step gave a beat
+    input logic served_last_i,
+    input logic next_dry_i,  // the step after it needs no word
     input logic popped_i  // a beat left the FIFO
 );
 
-  localparam int unsigned LengthBits = 28;  // bytes of one command: below 256 MiB
-  localparam int unsigned RowBits = LengthBits - 5;
+  localparam int unsigned PlaceBits = $clog2(Places + 1);
 
-  logic active_q, abort_q;
-  logic [DdrWordBits-1:0] ask_addr_q;
-  logic [RowBits-1:0] ask_left_q;  // rows
+  logic active_q, abort_q, more_q, left_q, dry_q;
   logic [5:0] used_q, there_q;  // rows asked for and not yet free; those of them that arrived
-  logic [10:0] at_q;
-  logic [LengthBits-1:0] left_q;
-  logic [$clog2(Places+1)-1:0] places_q;  // beats in the FIFO and on their way there
+  logic [PlaceBits-1:0] places_q;  // beats in the FIFO and on their way there
+  logic over, freed;
 
-  logic start, idle, ends, crosses, leaves_row;
-  logic [1:0] freed;
-  logic [2:0] to_boundary;
-  logic [RowBits-1:0] ask_rows;
-
-  assign start = valid_i && ready_o;
-  assign ready_o = !active_q && !abort_q && !abort_i;
+  assign idle_o = !active_q && !abort_q && !abort_i;
   assign drain_o = abort_q;
-  assign idle = left_q == '0 && ask_left_q == '0 && used_q == '0 && places_q == '0;
-
-  // bursts end at multiples of eight rows
-  assign to_boundary = 3'd7 - ask_addr_q[2:0];
-  assign ask_count_o = ask_left_q > RowBits'(to_boundary) ? to_boundary : 3'(ask_left_q - 1'b1);
-  assign ask_rows = RowBits'(ask_count_o) + 1'b1;
-  assign ask_valid_o = ask_left_q != '0 && used_q <= 6'(MemReadRows - MemBurstRows);
-  assign ask_row_o = at_q[10:6] + used_q[4:0];
-  assign ask_addr_o = ask_addr_q;
-
-  // a beat may lie in two rows
-  assign ends = left_q <= LengthBits'(8);
-  assign crosses = at_q[5:3] == 3'd7
-      && (left_q >= LengthBits'(8) ? at_q[2:0] != 3'd0 : {1'b0, at_q[2:0]} + {1'b0, left_q[2:0]} > 4'd8);
-  assign leaves_row = ends || at_q[5:3] == 3'd7;
-  assign serve_valid_o = left_q != '0 && there_q > {5'd0, crosses} && places_q != $bits(places_q)'(Places);
-  assign serve_at_o = at_q;
-  assign serve_bytes_o = left_q[2:0];
-  assign serve_last_o = ends;
-
-  always_comb begin
-    freed = 2'd0;
-    if (abort_q) freed = {1'b0, there_q != '0};
-    else if (serve_taken_i) freed = {1'b0, leaves_row} + {1'b0, ends && crosses};
-  end
+  assign over = !more_q && !left_q && used_q == '0 && places_q == '0;
+  assign ask_o = more_q && used_q <= 6'(MemReadRows - MemBurstRows);
+  assign serve_o = left_q && (there_q != '0 || dry_q) && places_q != PlaceBits'(Places);
+  assign freed = abort_q ? there_q != '0 : served_i && served_row_i;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       active_q <= 1'b0;
       abort_q <= 1'b0;
-      ask_addr_q <= '0;
-      ask_left_q <= '0;
+      more_q <= 1'b0;
+      left_q <= 1'b0;
+      dry_q <= 1'b0;
       used_q <= '0;
       there_q <= '0;
-      at_q <= '0;
-      left_q <= '0;
       places_q <= '0;
     end else begin
-      active_q <= start || (active_q && !idle);
-      abort_q <= abort_i || (abort_q && !idle);
-      used_q <= used_q + (ask_taken_i ? 6'(ask_rows) : 6'd0) - {4'd0, freed};
-      there_q <= there_q + {5'd0, arrived_i} - {4'd0, freed};
-      places_q <= places_q + $bits(places_q)'(serve_taken_i) - $bits(places_q)'(popped_i);
-
-      if (start) begin
-        ask_addr_q <= addr_i[AddrBits-1:6];
-        ask_left_q <= RowBits'((bytes_i[LengthBits-1:0] + LengthBits'(addr_i[5:0]) + LengthBits'(63)) >> 6);
-        left_q <= bytes_i[LengthBits-1:0];
-        at_q[5:0] <= addr_i[5:0];
-      end else if (abort_i || abort_q) begin
-        ask_left_q <= '0;
-        left_q <= '0;
-        at_q[10:6] <= at_q[10:6] + {3'd0, freed};
-      end else begin
-        if (ask_taken_i) begin
-          ask_addr_q <= ask_addr_q + DdrWordBits'(ask_rows);
-          ask_left_q <= ask_left_q - ask_rows;
-        end
-        if (serve_taken_i) begin
-          left_q <= ends ? '0 : left_q - LengthBits'(8);
-          at_q <= ends ? {at_q[10:6] + {3'd0, freed}, 6'd0} : at_q + 11'd8;
-        end
-      end
+      active_q <= start_i || (active_q && !over);
+      abort_q <= abort_i || (abort_q && !over);
+      if (start_i) more_q <= 1'b1;
+      else if (abort_i || (asked_i && asked_last_i)) more_q <= 1'b0;
+      if (start_i) left_q <= 1'b1;
+      else if (abort_i || (served_i && served_last_i)) left_q <= 1'b0;
+      if (start_i) dry_q <= 1'b0;
+      else if (served_i) dry_q <= next_dry_i;
+      used_q <= used_q + (asked_i ? {2'd0, asked_rows_i} : 6'd0) - {5'd0, freed};
+      there_q <= there_q + {5'd0, arrived_i} - {5'd0, freed};
+      places_q <= places_q + PlaceBits'(served_i && served_beat_i) - PlaceBits'(popped_i);
     end
   end
 
-  `SAF_ASSERT(AssertRange, !start || (bytes_i != '0 && bytes_i[31:LengthBits] == '0))
   `SAF_ASSERT(AssertRows, there_q <= used_q && used_q <= 6'(MemReadRows))
   `SAF_ASSERT(AssertArrived, !arrived_i || there_q != used_q)
+  `SAF_ASSERT(AssertFreed, !freed || there_q != '0)
+  `SAF_ASSERT(AssertStart, !start_i || over)
 
 endmodule

@@ -1,12 +1,16 @@
 // Core-clock half of the readers: four clients prefetch through one response buffer, in rows of their own.
 //
-// Data flow: saf_ddr_fetch of each client → bursts in turn (the highest client first: the PR controller must not starve) →
-// ask_* to the DDR clock; rows come back in the order asked for, so a count of them (rows_read_i) says whose they are → one beat a
-// cycle is served from the buffer's eight lanes, at any byte: two neighbouring lanes are chosen and shifted → a small FIFO
-// a client. All clients share that beat a cycle (1.25 GB/s at 156.25 MHz): the highest first, result frames (Background) last,
-// as hashing limits a READ, not sending it.
-// Latency: command to first beat 9 core cycles, the DDR's and two crossings; then a beat a cycle.
+// Data flow: a client's command goes into two small memories (what to ask for, what to serve), one entry a client → bursts, one
+// client at a time, as long as eight of its rows are free (ask_*, to the DDR clock) → rows come back in the order asked for,
+// so a count of them (rows_read_i) says whose they are → a step a cycle, for one client: a 64-bit word out of the buffer, put
+// together with the rest of the word before it → a small FIFO a client. saf_ddr_fetch keeps each client's accounts.
+// All clients share that word a cycle (1.25 GB/s at 156.25 MHz): the highest first (the PR controller must not starve), result
+// frames (Background) last, as hashing limits a READ, not sending it.
+// Latency: command to first beat 9 core cycles, the DDR's and two crossings; then a beat a cycle. A range that begins within
+// a word takes one step more.
 // Reset: nothing under way; the DDR half is reset too. Back-pressure: a client that does not take its beats holds up itself.
+
+`include "saf_assert.svh"
 
 module saf_ddr_read
   import saf_shell_pkg::*;
@@ -32,37 +36,79 @@ module saf_ddr_read
     output mem_read_t ask_o,
     input logic [7:0] rows_read_i,  // rows in the buffer since reset, modulo 256
 
-    // response buffer: address of each lane, its data the cycle after; first byte of a row in lane 0, bits 63:56
+    // response buffer: client, row and word in it; the word the cycle after, its first byte in bits 63:56
     output logic buf_re_o,
-    output logic [7:0][6:0] buf_addr_o,
-    input logic [7:0][63:0] buf_data_i
+    output logic [9:0] buf_addr_o,
+    input logic [63:0] buf_data_i
 );
 
   localparam int unsigned Places = 8;
+  localparam int unsigned LengthBits = 28;  // bytes of one command: below 256 MiB
+  localparam int unsigned GroupBits = LengthBits - 8;
+  localparam int unsigned StepBits = LengthBits - 2;
 
-  logic [NumRd-1:0] want, asks, arrives, offers, serves, pops, drains, fifo_valid;
-  logic [NumRd-1:0][4:0] ask_row;
-  logic [NumRd-1:0][DdrWordBits-1:0] ask_addr;
-  logic [NumRd-1:0][2:0] ask_count;
-  logic [NumRd-1:0][10:0] serve_at;
-  logic [NumRd-1:0][2:0] serve_bytes;
-  logic [NumRd-1:0] serve_last;
+  typedef struct packed {
+    logic [DdrWordBits-1:0] addr;  // next row
+    logic [GroupBits-1:0] left;  // bursts
+    logic [2:0] last;  // low bits of the last row
+  } ask_state_t;
 
-  // ---- bursts: chosen in one cycle, sent in the next
-  logic ask_valid_q, ask_sent, order_ready;
+  typedef struct packed {
+    logic [7:0] at;  // row and word
+    logic [StepBits-1:0] left;  // steps
+    logic first;  // the next step only keeps a word
+    logic extra;  // the last step takes no word
+    logic [2:0] back;  // bytes by which beats are moved towards the end of a word
+    logic [2:0] tail;  // bytes of the last beat, 0 is eight
+  } serve_state_t;
+
+  ask_state_t ask_mem[NumRd];
+  serve_state_t serve_mem[NumRd];
+
+  logic [NumRd-1:0] idle, starts, want, asks, arrives, offers, serves, pops, drains, fifo_valid;
+
+  // ---- commands
+  logic start;
+  logic [1:0] start_client;
+  logic [AddrBits-1:0] addr;
+  logic [LengthBits-1:0] bytes;
+  logic [2:0] tail_room;
+
+  always_comb begin
+    start_client = '0;
+    starts = '0;
+    rd_ready_o = '0;
+    for (int unsigned i = 0; i < NumRd; i++) begin
+      rd_ready_o[i] = idle[i] && starts == '0;
+      if (rd_valid_i[i] && rd_ready_o[i]) begin
+        start_client = 2'(i);
+        starts[i] = 1'b1;
+      end
+    end
+  end
+  assign start = starts != '0;
+  assign addr = rd_addr_i[start_client];
+  assign bytes = rd_bytes_i[start_client][LengthBits-1:0];
+  assign tail_room = 3'd0 - bytes[2:0];  // bytes of the last beat that are not asked for
+
+  // ---- bursts: a client is chosen in one cycle, its burst sent in the next
+  logic ask_valid_q, ask_sent, ask_last, order_ready;
   logic [1:0] ask_client_q, ask_client_d;
+  ask_state_t ask_state;
 
   always_comb begin
     ask_client_d = '0;
     for (int unsigned i = 0; i < NumRd; i++) if (want[i]) ask_client_d = 2'(i);
   end
-  assign ask_valid_o = ask_valid_q && want[ask_client_q] && order_ready;
+  assign ask_state = ask_mem[ask_client_q];
+  assign ask_last = ask_state.left == GroupBits'(1);
+  assign ask_valid_o = ask_valid_q && want[ask_client_q] && order_ready && !start;
   assign ask_sent = ask_valid_o && ask_ready_i;
   assign ask_o = '{
           client: ask_client_q,
-          row: ask_row[ask_client_q],
-          addr: ask_addr[ask_client_q],
-          count: ask_count[ask_client_q]
+          row: ask_state.addr[4:0],
+          addr: ask_state.addr,
+          count: (ask_last ? ask_state.last : 3'd7) - ask_state.addr[2:0]
       };
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -72,6 +118,26 @@ module saf_ddr_read
     end else if (!ask_valid_q || ask_sent || !want[ask_client_q]) begin
       ask_valid_q <= |want && !ask_valid_q;
       ask_client_q <= ask_client_d;
+    end
+  end
+
+  // where the last byte lies, counted from where the first burst's eight rows begin
+  logic [GroupBits-1:0] end_group;
+  logic [2:0] end_row;
+  logic [5:0] unused_end;
+  assign {end_group, end_row, unused_end} = {1'b0, bytes} + (LengthBits + 1)'(addr[8:0]) - (LengthBits + 1)'(1);
+
+  always_ff @(posedge clk_i) begin
+    if (start) begin
+      ask_mem[start_client] <= '{
+          addr: addr[AddrBits-1:6], left: end_group + GroupBits'(1), last: end_row
+      };
+    end else if (ask_sent) begin
+      ask_mem[ask_client_q] <= '{
+          addr: {ask_state.addr[DdrWordBits-1:3] + 1'b1, 3'd0},
+          left: ask_state.left - GroupBits'(1),
+          last: ask_state.last
+      };
     end
   end
 
@@ -109,74 +175,88 @@ module saf_ddr_read
     end
   end
 
-  // ---- a beat a cycle
+  // ---- a step a cycle
   logic [1:0] serve_client;
-  logic [10:0] at;
+  serve_state_t serve_state;
+  logic serve, serve_last, serve_reads, serve_row, next_dry;
 
   always_comb begin
     serve_client = 2'(Background);
     for (int unsigned i = 0; i < NumRd; i++) if (i != Background && offers[i]) serve_client = 2'(i);
   end
-  assign at = serve_at[serve_client];
-  assign buf_re_o = |offers;
-  always_comb begin
-    // only the lane behind lane 7 lies in the next row
-    for (int unsigned lane = 0; lane < 8; lane++) buf_addr_o[lane] = {serve_client, at[10:6]};
-    if (at[5:3] == 3'd7) buf_addr_o[0] = {serve_client, at[10:6] + 5'd1};
-  end
+  assign serve = |offers && !start;
+  assign serve_state = serve_mem[serve_client];
+  assign serve_last = serve_state.left == StepBits'(1);
+  assign serve_reads = !(serve_last && serve_state.extra);
+  assign serve_row = serve_reads ? serve_state.at[2:0] == 3'd7 || serve_last : serve_state.at[2:0] != '0;
+  assign next_dry = serve_state.extra && serve_state.left == StepBits'(2);
+  assign buf_re_o = serve;
+  assign buf_addr_o = {serve_client, serve_state.at};
 
-  logic first_valid_q, first_last_q, second_valid_q, second_last_q;
-  logic [1:0] first_client_q, second_client_q;
-  logic [5:0] first_at_q;
-  logic [2:0] first_bytes_q, second_bytes_q, second_shift_q;
-  logic [63:0] low_q;
-  logic [55:0] high_q;
-  logic [63:0] shifted, masked;
-
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      first_valid_q <= 1'b0;
-      first_last_q <= 1'b0;
-      first_client_q <= '0;
-      first_at_q <= '0;
-      first_bytes_q <= '0;
-      second_valid_q <= 1'b0;
-      second_last_q <= 1'b0;
-      second_client_q <= '0;
-      second_bytes_q <= '0;
-      second_shift_q <= '0;
-      low_q <= '0;
-      high_q <= '0;
-    end else begin
-      first_valid_q <= |offers;
-      first_last_q <= serve_last[serve_client];
-      first_client_q <= serve_client;
-      first_at_q <= at[5:0];
-      first_bytes_q <= serve_bytes[serve_client];
-      second_valid_q <= first_valid_q;
-      second_last_q <= first_last_q;
-      second_client_q <= first_client_q;
-      second_bytes_q <= first_last_q ? first_bytes_q : 3'd0;
-      second_shift_q <= first_at_q[2:0];
-      low_q <= buf_data_i[first_at_q[5:3]];
-      high_q <= buf_data_i[first_at_q[5:3]+3'd1][63:8];
+  always_ff @(posedge clk_i) begin
+    if (start) begin
+      serve_mem[start_client] <= '{
+          at: addr[10:3],
+          left: StepBits'(({1'b0, bytes} + {{LengthBits - 3{1'b0}}, addr[2:0] != '0, 3'd7}) >> 3),
+          first: addr[2:0] != '0,
+          extra: addr[2:0] != '0 && tail_room >= addr[2:0],
+          back: 3'd0 - addr[2:0],
+          tail: bytes[2:0]
+      };
+    end else if (serve) begin
+      serve_mem[serve_client] <= '{
+          at: serve_state.at + 8'd1,
+          left: serve_state.left - StepBits'(1),
+          first: 1'b0,
+          extra: serve_state.extra,
+          back: serve_state.back,
+          tail: serve_state.tail
+      };
     end
   end
 
+  logic word_q, beat_q, last_q, out_valid_q, out_last_q;
+  logic [1:0] client_q, out_client_q;
+  logic [2:0] back_q, tail_q;
+  logic [55:0] kept_mem[NumRd];  // of each client's word before
+  logic [63:0] shifted, masked, out_q;
+  logic [55:0] unused_shifted;
+
+  assign {unused_shifted, shifted} = {kept_mem[client_q], buf_data_i} >> {back_q, 3'd0};
   always_comb begin
-    case (second_shift_q)
-      3'd0: shifted = low_q;
-      3'd1: shifted = {low_q[55:0], high_q[55:48]};
-      3'd2: shifted = {low_q[47:0], high_q[55:40]};
-      3'd3: shifted = {low_q[39:0], high_q[55:32]};
-      3'd4: shifted = {low_q[31:0], high_q[55:24]};
-      3'd5: shifted = {low_q[23:0], high_q[55:16]};
-      3'd6: shifted = {low_q[15:0], high_q[55:8]};
-      default: shifted = {low_q[7:0], high_q};
-    endcase
     // behind the last byte: zeros
     for (int unsigned i = 0; i < 8; i++) begin
-      masked[8*(7-i)+:8] = second_bytes_q == 3'd0 || 3'(i) < second_bytes_q ? shifted[8*(7-i)+:8] : 8'd0;
+      masked[8*(7-i)+:8] = tail_q == 3'd0 || 3'(i) < tail_q ? shifted[8*(7-i)+:8] : 8'd0;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (word_q) kept_mem[client_q] <= buf_data_i[55:0];
+  end
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      word_q <= 1'b0;
+      beat_q <= 1'b0;
+      last_q <= 1'b0;
+      client_q <= '0;
+      back_q <= '0;
+      tail_q <= '0;
+      out_valid_q <= 1'b0;
+      out_last_q <= 1'b0;
+      out_client_q <= '0;
+      out_q <= '0;
+    end else begin
+      word_q <= serve && serve_reads;
+      beat_q <= serve && !serve_state.first;
+      last_q <= serve_last;
+      client_q <= serve_client;
+      back_q <= serve_state.back;
+      tail_q <= serve_last ? serve_state.tail : 3'd0;
+      out_valid_q <= beat_q;
+      out_last_q <= last_q;
+      out_client_q <= client_q;
+      out_q <= masked;
     end
   end
 
@@ -187,7 +267,7 @@ module saf_ddr_read
 
     assign asks[i] = ask_sent && ask_client_q == 2'(i);
     assign arrives[i] = row_new && order_client == 2'(i);
-    assign serves[i] = |offers && serve_client == 2'(i);
+    assign serves[i] = serve && serve_client == 2'(i);
     assign rd_dvalid_o[i] = fifo_valid[i] && !drains[i];
     assign pops[i] = fifo_valid[i] && (rd_dready_i[i] || drains[i]);
 
@@ -196,23 +276,21 @@ module saf_ddr_read
     ) u_fetch (
         .clk_i,
         .rst_ni,
-        .valid_i(rd_valid_i[i]),
-        .ready_o(rd_ready_o[i]),
-        .addr_i(rd_addr_i[i]),
-        .bytes_i(rd_bytes_i[i]),
+        .start_i(starts[i]),
         .abort_i(rd_abort_i[i]),
+        .idle_o(idle[i]),
         .drain_o(drains[i]),
-        .ask_valid_o(want[i]),
-        .ask_taken_i(asks[i]),
-        .ask_row_o(ask_row[i]),
-        .ask_addr_o(ask_addr[i]),
-        .ask_count_o(ask_count[i]),
+        .ask_o(want[i]),
+        .asked_i(asks[i]),
+        .asked_rows_i({1'b0, ask_o.count} + 4'd1),
+        .asked_last_i(ask_last),
         .arrived_i(arrives[i]),
-        .serve_valid_o(offers[i]),
-        .serve_taken_i(serves[i]),
-        .serve_at_o(serve_at[i]),
-        .serve_bytes_o(serve_bytes[i]),
-        .serve_last_o(serve_last[i]),
+        .serve_o(offers[i]),
+        .served_i(serves[i]),
+        .served_row_i(serve_row),
+        .served_beat_i(!serve_state.first),
+        .served_last_i(serve_last),
+        .next_dry_i(next_dry),
         .popped_i(pops[i])
     );
 
@@ -222,14 +300,15 @@ module saf_ddr_read
     ) u_beats (
         .clk_i,
         .rst_ni,
-        .wr_valid_i(second_valid_q && second_client_q == 2'(i)),
+        .wr_valid_i(out_valid_q && out_client_q == 2'(i)),
         .wr_ready_o(unused_ready),  // places are counted by saf_ddr_fetch
-        .wr_data_i({second_last_q, masked}),
+        .wr_data_i({out_last_q, out_q}),
         .rd_valid_o(fifo_valid[i]),
         .rd_ready_i(rd_dready_i[i] || drains[i]),
         .rd_data_o({rd_dlast_o[i], rd_data_o[i]}),
         .count_o(unused_count)
     );
+    `SAF_ASSERT(AssertRange, !starts[i] || (rd_bytes_i[i] != '0 && rd_bytes_i[i][31:LengthBits] == '0))
   end
 
 endmodule

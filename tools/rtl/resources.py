@@ -41,7 +41,7 @@ PAPER = {"alms": 5_867, "registers": 14_406, "memory_bits": 1_043_210}
 CRYPTO_ALMS = 3_500
 """Goal for digest and tag engine."""
 
-RAMS = ("saf_ram_1r1w", "saf_ram_2clk")
+RAMS = ("saf_ram_1r1w", "saf_ram_2clk", "saf_ram_2clk_narrow")
 """Modules that become block RAM: counted from their parameters, not mapped."""
 
 BOXES = "black_boxes.v"
@@ -65,11 +65,13 @@ class Size:
         self.memory_bits += other.memory_bits
 
 
-_BOX = """(* blackbox *) module {name} #(parameter Width = 1, parameter Depth = 2, parameter AddrWidth = 1) (
+_BOX = """(* blackbox *) module {name} #(parameter Width = 1, parameter Depth = 2, parameter AddrWidth = 1,
+  parameter Parts = 1, parameter PartBits = 0) (
   {clocks}, input wr_en_i, input [AddrWidth-1:0] wr_addr_i, input [Width-1:0] wr_data_i,
-  input rd_en_i, input [AddrWidth-1:0] rd_addr_i, output [Width-1:0] rd_data_o); endmodule
+  input rd_en_i, input [AddrWidth+PartBits-1:0] rd_addr_i, output [Width/Parts-1:0] rd_data_o); endmodule
 """
-_CLOCKS = {"saf_ram_1r1w": "input clk_i", "saf_ram_2clk": "input wr_clk_i, input rd_clk_i"}
+_TWO_CLOCKS = "input wr_clk_i, input rd_clk_i"
+_CLOCKS = {"saf_ram_1r1w": "input clk_i", "saf_ram_2clk": _TWO_CLOCKS, "saf_ram_2clk_narrow": _TWO_CLOCKS}
 
 
 class Failed(Exception):
