@@ -64,7 +64,7 @@ module saf_ctl_stream (
   assign next = pos_q == jump_at_i ? jump_to_i : pos_q + 11'd1;
 
   // a RAM word is there in the cycle after its address: while a beat passes the next one is asked for
-  assign at = fire || state_q == StTag ? next : pos_q;
+  assign at = fire ? next : pos_q;
   always_comb begin
     rd_addr_o = at;
     if (source_i == saf_shell_pkg::SrcKeys) begin

@@ -14,6 +14,11 @@ def run(testcase, suite, **environment):
 
 
 @SUITES
+def test_control_sessions_and_payloads_same_as_virtual_card(suite):
+    run("every_outcome|payloads", suite)
+
+
+@SUITES
 def test_control_random_frames_same_as_virtual_card(suite):
     run("anything_that_arrives", suite)
 
@@ -22,11 +27,6 @@ def test_control_random_frames_same_as_virtual_card(suite):
 @SUITES
 def test_control_many_random_frames_same_as_virtual_card(suite):
     run("anything_that_arrives", suite, CONTROL_EVENTS="1500")
-
-
-@SUITES
-def test_control_sessions_and_payloads_same_as_virtual_card(suite):
-    run("every_outcome|payloads", suite)
 
 
 @SUITES

@@ -123,7 +123,7 @@ class Traffic:
         if spoil < 0.11:
             return BROADCAST_BYTES + raw[6:]
         if spoil < 0.14:
-            return raw[:14] + bytes([raw[14] ^ 1]) + raw[15:]  # the other suite: too long or too short as well
+            return self.command(*rng.choice(COMMANDS), suite=1 - self.suite)
         if spoil < 0.22:
             return self.flip(raw, 22, len(raw))  # anything that only the tag protects
         return raw
@@ -165,6 +165,26 @@ class Traffic:
             members.append(self.flip(raw, 4, 40) if own and 0.24 < spoil < 0.34 else raw)
         raw = front + b"".join(members) + bytes(8 if wrong_length else 0)
         return self.flip(raw, 56, len(front)) if 0.34 < spoil < 0.38 else raw
+
+    def one_group(self, body, *, inner=Opcode.RUN, etype=ETHERTYPE_CONTROL, src=None, told=None, sequence=1,
+                  junk=b"", others=1):
+        """A GROUP with the card's session as last member, and otherwise as told. ``junk``: behind the body."""
+        session = self.pair.shell.session
+        head = Group(inner_opcode=inner, count=others + 1, body_bytes=len(body) if told is None else told).pack() \
+            + body + (junk + bytes(8))[:-len(body) % 8]
+        member = GroupMember(session=session.id, object=3, index=4, role_epoch=0x01020304, sequence=sequence)
+        front = self.pair.codec.encode(
+            Opcode.GROUP, head + bytes(40 * (others + 1)), dst=BROADCAST_BYTES, src=src or session.host,
+            ethertype=etype, suite=self.suite)[:40 + len(head)]
+        tag = auth.frame_tag(session.channel.receive_key, front + member.pack()[:24]) if self.suite else bytes(16)
+        return front + GroupMember(session=session.id ^ 1).pack() * others + member.pack()[:24] + tag
+
+    def padded_with(self, raw, length):
+        """The same frame with ``length`` payload bytes, so that what follows them is padding that is not zero."""
+        session = self.pair.shell.session
+        end = len(raw) - 16 * self.suite
+        raw = raw[:20] + length.to_bytes(2, "big") + raw[22:end]
+        return raw + (auth.frame_tag(session.channel.receive_key, raw) if self.suite else b"")
 
     def any_open(self):
         """SESSION_OPEN of one of the hosts, in one of many ways."""

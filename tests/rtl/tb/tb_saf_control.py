@@ -9,7 +9,6 @@ import cocotb
 from control_pair import Pair
 from control_traffic import CARD, COMMANDS, HOSTS, KEY, MS, STRANGER, Traffic
 
-from safhost.wire import auth
 from safhost.wire.codec import BROADCAST_BYTES
 from safhost.wire.generated import (
     ETHERTYPE_CONTROL,
@@ -17,8 +16,6 @@ from safhost.wire.generated import (
     OPCODES,
     CardState,
     DropReason,
-    Group,
-    GroupMember,
     Opcode,
     PrStatus,
     Status,
@@ -122,6 +119,7 @@ async def every_outcome_of_an_open_in_turn(dut):
     await expect(traffic.open(two, takeover=False), (opened, Status.BUSY))
     await expect(traffic.open(one, boot_nonce=bytes(16)), ("drop", DropReason.WRONG_SESSION))
     await expect(traffic.open(one, session=first), ("drop", DropReason.WRONG_SESSION))
+    await expect(traffic.open(one, suite=1 - pair.suite), ("drop", DropReason.BAD_SUITE))
     await expect(traffic.open(one, dst=BROADCAST_BYTES), ("drop", DropReason.BAD_PARAMETER))
     if pair.suite:
         await expect(traffic.open(one, bad_tag=True), ("drop", DropReason.BAD_TAG))
@@ -151,17 +149,11 @@ async def payloads_of_all_lengths_reach_their_handler(dut):
     await pair.at(now, traffic.open(pair.hosts[0], lease_ms=600_000, sequence=1))
     for tail in (*range(18), 1023, 1024):
         body = rng.randbytes(56 + tail)
-        await pair.at(now, traffic.command(Opcode.RUN, ETHERTYPE_CONTROL, payload=body, sequence=10 + 2 * tail))
-        session = pair.shell.session
-        head = Group(inner_opcode=Opcode.RUN, count=2, body_bytes=len(body)).pack() + body + bytes(-len(body) % 8)
-        other = GroupMember(session=session.id ^ 1).pack()
-        member = GroupMember(session=session.id, object=3, index=tail, role_epoch=0x01020304,
-                             sequence=11 + 2 * tail).pack()[:24]
-        front = pair.codec.encode(Opcode.GROUP, head + bytes(80), dst=BROADCAST_BYTES, src=session.host,
-                                  ethertype=ETHERTYPE_CONTROL, suite=pair.suite)[:40 + len(head)]
-        tag = auth.frame_tag(session.channel.receive_key, front + member) if pair.suite else bytes(16)
+        junk = b"\xff" * 8  # padding need not be zero, and is no payload
+        raw = traffic.command(Opcode.RUN, ETHERTYPE_CONTROL, payload=body + junk[:-tail % 8], sequence=10 + 2 * tail)
+        await pair.at(now, traffic.padded_with(raw, 56 + tail))
         answered(pair)
-        await pair.at(now, front + other + member + tag)
+        await pair.at(now, traffic.one_group(body, sequence=11 + 2 * tail, junk=junk))
         assert ("handled", Opcode.RUN) in answered(pair)
     for tail in (0, 1400, 8896, 8880 if pair.suite else 8897):
         await pair.at(now, traffic.command(Opcode.XFER_OPEN, ETHERTYPE_IMAGE, payload=rng.randbytes(64 + tail),
@@ -169,6 +161,49 @@ async def payloads_of_all_lengths_reach_their_handler(dut):
     answered(pair)
     await pair.at(now, traffic.command(Opcode.COMMIT, ETHERTYPE_IMAGE, sequence=20_000))
     assert answered(pair) == {("handled", Opcode.COMMIT)}
+
+
+@cocotb.test()
+async def every_outcome_of_a_group_in_turn(dut):
+    pair, traffic = await begin(dut)
+    now, body = 10, bytes(range(60))
+    await pair.at(now, link=1)
+    await pair.at(now, traffic.open(pair.hosts[0], lease_ms=600_000, sequence=1))
+
+    async def expect(raw, *outcomes):
+        nonlocal now
+        now += 30 * MS
+        answered(pair)
+        await pair.at(now, raw)
+        assert {o for o in answered(pair) if o[0] != Opcode.HELLO} == set(outcomes)
+
+    bad_length, run = ("drop", DropReason.LYING_LENGTH), ("handled", Opcode.RUN)
+    await expect(traffic.one_group(body, sequence=10), run)
+    await expect(traffic.one_group(body, sequence=11, others=25), run)
+    await expect(traffic.one_group(body, sequence=12, others=0), run)
+    await expect(traffic.one_group(bytes(48), inner=Opcode.COMMIT, etype=ETHERTYPE_IMAGE, sequence=13),
+                 ("handled", Opcode.COMMIT))
+    await expect(traffic.one_group(bytes(48), inner=Opcode.COMMIT, sequence=14), ("drop", DropReason.WRONG_ETHERTYPE))
+    await expect(traffic.one_group(body, etype=ETHERTYPE_IMAGE, sequence=14), ("drop", DropReason.WRONG_ETHERTYPE))
+    await expect(traffic.one_group(body, inner=Opcode.KILL, sequence=14), ("drop", DropReason.BAD_PARAMETER))
+    await expect(traffic.one_group(body, src=STRANGER, sequence=14), ("drop", DropReason.WRONG_SOURCE))
+    for size in (0, 8, 48, 55):
+        await expect(traffic.one_group(bytes(size), sequence=14), bad_length)
+    for size in (40, 47, 49, 56):
+        raw = traffic.one_group(bytes(size), inner=Opcode.COMMIT, etype=ETHERTYPE_IMAGE, sequence=14)
+        await expect(raw, bad_length)
+    await expect(traffic.one_group(body, told=65, sequence=14), bad_length)
+    await expect(traffic.one_group(body, told=65_535, sequence=14), bad_length)
+    await expect(traffic.one_group(body, told=64, sequence=14), run)
+    if pair.suite:
+        await expect(traffic.one_group(body, sequence=14), ("drop", DropReason.REPLAYED))
+        raw = traffic.one_group(body, sequence=15)
+        for at in (0, 6, 23, 45, 50, len(raw) - 36, len(raw) - 17, len(raw) - 1):
+            forged = raw[:at] + bytes([raw[at] ^ 4]) + raw[at + 1:]
+            await pair.at(now, forged)
+        await expect(raw, run)
+    for opcode, etype in COMMANDS:
+        await expect(traffic.command(opcode, etype, suite=1 - pair.suite, sequence=30), ("drop", DropReason.BAD_SUITE))
 
 
 @cocotb.test()
