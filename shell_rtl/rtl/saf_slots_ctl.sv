@@ -96,10 +96,15 @@ module saf_slots_ctl
   localparam int unsigned Slots = saf_pkg::CommandSlots;
   localparam int unsigned StampBits = 48;  // nine years of microseconds, three days of nanoseconds
   localparam int unsigned PrivateBytes = 128;  // arguments that a slot's own record holds
-  localparam logic [15:0] RomAddr = 16'h2000, RomFirst = 16'h2020, CraAddr = 16'h1000;
+  localparam logic [15:0] RomAddr = 16'h2000, CraAddr = 16'h1000;
+  // the ROM's words of kernel k lie at 0x2020 + 64 k
+  localparam logic [9:0] RomKernels = 10'h080;
+  localparam int unsigned KernelBits = 9;
   localparam logic [31:0] RomMagic = 32'h5341_4652;
   localparam int unsigned CsrDoneBit = 1;
   localparam int unsigned TickBits = 10;  // without an interrupt a kernel is asked every 1024 cycles
+  localparam int unsigned MaxBit = $clog2(saf_pkg::ArgumentMaxBytes);
+  localparam int unsigned RoleBit = 30;  // RoleBytes is a multiple of 2^30 (saf_slots_judge checks)
   localparam logic [7:0] AskWords = 8'd7, MaskWords = 8'd64;
 
   typedef enum logic [4:0] {
@@ -144,10 +149,8 @@ module saf_slots_ctl
 
   state_e state_q;
   logic [2:0] slot_q;
-  slot_e [Slots-1:0] slots_q;
-  logic [Slots-1:0] queued, launched, pushes, running;
-  logic [Slots-1:0][Slots-1:0] wait_q;  // [s][t]: s waits for t, which has the same kernel
-  logic [Slots-1:0] deadline_q, fault_q, kill_mask_q;
+  slot_e [Slots-1:0] slots;
+  logic [Slots-1:0] queued, launched, pushes, running, free, deadlines, fault, kill_mask_q;
   logic shared_busy_q;
   logic [2:0] shared_slot_q;
   logic [4:0] scan_q;
@@ -165,21 +168,20 @@ module saf_slots_ctl
   logic push_valid_q, push_ended_q, push_orphan_q;
   logic [2:0] push_slot_q;
 
-  for (genvar s = 0; s < Slots; s++) begin : gen_slot
-    assign queued[s] = slots_q[s] == SlotQueued;
-    assign launched[s] = slots_q[s] == SlotLaunched;
-    assign pushes[s] = slots_q[s] == SlotPush;
-  end
   assign running = queued | launched | pushes;
 
   // ---- RUN: what its payload says, and what the slot says to it
 
   logic [15:0] ask_status, ask_bytes;
   logic ask_sizes_bad, ask_push, ask_empty, ask_big;
-  logic [31:0] command;
+  logic [31:0] newest;  // id that the handler's slot, or KILL, saw last
+  logic [15:0] kernel;
+  logic is_kill, older, same;
   logic [7:0] last_word;
   logic fits, in_range, ask_deadline;
+  // verilator lint_off UNUSEDSIGNAL
   logic [63:0] argument;
+  // verilator lint_on UNUSEDSIGNAL
   logic [StampBits-1:0] now_us, now_ns;
 
   saf_slots_judge u_judge (
@@ -194,16 +196,24 @@ module saf_slots_ctl
       .bytes_o(ask_bytes)
   );
 
+  assign kernel = pay_i[479:464];
   assign now_us = time_us_i[StampBits-1:0];
   assign now_ns = time_ns_i[StampBits-1:0];
-  assign command = slots_q[slot_q] == SlotIdle ? '0 : info_command_i;
+  assign is_kill = state_q == StIdle;
+  always_comb begin
+    newest = info_command_i;
+    if (is_kill) newest = last_kill_q;
+    else if (slots[slot_q] == SlotIdle) newest = '0;
+  end
+  assign older = req_i.index < newest || req_i.index == '0;
+  assign same = req_i.index == newest;
   assign ask_big = !ask_empty && ask_bytes > 16'(PrivateBytes);
   assign ask_deadline = pay_i[447:416] != '0;
-  assign last_word = ask_empty ? AskWords - 8'd1 : AskWords - 8'd1 + 8'((ask_bytes + 16'd7) >> 3);
+  assign last_word = ask_empty ? AskWords - 8'd1 : 8'((req_i.length - 16'd1) >> 3);
   assign fits = ask_bytes >= cmd_data_i[47:32] && ask_bytes <= cmd_data_i[63:48]
-      && ask_bytes <= 16'(saf_pkg::ArgumentMaxBytes);
+      && (ask_bytes[15:MaxBit] == '0 || (ask_bytes[15:MaxBit] == 1 && ask_bytes[MaxBit-1:0] == '0));
   assign argument = bytes_swapped(fr_data_i);
-  assign in_range = argument < 64'(RoleBytes);
+  assign in_range = argument[63:AddrBits] == '0 && argument[AddrBits-1:RoleBit] < RoleBytes[AddrBits-1:RoleBit];
 
   typedef enum logic [2:0] {
     RunStale,
@@ -216,8 +226,8 @@ module saf_slots_ctl
   run_e run;
   always_comb begin
     run = RunNew;
-    if (req_i.index < command || req_i.index == '0) run = RunStale;
-    else if (req_i.index == command) run = running[slot_q] ? RunRunning : RunStored;
+    if (older) run = RunStale;
+    else if (same) run = running[slot_q] ? RunRunning : RunStored;
     else if (running[slot_q] || commit_active_i || (ask_big && shared_busy_q)) run = RunBusy;
   end
 
@@ -278,7 +288,7 @@ module saf_slots_ctl
       StRomKernel: begin
         ram_wr_o = cmd_done_i;
         ram_waddr_o[4:0] = SlotLaunch;
-        ram_wdata_o = {ask_big, ask_bytes[10:0], 4'd0, pay_i[479:464], cmd_data_i[31:0]};
+        ram_wdata_o = {ask_big, ask_bytes[10:0], 4'd0, kernel, cmd_data_i[31:0]};
       end
       StCopy: {ram_wr_o, ram_waddr_o, ram_wdata_o} = {1'b1, copy_addr, fr_data_i};
       StRecord: begin
@@ -294,7 +304,52 @@ module saf_slots_ctl
     endcase
   end
 
+  // ---- states of the slots
+
+  logic slot_set, slot_leave;
+  slot_e slot_new;
+  always_comb begin
+    slot_new = SlotDone;
+    case (state_q)
+      StRecord: {slot_set, slot_new} = {count_q[0] && ask_empty, SlotPush};
+      StScan: {slot_set, slot_new} = {count_q[2:0] == '1, SlotQueued};
+      StLaunch: {slot_set, slot_new} = {cmd_done_i, SlotLaunched};
+      StEnded: {slot_set, slot_new} = {1'b1, SlotPush};
+      default: slot_set = state_q == StFinish;
+    endcase
+    slot_leave = state_q == StEnded || state_q == StFinish;
+  end
+
+  saf_slots_state u_state (
+      .clk_i,
+      .rst_ni,
+      .forget_i(state_q == StIdle && forget_q),
+      .slot_i(slot_q),
+      .set_i(slot_set),
+      .state_i(slot_new),
+      .leave_i(slot_leave),
+      .wait_set_i(state_q == StScan),
+      .wait_for_i(count_q[2:0]),
+      .wait_i((queued[count_q[2:0]] || launched[count_q[2:0]]) && launch.kernel == kernel),
+      .deadline_set_i(state_q == StRecord),
+      .deadline_i(ask_deadline),
+      .role_fault_i,
+      .slots_o(slots),
+      .queued_o(queued),
+      .launched_o(launched),
+      .pushes_o(pushes),
+      .free_o(free),
+      .deadline_o(deadlines),
+      .fault_o(fault)
+  );
+
   // ---- kernel host
+
+  logic [9:0] rom_kernel;
+  logic has_kernel;
+  assign rom_kernel = RomKernels + 10'(kernel[KernelBits-1:0]);
+  assign has_kernel = cmd_data_i[63:32] == RomMagic && kernel[15:KernelBits] == '0
+      && (|cmd_data_i[31:16] || cmd_data_i[15:0] > kernel);
 
   always_comb begin
     cmd_valid_o = 1'b0;
@@ -303,11 +358,8 @@ module saf_slots_ctl
     cmd_segment_o = segment_q;
     case (state_q)
       StRomHead: {cmd_valid_o, cmd_addr_o} = {1'b1, RomAddr};
-      StRomKernel: {cmd_valid_o, cmd_addr_o} = {1'b1, RomFirst + {pay_i[473:464], 6'd0}};
-      StRomMask: begin
-        cmd_valid_o = 1'b1;
-        cmd_addr_o = (RomFirst + {pay_i[473:464], 6'd0}) | (count_q == AskWords ? 16'd8 : 16'd16);
-      end
+      StRomKernel: {cmd_valid_o, cmd_addr_o} = {1'b1, rom_kernel, 6'h20};
+      StRomMask: {cmd_valid_o, cmd_addr_o} = {1'b1, rom_kernel, count_q[6] ? 6'h30 : 6'h28};
       StPoll: {cmd_valid_o, cmd_o, cmd_segment_o} = {1'b1, KernelRegister, launch.segment};
       StAck: {cmd_valid_o, cmd_o, cmd_segment_o} = {1'b1, KernelAck, launch.segment};
       StLaunch: {cmd_valid_o, cmd_o} = {1'b1, KernelLaunch};
@@ -344,8 +396,7 @@ module saf_slots_ctl
       StRomHead:
       if (cmd_done_i) begin
         if (cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
-        else if (cmd_data_i[63:32] != RomMagic || cmd_data_i[31:0] <= 32'(pay_i[479:464]) || pay_i[479:473] != '0)
-          {finish, finish_status} = {1'b1, saf_pkg::StatusUnknownKernel};
+        else if (!has_kernel) {finish, finish_status} = {1'b1, saf_pkg::StatusUnknownKernel};
       end
       StRomKernel:
       if (cmd_done_i) begin
@@ -362,8 +413,8 @@ module saf_slots_ctl
         finish_status = kill_by_q == KillFault ? saf_pkg::StatusRoleFault : saf_pkg::StatusKilled;
       end
       StEnded: begin
-        finish = fault_q[slot_q] || !ram_data_i[0];  // bit 0 of RUN's flags: push
-        if (fault_q[slot_q]) finish_status = saf_pkg::StatusBadRange;
+        finish = fault[slot_q] || !ram_data_i[0];  // bit 0 of RUN's flags: push
+        if (fault[slot_q]) finish_status = saf_pkg::StatusBadRange;
       end
       StDeadline:
       if (now_us >= ram_data_i[StampBits-1:0]) {finish, finish_status} = {1'b1, saf_pkg::StatusDeadline};
@@ -382,7 +433,7 @@ module saf_slots_ctl
   end
 
   assign slot_o = slot_q;
-  assign slots_o = slots_q;
+  assign slots_o = slots;
   assign running_o = running;
   assign last_kill_o = last_kill_q;
   assign forget_busy_o = forget_q;
@@ -405,8 +456,8 @@ module saf_slots_ctl
   assign reply_index_o = answering_q ? req_i.index : index_q;
   always_comb begin
     reply_state_o = saf_pkg::SlotStateRunning;
-    if (bad_slot_q || slots_q[slot_q] == SlotIdle) reply_state_o = saf_pkg::SlotStateIdle;
-    else if (slots_q[slot_q] == SlotDone) reply_state_o = saf_pkg::SlotStateDone;
+    if (bad_slot_q || slots[slot_q] == SlotIdle) reply_state_o = saf_pkg::SlotStateIdle;
+    else if (slots[slot_q] == SlotDone) reply_state_o = saf_pkg::SlotStateDone;
   end
 
   // an answer that is neither stored nor kept
@@ -419,10 +470,6 @@ module saf_slots_ctl
     if (!rst_ni) begin
       state_q <= StIdle;
       slot_q <= '0;
-      slots_q <= {Slots{SlotIdle}};
-      wait_q <= '0;
-      deadline_q <= '0;
-      fault_q <= '0;
       kill_mask_q <= '0;
       shared_busy_q <= 1'b0;
       shared_slot_q <= '0;
@@ -470,7 +517,6 @@ module saf_slots_ctl
       if (tick_q == '0) due_q <= 1'b1;
       if (forget_i) forget_q <= 1'b1;
       if (push_done_i) push_ended_q <= 1'b1;
-      if (role_fault_i) fault_q <= fault_q | launched;
 
       case (state_q)
         StIdle: begin
@@ -486,9 +532,6 @@ module saf_slots_ctl
           reply_pushed_o <= 1'b0;
           if (forget_q) begin
             forget_q <= forget_i;
-            slots_q <= {Slots{SlotIdle}};
-            deadline_q <= '0;
-            wait_q <= '0;
             shared_busy_q <= 1'b0;
             last_kill_q <= '0;
             push_orphan_q <= push_valid_q;
@@ -506,12 +549,12 @@ module saf_slots_ctl
             answering_q <= 1'b1;
             if (req_i.opcode == saf_pkg::OpcodeKill) begin
               reply_killed_o <= 1'b1;
-              if (req_i.index < last_kill_q || req_i.index == '0) begin
+              if (older) begin
                 `SAF_REFUSE(saf_pkg::StatusStale[5:0])
-              end else if (req_i.index == last_kill_q || pay_i[511:480] != role_i.epoch) begin
-                if (req_i.index != last_kill_q) kill_ok_q <= 1'b0;
+              end else if (same || ask_status == saf_pkg::StatusBadEpoch) begin
+                if (!same) kill_ok_q <= 1'b0;
                 last_kill_q <= req_i.index;
-                `SAF_REFUSE(req_i.index == last_kill_q && kill_ok_q ? saf_pkg::StatusOk[5:0] : saf_pkg::StatusBadEpoch[5:0])
+                `SAF_REFUSE(same && kill_ok_q ? saf_pkg::StatusOk[5:0] : saf_pkg::StatusBadEpoch[5:0])
               end else begin
                 last_kill_q <= req_i.index;
                 kill_ok_q <= 1'b1;
@@ -548,9 +591,9 @@ module saf_slots_ctl
             case (scan_q[1:0])
               2'd0: if (launched[scan_slot] && polling_q && !freeze_i) state_q <= StPollFetch;
               2'd1:
-              if (deadline_q[scan_slot] && (queued[scan_slot] || launched[scan_slot])) state_q <= StDeadlineFetch;
+              if (deadlines[scan_slot]) state_q <= StDeadlineFetch;
               2'd2:
-              if (queued[scan_slot] && wait_q[scan_slot] == '0 && !reset_q && !freeze_i) state_q <= StLaunchFetch;
+              if (queued[scan_slot] && free[scan_slot] && !reset_q && !freeze_i) state_q <= StLaunchFetch;
               default: if (pushes[scan_slot] && !push_valid_q) state_q <= StPushFetch;
             endcase
           end
@@ -606,10 +649,8 @@ module saf_slots_ctl
         end
         StRecord: begin
           count_q[0] <= !count_q[0];
-          deadline_q[slot_q] <= ask_deadline;
           if (count_q[0]) begin
             if (ask_empty) begin
-              slots_q[slot_q] <= SlotPush;
               h_done_o <= 1'b1;
               state_q <= StIdle;
             end else begin
@@ -623,12 +664,9 @@ module saf_slots_ctl
         end
         StScanFetch: state_q <= StScan;
         StScan: begin
-          wait_q[slot_q][count_q[2:0]] <= (queued[count_q[2:0]] || launched[count_q[2:0]])
-              && launch.kernel == pay_i[479:464];
           count_q <= count_q + 8'd1;
           state_q <= StScanFetch;
           if (count_q[2:0] == '1) begin
-            slots_q[slot_q] <= SlotQueued;
             h_done_o <= 1'b1;
             state_q <= StIdle;
           end
@@ -638,9 +676,6 @@ module saf_slots_ctl
         StFinishFetch: state_q <= StFinish;
         StFinish: begin
           index_q <= ram_data_i[31:0];
-          slots_q[slot_q] <= SlotDone;
-          deadline_q[slot_q] <= 1'b0;
-          for (int unsigned s = 0; s < Slots; s++) wait_q[s][slot_q] <= 1'b0;
           if (shared_slot_q == slot_q) shared_busy_q <= 1'b0;
           reply_keep_o <= 1'b1;
           reply_start_o <= 1'b1;
@@ -689,10 +724,8 @@ module saf_slots_ctl
         StStampFetch: state_q <= StStamp;
         StStamp: state_q <= StEnded;
         StEnded: begin
-          reply_timed_o <= !fault_q[slot_q];
-          if (!fault_q[slot_q]) role_done_q <= 1'b1;
-          slots_q[slot_q] <= SlotPush;
-          for (int unsigned s = 0; s < Slots; s++) wait_q[s][slot_q] <= 1'b0;
+          reply_timed_o <= !fault[slot_q];
+          if (!fault[slot_q]) role_done_q <= 1'b1;
           state_q <= StIdle;
         end
 
@@ -711,8 +744,6 @@ module saf_slots_ctl
         end
         StLaunch:
         if (cmd_done_i) begin
-          slots_q[slot_q] <= SlotLaunched;
-          fault_q[slot_q] <= 1'b0;
           if (launch_shared_q) shared_busy_q <= 1'b0;
           state_q <= StIdle;
         end

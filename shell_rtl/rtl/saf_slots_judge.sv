@@ -18,10 +18,20 @@ module saf_slots_judge
 );
 
   localparam logic [15:0] EmptyKernel = 16'hFFFF;
+  localparam int unsigned MaxBit = $clog2(saf_pkg::ReadMaxBytes);
+  localparam int unsigned RoleBit = 30;
+  localparam logic [AddrBits-RoleBit:0] RoleTop = {1'b0, RoleBytes[AddrBits-1:RoleBit]};
 
+  if (RoleBytes[RoleBit-1:0] != '0 || saf_pkg::ReadMaxBytes != 1 << MaxBit) begin : gen_bad
+    $error("saf_slots_judge: RoleBytes and ReadMaxBytes are not as round as is relied on");
+  end
+
+  // verilator lint_off UNUSEDSIGNAL
   logic [31:0] push_bytes;
   logic [63:0] push_address;
-  logic [64:0] push_end;
+  logic [AddrBits:0] push_end;
+  // verilator lint_on UNUSEDSIGNAL
+  logic too_large, outside;
   logic [15:0] push_block;
   logic [7:0] work_dim;
   logic [2:0] used, globals, locals;
@@ -32,7 +42,12 @@ module saf_slots_judge
   assign push_bytes = pay_i[319:288];
   assign push_block = pay_i[287:272];
   assign work_dim = pay_i[271:264];
-  assign push_end = {1'b0, push_address} + 65'(push_bytes);
+  // more than ReadMaxBytes, a power of two
+  assign too_large = |push_bytes[31:MaxBit+1] || (push_bytes[MaxBit] && |push_bytes[MaxBit-1:0]);
+  // behind RoleBytes, a multiple of 2^RoleBit
+  assign push_end = {1'b0, push_address[AddrBits-1:0]} + (AddrBits + 1)'(push_bytes[MaxBit:0]);
+  assign outside = |push_address[63:AddrBits] || push_end[AddrBits:RoleBit] > RoleTop
+      || (push_end[AddrBits:RoleBit] == RoleTop && |push_end[RoleBit-1:0]);
   assign bytes_o = length_i - 16'(saf_pkg::RunBytes);
 
   always_comb begin
@@ -41,10 +56,10 @@ module saf_slots_judge
       status_o = saf_pkg::StatusBadEpoch;
     end else if (push_o) begin
       if (push_bytes == '0) status_o = saf_pkg::StatusBadParameter;
-      else if (push_bytes > saf_pkg::ReadMaxBytes) status_o = saf_pkg::StatusTooLarge;
+      else if (too_large) status_o = saf_pkg::StatusTooLarge;
       else if (push_block[5:0] != '0 || push_block == '0 || push_block > block_limit_i)
         status_o = saf_pkg::StatusBadBlockSize;
-      else if (push_end > 65'(RoleBytes)) status_o = saf_pkg::StatusBadRange;
+      else if (outside) status_o = saf_pkg::StatusBadRange;
     end
   end
 
