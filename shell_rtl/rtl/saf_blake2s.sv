@@ -57,6 +57,10 @@ module saf_blake2s
     logic [4:0] dst;
   } lane_t;
 
+  function automatic logic [31:0] rotated(input logic [31:0] word, input int unsigned right);
+    return word >> right | word << (32 - right);
+  endfunction
+
   // Control: the lane whose turn it is, and the other
   logic lane_q;
   lane_t now_q, other_q, now_d;
@@ -146,66 +150,73 @@ module saf_blake2s
       .y_o(y)
   );
 
-  // Working vector: rows of four words
-  logic [3:0][31:0] a1_q, b1_q, c1_q, d1_q, a2_q, b2_q, c2_q, d2_q;
-  logic [3:0][31:0] a1, b1, c1, d1, a2, b2, c2, d2;
-  logic [7:0][31:0] h1_q, h2_q, h_next;
-
-  for (genvar u = 0; u < 4; u++) begin : gen_unit
-    saf_blake2s_half #(
-        .RotateD(16),
-        .RotateB(12)
-    ) u_first (
-        .a_i(a1_q[u]),
-        .b_i(b1_q[u]),
-        .c_i(c1_q[u]),
-        .d_i(d1_q[u]),
-        .m_i(x[u]),
-        .a_o(a1[u]),
-        .b_o(b1[u]),
-        .c_o(c1[u]),
-        .d_o(d1[u])
-    );
-
-    saf_blake2s_half #(
-        .RotateD(8),
-        .RotateB(7)
-    ) u_second (
-        .a_i(a2_q[u]),
-        .b_i(b2_q[u]),
-        .c_i(c2_q[u]),
-        .d_i(d2_q[u]),
-        .m_i(y[u]),
-        .a_o(a2[(4-u)%4]),
-        .b_o(b2[(5-u)%4]),
-        .c_o(c2[(6-u)%4]),
-        .d_o(d2[(7-u)%4])
-    );
-  end
-
-  assign h_next = from_ram_q ? h_rd_data_i : h2_q;
+  // Working vector: rows of four words. What is not needed does not move (power, and the time of simulations).
+  typedef logic [31:0] word_t;
+  word_t a1_q[4], b1_q[4], c1_q[4], d1_q[4], a2_q[4], b2_q[4], c2_q[4], d2_q[4];
+  word_t h1_q[8], h2_q[8];
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
-      {a1_q, b1_q, c1_q, d1_q, a2_q, b2_q, c2_q, d2_q} <= '0;
-      {h1_q, h2_q} <= '0;
+      for (int unsigned u = 0; u < 4; u++) begin
+        {a1_q[u], b1_q[u], c1_q[u], d1_q[u]} <= '0;
+        {a2_q[u], b2_q[u], c2_q[u], d2_q[u]} <= '0;
+      end
     end else begin
       if (now_q.active && !fin) begin
-        {a2_q, b2_q, c2_q, d2_q} <= {a1, b1, c1, d1};
+        for (int unsigned u = 0; u < 4; u++) begin
+          automatic word_t a = a1_q[u] + b1_q[u] + x[u];
+          automatic word_t d = rotated(d1_q[u] ^ a, 16);
+          automatic word_t c = c1_q[u] + d;
+          a2_q[u] <= a;
+          b2_q[u] <= rotated(b1_q[u] ^ c, 12);
+          c2_q[u] <= c;
+          d2_q[u] <= d;
+        end
       end
       if (load_q) begin
-        {b1_q, a1_q} <= h_next;
-        c1_q <= Blake2sIv[3:0];
+        for (int unsigned u = 0; u < 4; u++) begin
+          a1_q[u] <= from_ram_q ? h_rd_data_i[u] : h2_q[u];
+          b1_q[u] <= from_ram_q ? h_rd_data_i[4+u] : h2_q[4+u];
+          c1_q[u] <= Blake2sIv[u];
+        end
         d1_q[0] <= Blake2sIv[4] ^ {12'd0, count_q};
         d1_q[1] <= Blake2sIv[5];
         d1_q[2] <= Blake2sIv[6] ^ {32{last_q}};
         d1_q[3] <= Blake2sIv[7] ^ {32{last_node_q}};
       end else if (second_q) begin
-        {a1_q, b1_q, c1_q, d1_q} <= {a2, b2, c2, d2};
+        for (int unsigned u = 0; u < 4; u++) begin
+          automatic word_t a = a2_q[u] + b2_q[u] + y[u];
+          automatic word_t d = rotated(d2_q[u] ^ a, 8);
+          automatic word_t c = c2_q[u] + d;
+          a1_q[(4-u)%4] <= a;
+          b1_q[(5-u)%4] <= rotated(b2_q[u] ^ c, 7);
+          c1_q[(6-u)%4] <= c;
+          d1_q[(7-u)%4] <= d;
+        end
       end
-      h1_q <= h_next;
-      h2_q <= fin ? h1_q ^ {b1_q, a1_q} ^ {d1_q, c1_q} : h1_q;
     end
+  end
+
+  // Chaining values
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      for (int unsigned i = 0; i < 8; i++) {h1_q[i], h2_q[i]} <= '0;
+    end else if (now_q.active || other_q.active) begin
+      for (int unsigned i = 0; i < 8; i++) begin
+        h1_q[i] <= from_ram_q ? h_rd_data_i[i] : h2_q[i];
+        h2_q[i] <= h1_q[i];
+      end
+      if (fin) begin
+        for (int unsigned u = 0; u < 4; u++) begin
+          h2_q[u] <= h1_q[u] ^ a1_q[u] ^ c1_q[u];
+          h2_q[4+u] <= h1_q[4+u] ^ b1_q[u] ^ d1_q[u];
+        end
+      end
+    end
+  end
+
+  for (genvar i = 0; i < 8; i++) begin : gen_h
+    assign h_o[i] = h2_q[i];
   end
 
   // Result, in the cycle after turn 21: the lane it belongs to is not the one whose turn it is, but the other
@@ -229,7 +240,6 @@ module saf_blake2s
   assign fin_leaf_o = fin_leaf_q;
   assign fin_last_o = fin_last_q;
   assign fin_dst_o = fin_dst_q;
-  assign h_o = h2_q;
 
   `SAF_ASSERT(load_while_idle, !(load_q && second_q))
 

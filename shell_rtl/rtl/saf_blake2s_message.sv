@@ -69,7 +69,7 @@ module saf_blake2s_message (
   for (genvar u = 0; u < 4; u++) begin : gen_unit
     for (genvar h = 0; h < 2; h++) begin : gen_half
       localparam schedule_t Schedule = schedule(u, h);
-      logic valid, odd_q;
+      logic valid, ready_q, odd_q;
       logic [3:0] word;
       logic [2:0] base;
       logic [63:0] pair;
@@ -94,11 +94,13 @@ module saf_blake2s_message (
 
       always_ff @(posedge clk_i or negedge rst_ni) begin
         if (!rst_ni) begin
+          ready_q <= 1'b0;
           odd_q <= 1'b0;
           word_q <= '0;
         end else begin
+          ready_q <= valid;
           odd_q <= word[0];
-          word_q <= saf_shell_pkg::swap32(odd_q ? pair[31:0] : pair[63:32]);
+          if (ready_q) word_q <= saf_shell_pkg::swap32(odd_q ? pair[31:0] : pair[63:32]);
         end
       end
 

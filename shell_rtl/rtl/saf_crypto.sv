@@ -1,12 +1,11 @@
 // The shell's BLAKE2s unit: tags, keys and the hash tree's digests (suite 1; safhost/wire/auth.py and digest.py).
 //
-//   ctl, tx --> saf_hash_lane 0 \                                 / done + digest
-//   guard ----> saf_hash_lane 1  \  message    saf_blake2s       /
-//   DDR 0 ----> saf_leaf_lane 0  /  words  --> (two lanes) ---> RAM of chaining values --> saf_hash_out --> DDR, keys, jobs
-//   DDR 1 ----> saf_leaf_lane 1 /
+//   ctl, tx --> saf_hash_lane 0 \                                           / done + digest
+//   guard ----> saf_hash_lane 1 --> saf_hash_words --> saf_blake2s (2 lanes) --> RAM of chaining values --> saf_hash_out
+//   DDR 0, 1 -> saf_leaf ------/                                                                     --> DDR, keys, jobs
 //
 // Hash requests of ctl and tx (tx first: older work) share lane 0, guard has lane 1; they go before the lane's leaf at every
-// block's border. Jobs take whichever lane has none (saf_leaf_dispatch), and are reported in order for each client.
+// block's border. Jobs take whichever lane has none (saf_leaf), and are reported in order for each client.
 // Chaining values between blocks lie in a RAM of 32 digests: {0, lane, leaf}, and behind key blocks {1, lane, key}.
 //
 // Latency of a hash request: 10 cycles from the acceptance to the first block of data that comes without gaps, 42 a block, 1
@@ -78,16 +77,16 @@ module saf_crypto
   logic fin, fin_lane, fin_leaf, fin_last, engine_rd;
   logic [4:0] fin_dst, engine_rd_addr;
   logic [7:0][31:0] h, h_init, h_rd_data;
-  logic word_valid_q;
-  logic [5:0] word_addr_q;
-  logic [63:0] word_data_q;
+  logic word_valid;
+  logic [5:0] word_addr;
+  logic [63:0] word_data;
 
   saf_blake2s u_engine (
       .clk_i,
       .rst_ni,
-      .wr_valid_i(word_valid_q),
-      .wr_addr_i(word_addr_q),
-      .wr_data_i(word_data_q),
+      .wr_valid_i(word_valid),
+      .wr_addr_i(word_addr),
+      .wr_data_i(word_data),
       .block_valid_i(block_valid),
       .block_i(block),
       .take_o(take),
@@ -105,7 +104,7 @@ module saf_crypto
 
   // ------------------------------------------------------------------ hash clients
 
-  logic [1:0] req_valid, req_ready, lane_dvalid, lane_dready, lane_done, key_store;
+  logic [1:0] lane_free, lane_start, lane_dvalid, lane_dready, lane_done, key_store;
   logic [1:0] key_req, key_beat_valid;
   logic [1:0][2:0] key_index, key_store_index;
   logic [1:0][1:0] key_beat;
@@ -114,23 +113,29 @@ module saf_crypto
   hash_req_t [1:0] req;
   logic storing, key_write, key_first;
   logic [2:0] key_write_index;
-  logic [1:0] key_write_beat, open;
+  logic [1:0] key_write_beat;
+  logic start0, start1, open0, open1;
   logic init_job, init_job_ready;
 
   assign tx = hash_valid_i[Tx];
-  assign req_valid = {hash_valid_i[Guard], hash_valid_i[Tx] || hash_valid_i[Ctl]};
+  // an initial chaining value is written when the engine writes none, of one request or job a cycle
+  assign open0 = lane_free[0] && !fin && !storing;
+  assign open1 = lane_free[1] && !fin && !storing && !start0;
+  assign start0 = open0 && (hash_valid_i[Tx] || hash_valid_i[Ctl]);
+  assign start1 = open1 && hash_valid_i[Guard];
+  assign lane_start = {start1, start0};
   assign req = {hash_req_i[Guard], tx ? hash_req_i[Tx] : hash_req_i[Ctl]};
   assign lane_dvalid = {hash_dvalid_i[Guard], tx_q ? hash_dvalid_i[Tx] : hash_dvalid_i[Ctl]};
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) tx_q <= 1'b0;
-    else if (req_valid[0] && req_ready[0]) tx_q <= tx;
+    else if (start0) tx_q <= tx;
   end
 
   always_comb begin
-    hash_ready_o[Ctl] = req_ready[0] && !tx;
-    hash_ready_o[Tx] = req_ready[0] && tx;
-    hash_ready_o[Guard] = req_ready[1];
+    hash_ready_o[Ctl] = open0 && !tx;
+    hash_ready_o[Tx] = open0 && tx;
+    hash_ready_o[Guard] = open1;
     hash_dready_o[Ctl] = lane_dready[0] && !tx_q;
     hash_dready_o[Tx] = lane_dready[0] && tx_q;
     hash_dready_o[Guard] = lane_dready[1];
@@ -147,10 +152,9 @@ module saf_crypto
     ) u_lane (
         .clk_i,
         .rst_ni,
-        .req_valid_i(req_valid[l]),
-        .req_ready_o(req_ready[l]),
+        .free_o(lane_free[l]),
+        .start_i(lane_start[l]),
         .req_i(req[l]),
-        .open_i(open[l]),
         .data_valid_i(lane_dvalid[l]),
         .data_ready_o(lane_dready[l]),
         .key_req_o(key_req[l]),
@@ -197,115 +201,75 @@ module saf_crypto
   // ------------------------------------------------------------------ leaf jobs
 
   leaf_job_t job;
-  logic job_lane, job_client;
-  logic [1:0] leaf_free, leaf_start, leaf_client, leaf_store, leaf_stored, leaf_report, leaf_reported;
+  logic job_lane;
+  logic [1:0] leaf_store, leaf_stored, leaf_report, leaf_reported;
   logic [1:0][AddrBits-1:0] leaf_addr;
 
-  saf_leaf_dispatch u_dispatch (
+  saf_leaf u_leaf (
       .clk_i,
       .rst_ni,
       .job_valid_i,
       .job_ready_o,
       .job_i,
-      .init_valid_o(init_job),
-      .init_ready_i(init_job_ready),
+      .job_done_o,
       .rd_valid_o,
       .rd_ready_i,
-      .job_o(job),
-      .lane_o(job_lane),
-      .client_o(job_client),
-      .lane_free_i(leaf_free),
-      .lane_start_o(leaf_start)
+      .rd_addr_o,
+      .rd_bytes_o,
+      .rd_dvalid_i,
+      .rd_dready_o,
+      .rd_dlast_i,
+      .init_valid_o(init_job),
+      .init_ready_i(init_job_ready),
+      .init_job_o(job),
+      .init_lane_o(job_lane),
+      .wr_valid_o(feed_valid[3:2]),
+      .wr_ready_i(feed_ready[3:2]),
+      .wr_bytes_o(feed_bytes[3:2]),
+      .wr_addr_o(feed_addr[3:2]),
+      .block_valid_o({block_valid[1][1], block_valid[0][1]}),
+      .block_o({block[1][1], block[0][1]}),
+      .take_i({take[1][1], take[0][1]}),
+      .release_i({release_[1][1], release_[0][1]}),
+      .fin_i({fin && fin_leaf && fin_lane, fin && fin_leaf && !fin_lane}),
+      .fin_last_i(fin_last),
+      .store_o(leaf_store),
+      .store_addr_o(leaf_addr),
+      .stored_i(leaf_stored),
+      .report_o(leaf_report),
+      .reported_i(leaf_reported)
   );
 
-  assign rd_addr_o = {2{job.addr}};
-  assign rd_bytes_o = {2{11'd0, job.bytes}};
   assign rd_abort_o = '0;
 
-  for (genvar l = 0; l < 2; l++) begin : gen_leaf
-    saf_leaf_lane #(
-        .Lane(1'(l))
-    ) u_lane (
-        .clk_i,
-        .rst_ni,
-        .free_o(leaf_free[l]),
-        .start_i(leaf_start[l]),
-        .job_i(job),
-        .client_i(job_client),
-        .after_i(!leaf_free[1-l] && leaf_client[1-l] == job_client && !leaf_reported[1-l]),
-        .client_o(leaf_client[l]),
-        .data_valid_i(rd_dvalid_i[l]),
-        .data_ready_o(rd_dready_o[l]),
-        .wr_valid_o(feed_valid[2+l]),
-        .wr_ready_i(feed_ready[2+l]),
-        .wr_bytes_o(feed_bytes[2+l]),
-        .wr_addr_o(feed_addr[2+l]),
-        .block_valid_o(block_valid[l][1]),
-        .block_o(block[l][1]),
-        .take_i(take[l][1]),
-        .release_i(release_[l][1]),
-        .fin_i(fin && fin_leaf && fin_lane == 1'(l)),
-        .fin_last_i(fin_last),
-        .store_o(leaf_store[l]),
-        .store_addr_o(leaf_addr[l]),
-        .stored_i(leaf_stored[l]),
-        .report_o(leaf_report[l]),
-        .reported_i(leaf_reported[l]),
-        .other_reported_i(leaf_reported[1-l])
-    );
-  end
+  // ------------------------------------------------------------------ message words
 
-  always_comb begin
-    job_done_o = '0;
-    for (int unsigned l = 0; l < 2; l++) if (leaf_reported[l]) job_done_o[leaf_client[l]] = 1'b1;
-  end
-
-  // ------------------------------------------------------------------ message words: one beat a cycle
-
-  logic [1:0] source;
-  logic [63:0] beat, keep;
-
-  always_comb begin
-    source = 2'd3;
-    for (int unsigned f = 3; f > 0; f--) if (feed_valid[f-1]) source = 2'(f - 1);
-    feed_ready = '0;
-    feed_ready[source] = 1'b1;
-    case (source)
-      2'd0: beat = tx_q ? hash_data_i[Tx] : hash_data_i[Ctl];
-      2'd1: beat = hash_data_i[Guard];
-      2'd2: beat = rd_data_i[0];
-      default: beat = rd_data_i[1];
-    endcase
-    if (!source[1] && feed_key[source[0]]) beat = key_data;
-    for (int unsigned i = 0; i < 8; i++) keep[63-8*i-:8] = {8{i < 32'(feed_bytes[source])}};
-  end
-
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      word_valid_q <= 1'b0;
-      word_addr_q <= '0;
-      word_data_q <= '0;
-    end else begin
-      word_valid_q <= |feed_valid;
-      word_addr_q <= {source[0], source[1], feed_addr[source]};
-      word_data_q <= beat & keep;
-    end
-  end
+  saf_hash_words u_words (
+      .clk_i,
+      .rst_ni,
+      .feed_valid_i(feed_valid),
+      .feed_ready_o(feed_ready),
+      .feed_key_i(feed_key),
+      .feed_bytes_i(feed_bytes),
+      .feed_addr_i(feed_addr),
+      .data_i({rd_data_i, hash_data_i[Guard], tx_q ? hash_data_i[Tx] : hash_data_i[Ctl]}),
+      .key_data_i(key_data),
+      .valid_o(word_valid),
+      .addr_o(word_addr),
+      .data_o(word_data)
+  );
 
   // ------------------------------------------------------------------ chaining values
 
   logic out_rd;
   logic [4:0] out_rd_addr, init_addr;
 
-  // an initial value is written when the engine writes none: one request or job a cycle
-  assign open[0] = !fin && !storing;
-  assign open[1] = !fin && !storing && !(req_valid[0] && req_ready[0]);
-  assign init_job_ready = !fin && !(|(req_valid & req_ready));
+  assign init_job_ready = !fin && !start0 && !start1;
 
   always_comb begin
     init_addr = {3'b000, job_lane, 1'b1};
-    if (req_valid[1] && req_ready[1]) init_addr = 5'b00010;
-    if (req_valid[0] && req_ready[0]) init_addr = 5'b00000;
+    if (start1) init_addr = 5'b00010;
+    if (start0) init_addr = 5'b00000;
   end
 
   saf_hash_init u_init (
@@ -320,7 +284,7 @@ module saf_crypto
       .Depth(32)
   ) u_values (
       .clk_i,
-      .wr_en_i(fin || |(req_valid & req_ready) || init_job),
+      .wr_en_i(fin || start0 || start1 || init_job),
       .wr_addr_i(fin ? fin_dst : init_addr),
       .wr_data_i(fin ? h : h_init),
       .rd_en_i(engine_rd || out_rd),
@@ -358,16 +322,16 @@ module saf_crypto
 
   assign wr_bytes_o = 16'(saf_pkg::DigestBytes);
 
-  // Lengths are counted; the ends that streams mark must agree
+  // lengths are counted; the ends that streams mark must agree
   logic [1:0] lane_dlast;
   assign lane_dlast = {hash_dlast_i[Guard], tx_q ? hash_dlast_i[Tx] : hash_dlast_i[Ctl]};
 
-  logic unused;
-  assign unused = &{1'b0, cfg_i, rd_dlast_i, lane_dlast};
-
-  for (genvar l = 0; l < 2; l++) begin : gen_ends
-    `SAF_ASSERT(read_end, !(rd_dvalid_i[l] && rd_dready_o[l]) || rd_dlast_i[l] == gen_leaf[l].u_lane.u_feed.ends)
-    `SAF_ASSERT(hash_end, !(lane_dvalid[l] && lane_dready[l]) || lane_dlast[l] == gen_hash[l].u_lane.u_feed.ends)
+  for (genvar l = 0; l < 2; l++) begin : gen_end
+    `SAF_ASSERT(agrees, !(lane_dvalid[l] && lane_dready[l]) || lane_dlast[l] == gen_hash[l].u_lane.u_feed.ends)
   end
+
+  // of the configuration only the key matters here
+  logic unused;
+  assign unused = &{1'b0, cfg_i, lane_dlast};
 
 endmodule

@@ -7,8 +7,8 @@
 // Places of chaining values (saf_crypto's RAM): {0, lane, 0} of the message, {1, lane, key} behind a key block.
 //
 // Latency: the first block can start in the cycle after its last beat was taken. Reset: idle, nothing kept.
-// Back-pressure: one request at a time; req_ready_o also needs open_i (the place of the chaining value can be written: the
-// caller writes its initial value there in the cycle of acceptance).
+// Back-pressure: one request at a time, begun by start_i while free_o. The caller writes the initial chaining value to its
+// place in that cycle.
 
 module saf_hash_lane
   import saf_shell_pkg::*;
@@ -20,10 +20,9 @@ module saf_hash_lane
     input logic clk_i,
     input logic rst_ni,
 
-    input logic req_valid_i,
-    output logic req_ready_o,
+    output logic free_o,
+    input logic start_i,
     input hash_req_t req_i,
-    input logic open_i,
     input logic data_valid_i,
     output logic data_ready_o,
 
@@ -61,10 +60,9 @@ module saf_hash_lane
   logic busy_q, keep_q, stale_q, store_q;
   logic [2:0] key_index_q, store_index_q;
   logic [7:0] kept_q;
-  logic accept, keep, known;
+  logic keep, known;
 
-  assign req_ready_o = !busy_q && open_i;
-  assign accept = req_valid_i && req_ready_o;
+  assign free_o = !busy_q;
   assign keep = req_i.keyed && req_i.person == Person && req_i.digest_bytes == DigestBytes;
   assign known = keep && kept_q[req_i.key_index] && req_i.bytes != '0;
 
@@ -80,7 +78,7 @@ module saf_hash_lane
     end else begin
       if (fin_i && fin_kept_i && !stale_q) kept_q[key_index_q] <= 1'b1;
       if (fin_i && fin_last_i) busy_q <= 1'b0;
-      if (accept) begin
+      if (start_i) begin
         busy_q <= 1'b1;
         keep_q <= keep;
         stale_q <= 1'b0;
@@ -102,7 +100,7 @@ module saf_hash_lane
   ) u_feed (
       .clk_i,
       .rst_ni,
-      .start_i(accept),
+      .start_i,
       .bytes_i(req_i.bytes),
       .key_block_i(req_i.keyed && !known),
       .key_done_i(known),
