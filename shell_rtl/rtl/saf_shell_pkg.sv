@@ -236,7 +236,14 @@ package saf_shell_pkg;
     return !gone[TimeBits-1];
   endfunction
 
-  // ---- commands (saf_slots)
+  // ---- commit and commands (saf_commit, saf_slots)
+
+  // Milliseconds in microseconds: 1000 = 8 (128 - 3), two adders
+  function automatic logic [41:0] us_of(input logic [31:0] ms);
+    logic [38:0] times125;
+    times125 = {ms, 7'd0} - 39'(ms) - {6'd0, ms, 1'b0};
+    return {times125, 3'd0};
+  endfunction
 
   // First byte of a stream or of memory to the other end of the word
   function automatic logic [63:0] bytes_swapped(input logic [63:0] word);
@@ -297,10 +304,11 @@ package saf_shell_pkg;
   localparam logic [3:0] XferRecLeaves = 4'd3;  // xfer_leaves_t
   localparam logic [3:0] XferRecDigest = 4'd4;  // four words: root announced
   localparam logic [3:0] XferRecFound = 4'd8;  // four words: root found
+  localparam logic [3:0] XferRecClose = 4'd12;  // xfer_ctl_t of the newest CLOSE, for the VERDICT nobody asks for
 
   typedef struct packed {
-    logic [31:0] repair_id;  // newest INVALIDATE
-    logic [31:0] close_index;  // `index` of the newest CLOSE, for the VERDICT nobody asks for
+    logic [31:0] id;
+    logic [31:0] index;  // of the newest INVALIDATE: repair id
   } xfer_ctl_t;
 
   typedef struct packed {

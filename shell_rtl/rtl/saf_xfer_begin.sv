@@ -22,14 +22,14 @@ module saf_xfer_begin
     input logic hashed_i,
     input logic [4:0] past_i,
     output logic remember_o,
-    input logic remember_done_i,
     // the new one
+    input logic [31:0] id_i,
     input saf_pkg::xfer_open_t ask_i,
     input logic is_image_i,
     input logic [LeafBits-1:0] leaves_i,
     input logic [16:0] last_leaf_bytes_i,
     output logic enter_o,
-    output logic [3:0] pay_word_o,
+    output logic [2:0] pay_word_o,
     input logic [63:0] pay_data_i,
     // image slot
     output logic same_start_o,
@@ -56,7 +56,6 @@ module saf_xfer_begin
     StIdle,
     StRead,
     StWrite,
-    StRemember,
     StSame,
     StOpen,
     StRecord
@@ -70,7 +69,7 @@ module saf_xfer_begin
   xfer_past_t past;
   logic open_start, unused;
 
-  assign open_start = open_i && ((state_q == StIdle && start_i && !leave_i) || (state_q == StRemember && remember_done_i));
+  assign open_start = open_i && ((state_q == StIdle && start_i && !leave_i) || remember_o);
   assign same_start_o = open_start && is_image_i;
   assign remember_o = state_q == StWrite && word_q == 3'd7;
   assign open_valid_o = state_q == StOpen;
@@ -88,13 +87,18 @@ module saf_xfer_begin
     end
   end
 
-  // words 4 to 7 of payload and record: the digest announced. Asked for a cycle ahead.
-  assign pay_word_o = same_start_o || same_busy_i ? {1'b0, same_word_i} + 4'd4 : {1'b0, word_q} + 4'd1;
-  assign slot_wr_o = is_image_i && state_q == StRecord && word_q >= 3'd3;
+  // Words 4 to 7 of payload and record are the digest announced, word 2 of the payload is the length. Each is asked for a
+  // cycle ahead; a slot's length (its word 4) is written with record word 3.
+  logic slots_turn;
+  assign slots_turn = same_start_o || same_busy_i;
   assign slot_word_o = word_q == 3'd3 ? 3'd4 : {1'b0, word_q[1:0]};
+  assign pay_word_o = slots_turn ? (same_word_i[2] ? 3'd2 : {1'b1, same_word_i[1:0]})
+      : word_q == 3'd2 ? 3'd2 : word_q + 3'd1;
+  assign slot_wr_o = is_image_i && state_q == StRecord && word_q >= 3'd3;
 
   always_comb begin
     ctl = '0;
+    ctl.id = id_i;
     shape = '0;
     shape.blocks = ask_i.blocks[17:0];
     shape.units = ask_i.block_bytes[13:6];
@@ -142,13 +146,11 @@ module saf_xfer_begin
         StRead: state_q <= StWrite;
         StWrite: begin
           word_q <= word_q + 3'd1;
-          state_q <= word_q == 3'd7 ? StRemember : StRead;
-        end
-        StRemember:
-        if (remember_done_i) begin
-          word_q <= '0;
-          state_q <= StIdle;
-          done_o <= !open_i;
+          state_q <= StRead;
+          if (remember_o) begin
+            state_q <= StIdle;
+            done_o <= !open_i;
+          end
         end
         StSame:
         if (same_done_i) begin

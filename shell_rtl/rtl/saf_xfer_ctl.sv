@@ -112,8 +112,8 @@ module saf_xfer_ctl
   logic [31:0] mul_a, h_mul_a, v_mul_a;
   logic [7:0] mul_b, h_mul_b, v_mul_b;
   logic [39:0] mul_p;
-  logic st_rd, h_st_rd, b_st_rd, s_st_rd, v_st_rd, st_wr, h_st_wr, b_st_wr, v_st_wr;
-  xfer_addr_t st_rd_addr, h_st_rd_addr, b_st_rd_addr, s_st_rd_addr, v_st_rd_addr;
+  logic st_rd, h_st_rd, b_st_rd, f_st_rd, s_st_rd, v_st_rd, st_wr, h_st_wr, b_st_wr, v_st_wr;
+  xfer_addr_t st_rd_addr, h_st_rd_addr, b_st_rd_addr, f_st_rd_addr, s_st_rd_addr, v_st_rd_addr;
   xfer_addr_t st_wr_addr, h_st_wr_addr, b_st_wr_addr, v_st_wr_addr;
   logic [63:0] st_rd_data, st_wr_data, h_st_wr_data, b_st_wr_data, v_st_wr_data;
 
@@ -153,8 +153,11 @@ module saf_xfer_ctl
     st_wr_addr = v_st_wr_addr;
     st_wr_data = v_st_wr_data;
     if (granted) begin
-      st_rd = h_st_rd || b_st_rd || s_st_rd;
-      st_rd_addr = s_st_rd ? s_st_rd_addr : b_st_rd ? b_st_rd_addr : h_st_rd_addr;
+      st_rd = h_st_rd || b_st_rd || f_st_rd || s_st_rd;
+      st_rd_addr = h_st_rd_addr;
+      if (s_st_rd) st_rd_addr = s_st_rd_addr;
+      else if (b_st_rd) st_rd_addr = b_st_rd_addr;
+      else if (f_st_rd) st_rd_addr = f_st_rd_addr;
       st_wr = h_st_wr || b_st_wr;
       st_wr_addr = b_st_wr ? b_st_wr_addr : h_st_wr_addr;
       st_wr_data = b_st_wr ? b_st_wr_data : h_st_wr_data;
@@ -184,7 +187,7 @@ module saf_xfer_ctl
   logic [saf_shell_pkg::Contexts-1:0] used, hashed, due, kill;
   logic find, find_done, find_hit, find_past, not_newer, leafq_ok, leafq_unknown, from_leafq_q;
   logic [4:0] find_which, past;
-  logic [31:0] find_id, ctx_id, say_index;
+  logic [31:0] find_id, say_object, say_index;
   logic [5:0] judged;
   logic is_image, begin_, begin_leave, begin_open, begin_done, begin_same;
   logic [LeafBits-1:0] leaves, leaves_done, leaves_start, leaves_stop;
@@ -268,6 +271,7 @@ module saf_xfer_ctl
       .say_o(say),
       .say_what_o(say_what),
       .say_unasked_o(say_unasked),
+      .say_object_o(say_object),
       .say_index_o(say_index),
       .say_done_i(say_done)
   );
@@ -322,13 +326,14 @@ module saf_xfer_ctl
       .find_i(find),
       .remember_i(remember),
       .enter_i(enter),
-      .ctx_i(ctx),
       .done_o(find_done),
       .hit_o(find_hit),
       .is_past_o(find_past),
       .which_o(find_which),
       .past_o(past),
-      .ctx_id_o(ctx_id),
+      .st_rd_o(f_st_rd),
+      .st_addr_o(f_st_rd_addr),
+      .st_data_i(st_rd_data),
       .newest_o(last_transfer_o),
       .not_newer_o(not_newer)
   );
@@ -346,7 +351,7 @@ module saf_xfer_ctl
 
   logic same_start, same_busy, same_done, same, slot_wr;
   logic [2:0] same_word, slot_word;
-  logic [3:0] pay_word;
+  logic [2:0] pay_word;
   logic [1:0] slot_q;
 
   saf_xfer_judge u_judge (
@@ -376,7 +381,7 @@ module saf_xfer_ctl
       .hashed_i(hashed[ctx]),
       .past_i(past),
       .remember_o(remember),
-      .remember_done_i(find_done),
+      .id_i(req_i.object),
       .ask_i(ask),
       .is_image_i(is_image),
       .leaves_i(leaves),
@@ -401,7 +406,7 @@ module saf_xfer_ctl
       .open_done_i,
       .open_base_o
   );
-  assign fr_addr_o = {7'd0, pay_word};
+  assign fr_addr_o = {8'd0, pay_word};
   assign open_ctx_o = ctx;
   assign open_id_o = req_i.object;
   assign open_group_o = ask.group;
@@ -428,9 +433,8 @@ module saf_xfer_ctl
       .set_state_i(set_slot ? set_state : outcome_ok ? XsVerified : XsBad),
       .wr_en_i(slot_wr),
       .wr_word_i(slot_word),
-      .wr_data_i(slot_word == 3'd4 ? ask.length : fr_data_i),
+      .wr_data_i(fr_data_i),
       .same_start_i(same_start),
-      .length_i(ask.length),
       .same_busy_o(same_busy),
       .pay_word_o(same_word),
       .pay_data_i(fr_data_i),
@@ -521,7 +525,7 @@ module saf_xfer_ctl
     msg_meta_o.etype = (say_unasked ? ctx == '0 : req_i.etype == EtImage) ? EtImageAnswer : EtInputAnswer;
     msg_meta_o.dst = session_i.host;
     msg_meta_o.session = session_i.id;
-    msg_meta_o.object = say_unasked ? ctx_id : req_i.object;
+    msg_meta_o.object = say_unasked ? say_object : req_i.object;
     msg_meta_o.index = say_unasked ? say_index : req_i.index;
     msg_meta_o.length = say_length;
     msg_meta_o.sealed = 1'b1;

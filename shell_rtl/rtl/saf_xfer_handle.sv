@@ -96,7 +96,8 @@ module saf_xfer_handle
     output logic say_o,
     output xfer_say_t say_what_o,
     output logic say_unasked_o,
-    output logic [31:0] say_index_o,  // of a VERDICT nobody asked for
+    output logic [31:0] say_object_o,  // of a VERDICT nobody asked for
+    output logic [31:0] say_index_o,
     input logic say_done_i
 );
 
@@ -123,21 +124,22 @@ module saf_xfer_handle
   logic [5:0] status_q;
   xfer_state_t told_state_q;
   logic [TimerBits-1:0] timer_q;
-  logic [31:0] received_q, index_q;
+  logic [31:0] received_q, object_q, index_q;
   logic [17:0] missing_q, lowest_q, blocks_q;
   logic [15:0] sections_q;
   logic [13:0] bits_q;
   logic [7:0] units_q;
-  logic [LeafBits-1:0] leaves_q, leaves_done_q, start_q;
+  logic [LeafBits-1:0] leaves_q, start_q;
   logic [Contexts-1:0] drain_q;
 
-  xfer_ctl_t ctl, ctl_new;
+  xfer_ctl_t ctl;
   xfer_shape_t shape;
   xfer_past_t past;
   xfer_state_t own;
-  logic [31:0] first, count, first_rest;
-  logic [32:0] range_end;
-  logic is_open, is_poll, is_close, is_invalidate, is_abort, range_ok, in_section, begins_repair, unused;
+  logic [31:0] first, count;
+  logic [18:0] range_end;  // where first and count are not too large by themselves
+  logic [17:0] first_rest;
+  logic is_open, is_poll, is_close, is_invalidate, is_abort, range_ok, in_section, begins_repair, says_verdict, unused;
 
   assign unused = ^{req_i, mul_p_i, shape, past};
   assign ctl = st_data_i;
@@ -147,13 +149,15 @@ module saf_xfer_handle
   assign ctx_o = ctx_q;
   assign first = pay_i[63:32];
   assign count = pay_i[31:0];
-  assign range_end = {1'b0, first} + {1'b0, count};
-  assign first_rest = {14'd0, blocks_q} - first;
+  assign range_end = {1'b0, first[17:0]} + {1'b0, count[17:0]};
+  assign first_rest = blocks_q - first[17:0];
   assign is_open = req_i.opcode == saf_pkg::OpcodeXferOpen;
   assign is_poll = req_i.opcode == saf_pkg::OpcodePoll;
   assign is_close = req_i.opcode == saf_pkg::OpcodeClose;
   assign is_invalidate = req_i.opcode == saf_pkg::OpcodeInvalidate;
   assign is_abort = req_i.opcode == saf_pkg::OpcodeAbort;
+
+  assign says_verdict = task_q == TkTell || is_close;
 
   // ---------------------------------------------------------------- what it drives, by state
 
@@ -179,7 +183,7 @@ module saf_xfer_handle
 
   assign mul_start_o = state_q == StMul || (state_q == StTear && settled) || (state_q == StStart && mul_done_i);
   assign mul_blocks_o = is_open;
-  assign mul_a_o = state_q == StTear || (state_q == StStart && !mul_done_i) ? first : range_end[31:0];
+  assign mul_a_o = state_q == StTear || (state_q == StStart && !mul_done_i) ? first : {13'd0, range_end};
   assign mul_b_o = units_q;
   assign leaves_start_o = start_q;
 
@@ -189,9 +193,9 @@ module saf_xfer_handle
     leaves_stop_o = stop < leaves_q ? stop : leaves_q;
   end
 
-  assign range_ok = count != '0 && !range_end[32] && range_end[31:0] <= {14'd0, blocks_q};
-  assign in_section = first[12:0] == '0 && first < {14'd0, blocks_q};
-  assign begins_repair = is_invalidate && req_i.index > ctl.repair_id && !past_q && own != XsVerified && range_ok;
+  assign range_ok = count != '0 && first[31:18] == '0 && count[31:18] == '0 && range_end <= {1'b0, blocks_q};
+  assign in_section = first[31:18] == '0 && first[12:0] == '0 && first[17:0] < blocks_q;
+  assign begins_repair = is_invalidate && req_i.index > ctl.index && !past_q && own != XsVerified && range_ok;
 
   always_comb begin
     set_o = 1'b0;
@@ -235,20 +239,17 @@ module saf_xfer_handle
   end
 
   always_comb begin
-    ctl_new = '0;
-    ctl_new.repair_id = state_q == StAgain ? req_i.index : ctl.repair_id;
-    ctl_new.close_index = state_q == StAgain ? index_q : req_i.index;
     st_rd_o = 1'b1;
     st_rd_addr_o = past_q ? xfer_past_word(which_q, XferRecShape[2:0]) : xfer_context_word(ctx_q, XferRecShape);
     case (state_q)
       StShape: st_rd_addr_o = past_q ? xfer_past_word(which_q, XferRecPlace[2:0]) : xfer_context_word(ctx_q, XferRecLeaves);
-      StRest: st_rd_addr_o = past_q ? xfer_past_word(which_q, XferRecCtl[2:0]) : xfer_context_word(ctx_q, XferRecCtl);
+      StRest: st_rd_addr_o = past_q ? xfer_past_word(which_q, XferRecCtl[2:0]) : xfer_context_word(ctx_q, says_verdict ? XferRecClose : XferRecCtl);
       StForget: st_rd_addr_o = xfer_context_word(ctx_q, XferRecLeaves);
       default: st_rd_o = state_q == StLoad;
     endcase
     st_wr_o = state_q == StTorn || state_q == StAgain || (state_q == StAct && task_q == TkFrame && is_close && !past_q);
-    st_wr_addr_o = xfer_context_word(ctx_q, state_q == StTorn ? XferRecLeaves : XferRecCtl);
-    st_wr_data_o = state_q == StTorn ? leaves_forgotten_i : ctl_new;
+    st_wr_addr_o = xfer_context_word(ctx_q, state_q == StTorn ? XferRecLeaves : is_close ? XferRecClose : XferRecCtl);
+    st_wr_data_o = state_q == StTorn ? leaves_forgotten_i : {req_i.object, req_i.index};
   end
 
   always_comb begin
@@ -264,13 +265,13 @@ module saf_xfer_handle
     say_what_o.sections = sections_q;
     say_what_o.first_block = first;
     say_what_o.bits = bits_q;
-    say_what_o.leaves_done = leaves_done_q;
     say_what_o.leaves = leaves_q;
     say_what_o.with_digest = !blank_q && (told_state_q == XsVerified || told_state_q == XsBad);
     say_what_o.digest = past_q ? xfer_past_word(which_q, XferRecDigest[2:0])
         : xfer_context_word(ctx_q, told_state_q == XsBad ? XferRecFound : XferRecDigest);
   end
   assign say_unasked_o = task_q == TkTell;
+  assign say_object_o = object_q;
   assign say_index_o = index_q;
 
   // ---------------------------------------------------------------- what comes next
@@ -290,6 +291,7 @@ module saf_xfer_handle
       timer_q <= '0;
       received_q <= '0;
       index_q <= '0;
+      object_q <= '0;
       missing_q <= '0;
       lowest_q <= '0;
       blocks_q <= '0;
@@ -297,7 +299,6 @@ module saf_xfer_handle
       bits_q <= '0;
       units_q <= '0;
       leaves_q <= '0;
-      leaves_done_q <= '0;
       start_q <= '0;
       drain_q <= '0;
     end else begin
@@ -355,10 +356,11 @@ module saf_xfer_handle
         end
         StRest: begin
           received_q <= past_q ? past.received : q_received_i;
+          if (says_verdict) received_q <= {18'd0, past_q ? (past.hashed ? leaves_q : '0) : leaves_done_i};
+          else if (is_invalidate) received_q <= past_q ? '0 : {14'd0, q_missing_i};
           missing_q <= past_q || task_q != TkFrame ? '0 : q_missing_i;
           lowest_q <= past_q ? blocks_q : q_lowest_i;
           sections_q <= past_q ? '0 : q_sections_i;
-          leaves_done_q <= past_q ? (past.hashed ? leaves_q : '0) : leaves_done_i;
           if (past_q) ctx_q <= past.ctx;
           told_state_q <= past_q ? XsVerified : own;
           state_q <= StAct;
@@ -366,7 +368,8 @@ module saf_xfer_handle
         StAct: begin
           blank_q <= 1'b0;
           timer_q <= '0;
-          index_q <= ctl.close_index;
+          object_q <= ctl.id;
+          index_q <= ctl.index;
           status_q <= 6'(saf_pkg::StatusOk);
           state_q <= StSay;
           if (task_q == TkLeaves) begin
@@ -385,10 +388,10 @@ module saf_xfer_handle
             if (!in_section || missing_q == '0) sections_q <= '0;
             if (!in_section) status_q <= 6'(saf_pkg::StatusBadRange);
             else if (missing_q != '0 && sections_q[first[16:13]])
-              bits_q <= first_rest > saf_pkg::SectionBlocks ? 14'(saf_pkg::SectionBlocks) : first_rest[13:0];
+              bits_q <= first_rest > 18'(saf_pkg::SectionBlocks) ? 14'(saf_pkg::SectionBlocks) : first_rest[13:0];
           end else if (is_invalidate) begin
-            if (req_i.index == '0 || req_i.index < ctl.repair_id) status_q <= 6'(saf_pkg::StatusStale);
-            else if (req_i.index != ctl.repair_id) begin
+            if (req_i.index == '0 || req_i.index < ctl.index) status_q <= 6'(saf_pkg::StatusStale);
+            else if (req_i.index != ctl.index) begin
               if (past_q || own == XsVerified) status_q <= 6'(saf_pkg::StatusBadState);
               else if (!range_ok) status_q <= 6'(saf_pkg::StatusBadRange);
               else state_q <= StTear;
@@ -418,7 +421,7 @@ module saf_xfer_handle
           state_q <= StBegun;
         end
         StBegun, StRepaired: begin
-          received_q <= q_received_i;
+          received_q <= is_open ? q_received_i : {14'd0, q_missing_i};
           missing_q <= q_missing_i;
           if (timer_q == TimerBits'(4)) state_q <= StSay;
         end

@@ -21,9 +21,8 @@ module saf_xfer_images
     input logic wr_en_i,
     input logic [2:0] wr_word_i,
     input logic [63:0] wr_data_i,
-    // is slot set_slot_i verified and of the digest that the payload announces (payload word n the cycle after) ?
+    // is slot set_slot_i verified and of the digest and length that the payload announces (word n the cycle after)?
     input logic same_start_i,
-    input logic [63:0] length_i,
     output logic same_busy_o,
     output logic [2:0] pay_word_o,
     input logic [63:0] pay_data_i,
@@ -121,7 +120,7 @@ module saf_xfer_images
         3'd3: expected = img_digest_i[127:64];
         default: expected = img_digest_i[63:0];
       endcase
-    end else if (word_q == 3'd5) expected = length_i;
+    end
   end
   assign equal = equal_q && rd_data == expected;
 

@@ -19,12 +19,18 @@ module saf_xfer_judge
     output logic [16:0] last_leaf_bytes_o
 );
 
-  logic is_ddr, fits, base_fits;
+  logic is_ddr, fits, base_fits, ddr_blocks_fit, image_blocks_fit, image_fits;
+  logic [34:0] base_end;
   logic [15:0] mtu_room;
   logic [FrameBytesBits-1:0] shortest, full;
   logic [46:0] over;  // bytes by which the blocks are more than the object
   logic [30:0] leaves;
   logic unused;
+
+  if (RoleBytes != 34'h1_C000_0000 || ImageSlotBytes != 34'h0E00_0000 || saf_pkg::DdrMaxBlocks != 65536
+      || saf_pkg::ImageMaxBlocks != 131072) begin : gen_check
+    $fatal(1, "the comparisons below are made for other constants");
+  end
 
   assign is_image_o = ask_i.kind == saf_pkg::TransferKindImage;
   assign is_ddr = ask_i.kind == saf_pkg::TransferKindDdr;
@@ -36,13 +42,18 @@ module saf_xfer_judge
   assign full = ask_i.block_bytes[13:0] + 14'd40;
 
   assign over = {1'b0, product_i, 6'd0} - {1'b0, ask_i.length[45:0]};
-  assign fits = ask_i.length != '0 && ask_i.length[63:46] == '0 && !over[46]
-      && over < {31'd0, ask_i.block_bytes};
+  assign fits = ask_i.length != '0 && ask_i.length[63:46] == '0 && over[46:14] == '0
+      && over[13:0] < ask_i.block_bytes[13:0];
   assign last_bytes_o = ask_i.block_bytes - over[15:0];
 
-  // length is at most 65,536 blocks of less than 16 KiB where this counts
-  assign base_fits = ask_i.base[63:34] == '0
-      && {2'b0, ask_i.base[33:0]} + ask_i.length[35:0] <= {2'b0, RoleBytes};
+  // length is at most 65,536 blocks of less than 16 KiB where this counts; RoleBytes is 7 × 2^30
+  assign base_end = {1'b0, ask_i.base[33:0]} + {5'd0, ask_i.length[29:0]};
+  assign base_fits = ask_i.base[63:34] == '0 && base_end[34:33] == '0
+      && (base_end[32:30] != '1 || base_end[29:0] == '0);
+  // comparisons with constants, by hand: of so many bits they would become subtractions
+  assign ddr_blocks_fit = ask_i.blocks[31:17] == '0 && (!ask_i.blocks[16] || ask_i.blocks[15:0] == '0);
+  assign image_blocks_fit = ask_i.blocks[31:18] == '0 && (!ask_i.blocks[17] || ask_i.blocks[16:0] == '0);
+  assign image_fits = ask_i.length[45:28] == '0 && (ask_i.length[27:25] != '1 || ask_i.length[24:0] == '0);
 
   assign leaves = {1'b0, ask_i.length[45:16]} + {30'd0, |ask_i.length[15:0]};
   assign leaves_o = leaves[LeafBits-1:0];
@@ -51,18 +62,18 @@ module saf_xfer_judge
   always_comb begin
     status_o = 6'(saf_pkg::StatusOk);
     if (!is_image_o && !is_ddr) status_o = 6'(saf_pkg::StatusBadParameter);
-    else if (ask_i.block_bytes[5:0] != '0 || ask_i.block_bytes == '0 || ask_i.block_bytes > mtu_room)
+    else if (ask_i.block_bytes[5:0] != '0 || ask_i.block_bytes == '0 || ask_i.block_bytes > mtu_room
+             || ask_i.block_bytes[15:14] != '0)
       status_o = 6'(saf_pkg::StatusBadBlockSize);
     else if (req_i.frame_bytes != (full > shortest ? full : shortest)) status_o = 6'(saf_pkg::StatusBadParameter);
     else if (req_i.etype != (is_image_o ? EtImage : EtInput)) status_o = 6'(saf_pkg::StatusBadParameter);
     else if (!fits) status_o = 6'(saf_pkg::StatusBadParameter);
     else if (is_ddr) begin
-      if (ask_i.blocks > saf_pkg::DdrMaxBlocks) status_o = 6'(saf_pkg::StatusTooLarge);
+      if (!ddr_blocks_fit) status_o = 6'(saf_pkg::StatusTooLarge);
       else if (!base_fits) status_o = 6'(saf_pkg::StatusBadRange);
     end else begin
       if (ask_i.slot >= 8'(saf_pkg::ImageSlots)) status_o = 6'(saf_pkg::StatusBadSlot);
-      else if (ask_i.blocks > saf_pkg::ImageMaxBlocks || ask_i.length[45:0] > {12'd0, ImageSlotBytes})
-        status_o = 6'(saf_pkg::StatusTooLarge);
+      else if (!image_blocks_fit || !image_fits) status_o = 6'(saf_pkg::StatusTooLarge);
       else if (commit_active_i && commit_slot_i == ask_i.slot[1:0]) status_o = 6'(saf_pkg::StatusBusy);
     end
   end

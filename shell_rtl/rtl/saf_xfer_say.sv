@@ -37,9 +37,9 @@ module saf_xfer_say
   state_e state_q;
   logic [7:0] beat_q, last_beat;
   logic [63:0] data_q, head, bitmap;
-  logic [31:0] received, credit, missing;
+  logic [31:0] credit;
   logic [7:0] map_word;
-  logic is_map, is_digest, unused;
+  logic is_map, is_digest, full, unused;
 
   always_comb begin
     case (say_i.opcode)
@@ -53,30 +53,27 @@ module saf_xfer_say
 
   // ---------------------------------------------------------------- beats that come from say_i
 
-  assign received = say_i.received;
   assign credit = say_i.received + window_blocks_i;
-  assign missing = {14'd0, say_i.missing};
+  assign full = say_i.opcode != saf_pkg::OpcodeAborted && !say_i.blank;
 
   always_comb begin
     head = '0;
     case (beat_q[1:0])
       2'd0: begin
-        if (!say_i.blank) begin
-          head[47:40] = {5'd0, say_i.state};
-          case (say_i.opcode)
-            saf_pkg::OpcodeReady: head[39:0] = {6'd0, say_i.ctx, received};
-            saf_pkg::OpcodeNack: head[31:0] = received;
-            saf_pkg::OpcodeVerdict: head[31:0] = {18'd0, say_i.leaves_done};
-            saf_pkg::OpcodeInvalidated: head[31:0] = missing;
-            default: head[47:0] = '0;
-          endcase
-        end
         head[63:48] = {10'd0, say_i.status};
+        if (full) begin
+          head[47:40] = {5'd0, say_i.state};
+          if (say_i.opcode == saf_pkg::OpcodeReady) head[39:32] = {6'd0, say_i.ctx};
+          head[31:0] = say_i.received;
+        end
       end
       2'd1:
-      if (!say_i.blank) head = {say_i.opcode == saf_pkg::OpcodeVerdict ? {18'd0, say_i.leaves} : credit, missing};
-      2'd2: if (!say_i.blank) head = {14'd0, say_i.lowest, 16'd0, say_i.sections};
-      default: if (!say_i.blank) head = {say_i.first_block, 18'd0, say_i.bits};
+      if (full) begin
+        head[63:32] = say_i.opcode == saf_pkg::OpcodeVerdict ? {18'd0, say_i.leaves} : credit;
+        head[17:0] = say_i.missing;
+      end
+      2'd2: if (full) head = {14'd0, say_i.lowest, 16'd0, say_i.sections};
+      default: if (full) head = {say_i.first_block, 18'd0, say_i.bits};
     endcase
   end
 
