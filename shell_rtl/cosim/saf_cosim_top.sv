@@ -44,6 +44,7 @@ module saf_cosim_top
     output logic [2:0] mac_tx_empty_o,
     output logic [63:0] mac_tx_data_o,
     input logic mac_tx_ready_i,
+    output logic mac_tx_ready_o,  // as the shell sees it
 
     // faults and events of the models
     input logic ddr_slow_i,
@@ -114,7 +115,66 @@ module saf_cosim_top
       .rst_no(krn_rst_n)
   );
 
-  cfg_t cfg;
+  // Inputs are registered, so that no logic hangs on a port: the simulator would evaluate it twice a cycle.
+  cfg_t cfg, cfg_q;
+  always_ff @(posedge clk_i) if (!rst_ni) cfg_q <= cfg;
+
+  logic link_up_q, tx_ready_q, rx_valid_q, rx_sop_q, rx_eop_q, rx_error_q;
+  logic [2:0] rx_empty_q;
+  logic [63:0] rx_data_q, time_ns_q, time_us_q;
+  logic [31:0] rnd_q;
+  always_ff @(posedge clk_i or negedge core_rst_n) begin
+    if (!core_rst_n) begin
+      link_up_q <= 1'b0;
+      tx_ready_q <= 1'b0;
+      rx_valid_q <= 1'b0;
+      rx_sop_q <= 1'b0;
+      rx_eop_q <= 1'b0;
+      rx_error_q <= 1'b0;
+      rx_empty_q <= '0;
+      rx_data_q <= '0;
+      time_ns_q <= '0;
+      time_us_q <= '0;
+      rnd_q <= '0;
+    end else begin
+      link_up_q <= link_up_i;
+      tx_ready_q <= mac_tx_ready_i;
+      rx_valid_q <= mac_rx_valid_i;
+      rx_sop_q <= mac_rx_sop_i;
+      rx_eop_q <= mac_rx_eop_i;
+      rx_error_q <= mac_rx_error_i;
+      rx_empty_q <= mac_rx_empty_i;
+      rx_data_q <= mac_rx_data_i;
+      time_ns_q <= time_ns_i;
+      time_us_q <= time_us_i;
+      rnd_q <= rnd_i;
+    end
+  end
+  assign mac_tx_ready_o = tx_ready_q;
+
+  logic ddr_slow_q, role_valid_q, role_write_q, role_ready, krn_hang_q, krn_irq_q, freeze_hang_q;
+  logic [AddrBits-1:0] role_addr_q;
+  assign role_ready_o = !role_valid_q || role_ready;
+  always_ff @(posedge ddr_clk_i or negedge ddr_rst_n) begin
+    if (!ddr_rst_n) begin
+      ddr_slow_q <= 1'b0;
+      role_valid_q <= 1'b0;
+      role_write_q <= 1'b0;
+      role_addr_q <= '0;
+    end else begin
+      ddr_slow_q <= ddr_slow_i;
+      if (role_ready_o) begin
+        role_valid_q <= role_valid_i;
+        role_write_q <= role_write_i;
+        role_addr_q <= role_addr_i;
+      end
+    end
+  end
+  always_ff @(posedge krn_clk_i or negedge krn_rst_n) begin
+    if (!krn_rst_n) {krn_hang_q, krn_irq_q, freeze_hang_q} <= '0;
+    else {krn_hang_q, krn_irq_q, freeze_hang_q} <= {krn_hang_i, krn_irq_i, freeze_hang_i};
+  end
+
   always_comb begin
     cfg = '0;
     cfg.serial = serial_i;
@@ -154,23 +214,23 @@ module saf_cosim_top
       .pr_rst_ni(pr_rst_n),
       .krn_clk_i,
       .krn_rst_ni(krn_rst_n),
-      .cfg_i(cfg),
-      .link_up_i,
-      .time_us_i,
-      .time_ns_i,
-      .rnd_i,
-      .mac_rx_valid_i,
-      .mac_rx_sop_i,
-      .mac_rx_eop_i,
-      .mac_rx_error_i,
-      .mac_rx_empty_i,
-      .mac_rx_data_i,
+      .cfg_i(cfg_q),
+      .link_up_i(link_up_q),
+      .time_us_i(time_us_q),
+      .time_ns_i(time_ns_q),
+      .rnd_i(rnd_q),
+      .mac_rx_valid_i(rx_valid_q),
+      .mac_rx_sop_i(rx_sop_q),
+      .mac_rx_eop_i(rx_eop_q),
+      .mac_rx_error_i(rx_error_q),
+      .mac_rx_empty_i(rx_empty_q),
+      .mac_rx_data_i(rx_data_q),
       .mac_tx_valid_o,
       .mac_tx_sop_o,
       .mac_tx_eop_o,
       .mac_tx_empty_o,
       .mac_tx_data_o,
-      .mac_tx_ready_i,
+      .mac_tx_ready_i(tx_ready_q),
       .ddr_read_o(ddr_read),
       .ddr_write_o(ddr_write),
       .ddr_addr_o(ddr_addr),
@@ -180,16 +240,16 @@ module saf_cosim_top
       .ddr_waitrequest_i(ddr_waitrequest),
       .ddr_rdata_i(ddr_rdata),
       .ddr_rvalid_i(ddr_rvalid),
-      .role_valid_i,
-      .role_ready_o,
-      .role_write_i,
-      .role_addr_i,
+      .role_valid_i(role_valid_q),
+      .role_ready_o(role_ready),
+      .role_write_i(role_write_q),
+      .role_addr_i(role_addr_q),
       .role_data_i('0),
       .role_be_i('0),
       .role_rdata_o(role_rdata),
       .role_rvalid_o(role_rvalid),
       .role_freeze_o,
-      .role_frozen_i(role_freeze_o && !freeze_hang_i),
+      .role_frozen_i(role_freeze_o && !freeze_hang_q),
       .role_reset_o(role_reset),
       .pr_start_o(pr_start),
       .pr_valid_o(pr_valid),
@@ -210,7 +270,7 @@ module saf_cosim_top
       .krn_waitrequest_i(krn_waitrequest),
       .krn_readdata_i(krn_readdata),
       .krn_readdatavalid_i(krn_readdatavalid),
-      .krn_irq_i,
+      .krn_irq_i(krn_irq_q),
       .krn_reset_o(krn_reset),
       .overflow_o(overflow)
   );
@@ -219,7 +279,7 @@ module saf_cosim_top
       .clk_i(ddr_clk_i),
       .rst_ni(ddr_rst_n),
       .context_i,
-      .slow_i(ddr_slow_i),
+      .slow_i(ddr_slow_q),
       .read_i(ddr_read),
       .write_i(ddr_write),
       .addr_i(ddr_addr),
@@ -236,7 +296,7 @@ module saf_cosim_top
       .clk_i(pr_clk_i),
       .rst_ni(pr_rst_n),
       .context_i,
-      .compat_id_i,
+      .compat_id_i(cfg_q.pr_compat_id),
       .hang_i(pr_hang_i),
       .verdict_i(pr_verdict_i),
       .reset_i(pr_reset),
@@ -252,7 +312,7 @@ module saf_cosim_top
       .clk_i(krn_clk_i),
       .rst_ni(krn_rst_n),
       .context_i,
-      .hang_i(krn_hang_i),
+      .hang_i(krn_hang_q),
       .address_i(krn_address),
       .read_i(krn_read),
       .write_i(krn_write),

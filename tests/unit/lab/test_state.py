@@ -58,6 +58,20 @@ def test_spare_cards_count_among_those_that_fit() -> None:
             LabSpec(**change)
 
 
+@pytest.mark.parametrize(("change", "what"), [
+    ({"profile": "paper"}, "profile"), ({"mtu": 9200}, "MTU"), ({"image_slots": 1}, "image slots"),
+    ({"rtl_cards": 99}, "too many"), ({"rtl_cards": -1}, "cards do not fit"),
+])
+def test_lab_with_impossible_rtl_cards_is_refused(change: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        LabSpec(**{"rtl_cards": 1} | change)
+
+
+def test_rtl_cards_come_before_virtual_ones() -> None:
+    assert LabSpec(cards=18, rtl_cards=2).powered == 20
+    assert LabSpec(cards=0, rtl_cards=1).powered == 1
+
+
 def test_spec_survives_json() -> None:
     spec = LabSpec("x", 7, "chassis", 9000, 1, impairments=Impairments(loss=0.25, burst=4.0))
     assert LabSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
