@@ -386,7 +386,7 @@ class Card {
   // Inputs of the core domain for the coming edge, and what leaves on it.
   void before_core_edge() {
     Vsaf_cosim_top& top = *top_;
-    if (top.mac_tx_valid_o && top.mac_tx_ready_i) {
+    if (top.mac_tx_valid_o && top.mac_tx_ready_o) {
       const uint32_t length =
           transmitter_.take(top.mac_tx_sop_o, top.mac_tx_eop_o, top.mac_tx_empty_o, top.mac_tx_data_o);
       if (length && !mute_ && !dead_link_) fresh_.push(transmitter_.frame(), length);
