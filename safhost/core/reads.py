@@ -24,6 +24,7 @@ MAX_MISMATCHES = 8  # of the same bytes; more is not noise on the path
 SPLIT_PARTS = 4  # a chunk that does not verify is read again in parts: the fewer blocks, the likelier all are right
 SMALLEST_SPLIT_BLOCKS = 8
 QUEUE_NS = 2_000_000_000  # a READ may wait so long behind others of its card before its silence means that it got lost
+SLOW_CARD_SHARE = 4  # a READ may be silent for the time in which its card takes so many times its bytes
 
 
 class ReadOwner(Protocol):
@@ -220,7 +221,9 @@ class _ReadExchange(Exchange):
 
     def on_timer(self, now_ns: int) -> None:
         chunk: Chunk = self.asker  # type: ignore[assignment]  # as above
-        patience_ns = self.cluster.config.poll_retry_ns
+        # a card that is slow by its own word hashes as slowly before it says that it is done
+        by_rate_ns = len(chunk.out) * SLOW_CARD_SHARE * 1_000_000_000 // chunk.card.hello.receive_rate
+        patience_ns = max(self.cluster.config.poll_retry_ns, by_rate_ns)
         heard_ns = chunk.heard_ns
         if now_ns - chunk.asked_ns < QUEUE_NS:
             heard_ns = max(heard_ns, chunk.card.read_heard_ns)

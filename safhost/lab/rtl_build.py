@@ -6,7 +6,9 @@ every domain a clock of its own and checks all assertions, for truth.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from safhost import paths
@@ -44,15 +46,20 @@ def build_card_library(variant: str = "one-clock", on_progress: Callable[[str], 
     one_clock = ["-DSAF_ONE_CLOCK"] if variant == "one-clock" else []
 
     def compile_(model: Path) -> None:
-        objects = []
         files = [*verilator.cpp_sources(model), cosim / "saf_cosim.cpp"]
-        for number, source in enumerate(files):
-            on_progress(f"compiling the RTL, file {number + 1} of {len(files)}")
-            target = model / f"{source.stem}.o"
+
+        def compile_one(source: Path) -> str:
+            target = str(model / f"{source.stem}.o")
             verilator.run_step(f"compile {source.name}", tools.cxx(
                 OPTIMISE, *one_clock, *verilator.DEFINES, *tools.includes, f"-I{model}", f"-I{cosim}", "-c",
-                str(source), "-o", str(target)))
-            objects.append(str(target))
+                str(source), "-o", target))
+            return target
+
+        objects = []
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for number, target in enumerate(pool.map(compile_one, files)):
+                on_progress(f"compiling the RTL: {number + 1} of {len(files)} files")
+                objects.append(target)
         verilator.run_step(f"link {LIBRARY}", [tools.compiler, "-shared", "-pthread", "-o", str(model / LIBRARY),
                                                *objects, *map(str, runtime)])
 

@@ -135,7 +135,6 @@ module saf_cosim_top
       rx_data_q <= '0;
       time_ns_q <= '0;
       time_us_q <= '0;
-      rnd_q <= '0;
     end else begin
       link_up_q <= link_up_i;
       tx_ready_q <= mac_tx_ready_i;
@@ -147,9 +146,9 @@ module saf_cosim_top
       rx_data_q <= mac_rx_data_i;
       time_ns_q <= time_ns_i;
       time_us_q <= time_us_i;
-      rnd_q <= rnd_i;
     end
   end
+  always_ff @(posedge clk_i) rnd_q <= rnd_i;  // unpredictable from the first cycle on
   assign mac_tx_ready_o = tx_ready_q;
 
   logic ddr_slow_q, role_valid_q, role_write_q, role_ready, krn_hang_q, krn_irq_q, freeze_hang_q;
