@@ -151,14 +151,18 @@ class Bench:
     def __init__(self, dut) -> None:
         self.dut = dut
         self.rng = random.Random(int(os.environ.get("COCOTB_RANDOM_SEED", "1")))
-        self.writers = [Writer() for _ in range(WRITERS)]
-        self.readers = [Reader() for _ in range(READERS)]
+        self.forget()
         self.memory: dict[int, int] = {}
         self.cycle = 0
         self.hook = None  # called each cycle
         ddr_ps = int(os.environ.get("DDR_PS", "5000"))
         Clock(dut.clk_i, CORE_PS, unit="ps").start()
         Clock(dut.ddr_clk_i, ddr_ps, unit="ps").start()
+
+    def forget(self) -> None:
+        """New clients."""
+        self.writers = [Writer() for _ in range(WRITERS)]
+        self.readers = [Reader() for _ in range(READERS)]
 
     async def reset(self) -> None:
         dut = self.dut
@@ -224,6 +228,23 @@ class Bench:
             if done():
                 return
         raise AssertionError(f"not done after {limit} cycles")
+
+    async def run_for(self, cycles: int) -> None:
+        """Step ``cycles`` times."""
+        end = self.cycle + cycles
+        await self.run(lambda: self.cycle >= end)
+
+    async def write_through(self, writer: Writer, address: int, data: bytes) -> None:
+        """Write one object and wait until it is in DDR."""
+        end = writer.done + 1
+        writer.put(address, data)
+        await self.run(lambda: writer.done == end)
+
+    async def read_through(self, reader: Reader, address: int, count: int) -> bytes:
+        """Read one range."""
+        reader.ask(address, count)
+        await self.run(lambda: reader.idle)
+        return reader.got[-1]
 
     async def peek(self, address: int, count: int) -> bytes:
         """Bytes of the model's memory."""

@@ -182,7 +182,8 @@ class Bench:
             self._message += get("msg_data_o").to_bytes(8, "big")
             if get("msg_last_o"):
                 assert (get("msg_opcode_o"), get("msg_etype_o"), get("msg_sealed_o")) == (0xD0, 6, 1)
-                assert get("msg_dst_o") == int.from_bytes(HOST, "big") and get("msg_length_o") == 48
+                assert get("msg_dst_o") == int.from_bytes(HOST, "big")
+                assert get("msg_length_o") == 48
                 assert get("msg_session_o") == self.session
                 self.events.append(("done", get("msg_object_o"), get("msg_index_o"), bytes(self._message)))
                 self._message.clear()
@@ -226,7 +227,8 @@ class Bench:
     def _step_writes(self, get, now) -> None:
         drive = self._drive
         if now.get("wr_ready_i") and get("wr_valid_o"):
-            assert get("wr_bytes_o") == 8 and get("wr_last_o") == 1
+            assert get("wr_bytes_o") == 8
+            assert get("wr_last_o") == 1
             self.memory.write(get("wr_addr_o"), get("wr_data_o").to_bytes(8, "big"))
             self._writes.append(self.cycle + 25)
         drive["wr_ready_i"] = int(self._maybe())

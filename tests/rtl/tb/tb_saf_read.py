@@ -161,7 +161,8 @@ async def session_end_stops_at_once(dut):
         after = bench.events[events:]
         assert len([e for e in after if e[0] == "frame"]) <= 1
         assert len([e for e in after if e[0] == "done"]) <= int(started_message) + 1
-        assert not bench._frame and not bench._message
+        assert not bench._frame
+        assert not bench._message
         dut.open_i.value = 1
         bench.events.clear()
         bench.reference.events.clear()
