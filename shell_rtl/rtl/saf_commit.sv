@@ -99,7 +99,7 @@ module saf_commit
   localparam logic [31:0] DefaultFeedMs = 32'd60_000;
   localparam logic [31:0] IsolateMs = 32'd100;
   localparam int unsigned OptionKillBit = 0;
-  // Release: four words of digest, then the bridges open, then the role leaves reset
+  // Release: the bridges open, then the role leaves reset
   localparam logic [3:0] ReleaseOpen = 4'd8, ReleaseEnd = 4'd15;
 
   typedef enum logic [1:0] {
@@ -133,7 +133,7 @@ module saf_commit
   logic has_role_q, freeze_q, role_reset_q;
   logic [7:0] pr_status_q;
   logic [31:0] epoch_q, pr_count_q;
-  logic [255:0] digest_q;
+  logic [255:0] digest_q, wanted_q;
 
   logic role_frozen, feed_idle, feed_done, fed_all;
   logic [2:0] feed_status;
@@ -170,7 +170,7 @@ module saf_commit
     span_ms = IsolateMs;
     if (state_q == StAccept) span_ms = ask_drain_ms;
     else if (phase_q == saf_pkg::CommitPhaseWaitDdrIdle) span_ms = feed_ms_q;
-    span_end = now + (StampBits'(span_ms) * StampBits'(1000));
+    span_end = now + StampBits'(us_of(span_ms));
   end
 
   // ---- what happens in this cycle
@@ -427,42 +427,19 @@ module saf_commit
 
   // ---- the role
 
-  logic [63:0] digest_word;
-  logic digest_write_q;
-  logic [1:0] digest_at_q;
-
-  // the digest that was asked for waits here: until the feed the old one is shown
-  saf_ram_1r1w #(
-      .Width(64),
-      .Depth(4)
-  ) u_digest (
-      .clk_i,
-      .wr_en_i(digest_write_q),
-      .wr_addr_i(digest_at_q),
-      .wr_data_i(img_digest_o[255-64*digest_at_q-:64]),
-      .rd_en_i(1'b1),
-      .rd_addr_i(release_q[1:0]),
-      .rd_data_o(digest_word)
-  );
-
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
-      digest_write_q <= 1'b0;
-      digest_at_q <= '0;
+      wanted_q <= '0;
       has_role_q <= 1'b0;
       freeze_q <= 1'b1;
       role_reset_q <= 1'b1;
       pr_status_q <= saf_pkg::PrStatusPowerUp;
       epoch_q <= '0;
       pr_count_q <= '0;
-      digest_q <= '0;
     end else begin
-      // the handler's payload stays until its answer of seven beats was taken
-      if (accept) digest_write_q <= 1'b1;
-      else if (digest_at_q == 2'd3) digest_write_q <= 1'b0;
-      digest_at_q <= digest_write_q ? digest_at_q + 2'd1 : '0;
+      // until the feed the old image's digest is shown
+      if (state_q == StAccept) wanted_q <= img_digest_o;
       if (step && phase_q == saf_pkg::CommitPhaseRelease) begin
-        if (release_q >= 4'd1 && release_q <= 4'd4) digest_q <= {digest_q[191:0], digest_word};
         if (release_q == ReleaseOpen) freeze_q <= 1'b0;
       end
       if (step && phase_q == saf_pkg::CommitPhaseDrain && slots_running_i == '0) freeze_q <= 1'b1;
@@ -492,6 +469,12 @@ module saf_commit
     end
   end
 
+  // cleared by the flops' own synchronous clear (after a reset too: there is no role then), not by logic before them
+  always_ff @(posedge clk_i) begin
+    if (used_valid_o) digest_q <= wanted_q;
+    else if (!has_role_q) digest_q <= '0;
+  end
+
   assign freeze_o = freeze_q;
   assign role_block_o = freeze_q;
   assign role_reset_o = role_reset_q;
@@ -502,7 +485,7 @@ module saf_commit
     else if (has_role_q) role_o.card_state = saf_pkg::CardStateReady;
     role_o.pr_status = pr_status_q;
     role_o.epoch = epoch_q;
-    role_o.image_digest = has_role_q ? digest_q : '0;
+    role_o.image_digest = digest_q;
     role_o.has_role = has_role_q;
   end
 

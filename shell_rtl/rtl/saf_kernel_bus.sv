@@ -1,9 +1,10 @@
 // Avalon-MM host to the role's kernel interface, commanded from another clock.
 //
 // Data flow: operations (write, read, reset) cross to krn_clk_i in a FIFO and are done one after the other; reads and
-// resets give one response each, in order; writes give none. A transfer that takes longer than TimeoutCycles breaks the
+// resets give one response each, waited for before the next; writes (32 bits) give none. A transfer that takes longer than TimeoutCycles breaks the
 // bus: that read and all later ones answer with `rsp_error_o`, writes go nowhere, until a reset. So a role that hangs the
 // bus holds up nobody. A reset holds krn_reset_o for ResetCycles and waits as long again.
+// The answer's bits are stable two clocks before rsp_valid_o: a set_max_delay of one clk_i period on them.
 // Latency: a read takes about five clocks of each domain and the role's own. Reset: both sides together.
 // Back-pressure: op_ready_o low while the FIFO is full. Constraints: krn_irq_i is a level, synchronised here.
 
@@ -19,11 +20,10 @@ module saf_kernel_bus #(
     output logic op_ready_o,
     input logic op_read_i,  // neither read nor write: reset
     input logic op_write_i,
-    input logic [15:0] op_addr_i,
-    input logic [7:0] op_be_i,
-    input logic [63:0] op_data_i,
-    output logic rsp_valid_o,
-    input logic rsp_ready_i,
+    input logic [15:2] op_addr_i,  // of reads a multiple of 8
+    input logic [3:0] op_be_i,
+    input logic [31:0] op_data_i,
+    output logic rsp_valid_o,  // one cycle
     output logic rsp_error_o,
     output logic [63:0] rsp_data_o,
     output logic irq_o,
@@ -61,10 +61,14 @@ module saf_kernel_bus #(
   state_e state_q;
   logic [TimerBits-1:0] timer_q;
   logic broken_q, reset_q;
-  logic valid, is_read, is_write, done, expired, answer, answer_ready;
+  logic valid, is_read, is_write, done, expired, answer, answer_q, answer_busy, error_q;
+  logic [15:2] address;
+  logic [3:0] enable;
+  logic [31:0] data;
+  logic [63:0] data_q;
 
   saf_fifo_async #(
-      .Width(90),
+      .Width(52),
       .Depth(16)
   ) u_ops (
       .wr_clk_i(clk_i),
@@ -76,25 +80,21 @@ module saf_kernel_bus #(
       .rd_rst_ni(krn_rst_ni),
       .rd_valid_o(valid),
       .rd_ready_i(done),
-      .rd_data_o({is_read, is_write, krn_address_o, krn_byteenable_o, krn_writedata_o})
+      .rd_data_o({is_read, is_write, address, enable, data})
   );
 
-  // two resets may be asked for and one read is waited for: it never fills
-  saf_fifo_async #(
-      .Width(65),
-      .Depth(4)
-  ) u_answers (
-      .wr_clk_i(krn_clk_i),
-      .wr_rst_ni(krn_rst_ni),
-      .wr_valid_i(answer),
-      .wr_ready_o(answer_ready),
-      .wr_data_i({state_q != StReset && !(state_q == StData && krn_readdatavalid_i), krn_readdata_i}),
-      .rd_clk_i(clk_i),
-      .rd_rst_ni(rst_ni),
-      .rd_valid_o(rsp_valid_o),
-      .rd_ready_i(rsp_ready_i),
-      .rd_data_o({rsp_error_o, rsp_data_o})
+  // one answer is waited for at a time: it stays until the next
+  saf_pulse_cdc u_answer (
+      .src_clk_i(krn_clk_i),
+      .src_rst_ni(krn_rst_ni),
+      .src_pulse_i(answer_q),
+      .src_busy_o(answer_busy),
+      .dst_clk_i(clk_i),
+      .dst_rst_ni(rst_ni),
+      .dst_pulse_o(rsp_valid_o)
   );
+  assign rsp_error_o = error_q;
+  assign rsp_data_o = data_q;
 
   saf_sync u_irq (
       .clk_i,
@@ -105,6 +105,9 @@ module saf_kernel_bus #(
 
   assign krn_read_o = state_q == StTransfer && is_read;
   assign krn_write_o = state_q == StTransfer && is_write;
+  assign krn_address_o = {address[15:3], 3'd0};
+  assign krn_byteenable_o = is_read ? '1 : address[2] ? {enable, 4'd0} : {4'd0, enable};
+  assign krn_writedata_o = {data, data};
   assign krn_reset_o = reset_q;
   assign expired = timer_q == Timeout;
   always_comb begin
@@ -123,7 +126,15 @@ module saf_kernel_bus #(
       timer_q <= '0;
       broken_q <= 1'b0;
       reset_q <= 1'b1;
+      answer_q <= 1'b0;
+      error_q <= 1'b0;
+      data_q <= '0;
     end else begin
+      answer_q <= answer;
+      if (answer) begin
+        error_q <= state_q != StReset && !(state_q == StData && krn_readdatavalid_i);
+        data_q <= krn_readdata_i;
+      end
       reset_q <= state_q == StReset && timer_q < ResetHalf;
       timer_q <= state_q == StIdle ? '0 : timer_q + 1'b1;
       case (state_q)
@@ -140,6 +151,6 @@ module saf_kernel_bus #(
     end
   end
 
-  `SAF_ASSERT_CLK(AssertAnswerFits, !answer || answer_ready, krn_clk_i, krn_rst_ni)
+  `SAF_ASSERT_CLK(AssertOneAnswer, !(answer_q && answer_busy), krn_clk_i, krn_rst_ni)
 
 endmodule

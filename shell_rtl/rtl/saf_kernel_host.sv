@@ -5,7 +5,7 @@
 // CRA+0x28, group size, global sizes, numbers of groups, local sizes, offsets, arguments from +0x60) out of the command's
 // record (`ram_*`: RUN's payload, see saf_slots), then start. Numbers of groups are divided bit by bit, 32 cycles each,
 // the group size is multiplied in the same cycles.
-// Latency: reads about 20 cycles, launch about 150 and one a word of arguments. Reset: idle. Back-pressure: the bus's FIFO.
+// Latency: reads about 20 cycles, launch about 150 and four a 64-bit word of arguments. Reset: idle. Back-pressure: the bus's FIFO.
 
 module saf_kernel_host
   import saf_shell_pkg::*;
@@ -44,7 +44,7 @@ module saf_kernel_host
 );
 
   localparam logic [15:0] SegmentAddr = 16'h0020, CraAddr = 16'h1000;
-  localparam logic [7:0] FirstArgument = 8'd7;
+  localparam logic [8:0] FirstArgument = 9'd14;  // in 32-bit words of the record
 
   typedef enum logic [3:0] {
     StIdle,
@@ -63,23 +63,24 @@ module saf_kernel_host
   state_e state_q;
   logic [3:0] field_q;  // 0 to 10: see `fields`; then 11 group size
   logic [4:0] bit_q;
-  logic [7:0] word_q;
+  logic [8:0] word_q;
   logic [31:0] quotient_q, rest_q, divisor_q, product_q;
   logic [30:0] sum_q;
   logic [31:0] rest_d, sum_d;
   assign sum_d = {sum_q, 1'b0} + (divisor_q[bit_q] ? product_q : '0);
   logic fits;
 
-  logic op_valid, op_ready, op_read, op_write, rsp_valid, rsp_ready, rsp_error;
+  logic op_valid, op_ready, op_read, op_write, rsp_valid, rsp_error;
+  // verilator lint_off UNUSEDSIGNAL
   logic [15:0] op_addr;
-  logic [7:0] op_be;
-  logic [63:0] op_data, rsp_data;
+  // verilator lint_on UNUSEDSIGNAL
+  logic [3:0] op_be;
+  logic [31:0] op_data;
+  logic [63:0] rsp_data;
 
   // The fields in the order they are written: for each dimension global, local, number of groups; then work_dim and the
   // three offsets, always zero in version 3; then the group size. Where each lies in the record and in the CRA window:
-  // verilator lint_off UNUSEDSIGNAL
   logic [7:0] field_addr;
-  // verilator lint_on UNUSEDSIGNAL
   logic [2:0] field_word;
   logic field_low;
   always_comb begin
@@ -118,24 +119,29 @@ module saf_kernel_host
   end
 
   // arguments: bytes of the last word that are there
-  logic [7:0] last_be;
+  logic [3:0] last_be;
   logic last_word;
-  assign last_word = word_q == FirstArgument + 8'((cmd_bytes_i - 11'd1) >> 3);
-  assign last_be = cmd_bytes_i[2:0] == '0 ? 8'hFF : (8'd1 << cmd_bytes_i[2:0]) - 8'd1;
+  logic [7:0] argument_row;
+  assign argument_row = word_q[8:1] + 8'd5;
+  // verilator lint_off UNUSEDSIGNAL
+  logic [10:0] last_byte;
+  // verilator lint_on UNUSEDSIGNAL
+  assign last_byte = cmd_bytes_i - 11'd1;
+  assign last_word = word_q == FirstArgument + last_byte[10:2];
+  assign last_be = {last_byte[1:0] == 2'd3, last_byte[1], |last_byte[1:0], 1'b1};
 
   always_comb begin
     op_valid = 1'b0;
     op_read = 1'b0;
     op_write = 1'b1;
     op_addr = cmd_addr_i;
-    op_be = 8'hFF;
-    op_data = {field_value, field_value};
+    op_be = 4'hF;
+    op_data = field_value;
     case (state_q)
       StSegment: begin
         op_valid = 1'b1;
         op_addr = SegmentAddr;
-        op_be = 8'h0F;
-        op_data = {32'd0, cmd_segment_i};
+        op_data = cmd_segment_i;
       end
       StRead: begin
         op_valid = 1'b1;
@@ -144,21 +150,19 @@ module saf_kernel_host
       end
       StField: begin
         op_valid = 1'b1;
-        op_addr = CraAddr | 16'({field_addr[7:3], 3'd0});
-        op_be = field_addr[2] ? 8'hF0 : 8'h0F;
+        op_addr = CraAddr | 16'(field_addr);
       end
       StArg: begin
         op_valid = 1'b1;
-        op_addr = CraAddr | 16'h0060;
-        op_addr[11:3] = 9'd12 + 9'(word_q - FirstArgument);
-        op_be = last_word ? last_be : 8'hFF;
-        op_data = bytes_swapped(ram_data_i);
+        // arguments lie at +0x60, word 7 of the record at word 12 of the window
+        op_addr = CraAddr | {5'd0, argument_row, word_q[0], 2'd0};
+        op_be = last_word ? last_be : 4'hF;
+        op_data = swap32(word_q[0] ? ram_data_i[31:0] : ram_data_i[63:32]);
       end
       StStart: begin
         op_valid = 1'b1;
         op_addr = CraAddr;
-        op_be = 8'h0F;
-        op_data = {63'd0, cmd_i == KernelLaunch};  // an acknowledgement clears the status bits
+        op_data = {31'd0, cmd_i == KernelLaunch};  // an acknowledgement clears the status bits
       end
       StReset: begin
         op_valid = 1'b1;
@@ -169,7 +173,7 @@ module saf_kernel_host
   end
 
   assign ram_rd_o = state_q == StFetch || state_q == StArgFetch;
-  assign ram_word_o = state_q == StFetch ? {5'd0, field_word} : word_q;
+  assign ram_word_o = state_q == StFetch ? {5'd0, field_word} : word_q[8:1];
 
   // one bit of a division, most significant first: rest_q stays below the divisor
   assign {fits, rest_d} = divide_step({rest_q, quotient_q[31]}, divisor_q);
@@ -247,7 +251,7 @@ module saf_kernel_host
         StArgFetch: state_q <= StArg;
         StArg:
         if (op_ready) begin
-          word_q <= word_q + 8'd1;
+          word_q <= word_q + 9'd1;
           state_q <= last_word ? StStart : StArgFetch;
         end
         // an acknowledgement is read back: idle then means that nothing is on its way
@@ -256,7 +260,6 @@ module saf_kernel_host
     end
   end
 
-  assign rsp_ready = state_q == StAnswer;
   assign cmd_done_o = (state_q == StAnswer && rsp_valid) || (state_q == StStart && op_ready && cmd_i == KernelLaunch);
   assign cmd_error_o = rsp_error;
   assign cmd_data_o = rsp_data;
@@ -271,11 +274,10 @@ module saf_kernel_host
       .op_ready_o(op_ready),
       .op_read_i(op_read),
       .op_write_i(op_write),
-      .op_addr_i(op_addr),
+      .op_addr_i(op_addr[15:2]),
       .op_be_i(op_be),
       .op_data_i(op_data),
       .rsp_valid_o(rsp_valid),
-      .rsp_ready_i(rsp_ready),
       .rsp_error_o(rsp_error),
       .rsp_data_o(rsp_data),
       .irq_o,

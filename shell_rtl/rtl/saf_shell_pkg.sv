@@ -238,11 +238,9 @@ package saf_shell_pkg;
 
   // ---- commit and commands (saf_commit, saf_slots)
 
-  // Milliseconds in microseconds: 1000 = 8 (128 - 3), two adders
+  // Milliseconds in microseconds: a DSP block's multiplication
   function automatic logic [41:0] us_of(input logic [31:0] ms);
-    logic [38:0] times125;
-    times125 = {ms, 7'd0} - 39'(ms) - {6'd0, ms, 1'b0};
-    return {times125, 3'd0};
+    return 42'(ms) * 42'd1000;
   endfunction
 
   // First byte of a stream or of memory to the other end of the word
@@ -296,6 +294,9 @@ package saf_shell_pkg;
   localparam int unsigned LeafBits = 14;  // leaves of an object: at most 65,536 blocks of 8,960 bytes
   localparam int unsigned XferRecordDepth = 8 * XferRemembered + 16 * Contexts;
 
+  // RAMs of few words are made deeper than they need be: from this many bits on they are block RAM, not LUT RAM
+  localparam int unsigned BlockRamBits = 2560;
+
   typedef logic [8:0] xfer_addr_t;
 
   localparam logic [3:0] XferRecCtl = 4'd0;  // xfer_ctl_t
@@ -331,12 +332,11 @@ package saf_shell_pkg;
     logic [1:0] ctx;  // the context it had
   } xfer_past_t;
 
-  // How far the leaves are digested: [0, issued) have been given to the crypto unit; so have [hole_end, high) when
-  // hole_end is not 0 (an INVALIDATE tore a hole). Leaves before `ready` are in DDR.
+  // How far the leaves are digested: [0, issued) have been given to the crypto unit; all from hole_end on are digested
+  // when that is not 0 (INVALIDATE tore a hole into a complete object). Leaves before `ready` are in DDR.
   typedef struct packed {
-    logic [7:0] unused;
+    logic [21:0] unused;
     logic [LeafBits-1:0] ready;
-    logic [LeafBits-1:0] high;
     logic [LeafBits-1:0] hole_end;
     logic [LeafBits-1:0] issued;
   } xfer_leaves_t;

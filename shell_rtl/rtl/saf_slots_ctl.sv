@@ -295,7 +295,7 @@ module saf_slots_ctl
         ram_wr_o = 1'b1;
         if (count_q[0]) begin
           ram_waddr_o[4:0] = SlotDeadline;
-          ram_wdata_o = 64'(now_us + StampBits'(pay_i[447:416]) * StampBits'(1000));
+          ram_wdata_o = 64'(now_us + StampBits'(us_of(pay_i[447:416])));
         end
       end
       StLaunch: {ram_wr_o, ram_wdata_o} = {cmd_done_i, 64'(now_ns)};
