@@ -40,6 +40,10 @@ def test_bulk_lowest_missing_found_wherever_it_is():
     run("lowest_is_found_across_the_bitmap")
 
 
+def test_bulk_blocks_during_search_leave_the_right_lowest():
+    run("search_and_frames_meet")
+
+
 def test_bulk_settled_only_with_all_blocks_in_ddr():
     run("settled_means_everything_is_in_ddr")
 

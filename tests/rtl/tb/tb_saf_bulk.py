@@ -248,6 +248,30 @@ async def lowest_is_found_across_the_bitmap(dut):
 
 
 @cocotb.test()
+async def search_and_frames_meet(dut):
+    """Blocks come while the lowest missing one is looked for: the last of all, one behind, one ahead of it."""
+    b = Bench(dut)
+    await b.start()
+    t = await b.open(0, 1, base=0, block_bytes=64, length=64 * 15_000, complete=True)
+    for others in ([14_999], [7_000, 14_999], [200, 13_000, 13_001], []):
+        for index in (0, *others, 9_000):
+            await b.forget(t, index, 1)
+        await b.settled(0)
+        for index in (0, *others):
+            b.send(right_frame(b, t, index))
+            await b.cycles(b.rng.randrange(60))
+        await b.check()
+        assert t.lowest == 9_000
+        for index in (7_000, 12_000):
+            await b.forget(t, index, 1)
+        for index in (7_000, 9_000, 12_000):
+            b.send(right_frame(b, t, index))
+        await b.check()
+        assert t.missing == 0
+        assert (await b.query(0))[1] == 15_000
+
+
+@cocotb.test()
 async def settled_means_everything_is_in_ddr(dut):
     b = Bench(dut)
     await b.start()
