@@ -129,12 +129,6 @@ module saf_commit
   logic [5:0] reply_status_q;
   logic [31:0] reply_elapsed_q;
 
-  // the role
-  logic has_role_q, freeze_q, role_reset_q;
-  logic [7:0] pr_status_q;
-  logic [31:0] epoch_q, pr_count_q;
-  logic [255:0] digest_q, wanted_q;
-
   logic role_frozen, feed_idle, feed_done, fed_all;
   logic [2:0] feed_status;
   logic [27:0] fed_bytes;
@@ -246,7 +240,7 @@ module saf_commit
     accept_status = saf_pkg::StatusOk;
     if (!found_q) accept_status = saf_pkg::StatusUnknownImage;
     else if (!verified_q) accept_status = saf_pkg::StatusNotVerified;
-    else if (ask_epoch != epoch_q) accept_status = saf_pkg::StatusBadEpoch;
+    else if (ask_epoch != role_o.epoch) accept_status = saf_pkg::StatusBadEpoch;
   end
 
   always_comb begin
@@ -303,7 +297,6 @@ module saf_commit
       .rst_ni,
       .send_i(send),
       .done_o(sent),
-      .session_i,
       .object_i(answering_q ? req_i.object : last_id_q),
       .index_i(answering_q ? req_i.index : index_q),
       .status_i(send_status),
@@ -422,72 +415,30 @@ module saf_commit
   assign last_commit_o = last_id_q;
   assign used_valid_o = step && ends && phase_q == saf_pkg::CommitPhaseRelease;
   assign used_slot_o = slot_q;
-  assign used_epoch_o = epoch_q + 32'd1;
+  assign used_epoch_o = role_o.epoch + 32'd1;
   assign role_changed_o = used_valid_o;
 
-  // ---- the role
-
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      wanted_q <= '0;
-      has_role_q <= 1'b0;
-      freeze_q <= 1'b1;
-      role_reset_q <= 1'b1;
-      pr_status_q <= saf_pkg::PrStatusPowerUp;
-      epoch_q <= '0;
-      pr_count_q <= '0;
-    end else begin
-      // until the feed the old image's digest is shown
-      if (state_q == StAccept) wanted_q <= img_digest_o;
-      if (step && phase_q == saf_pkg::CommitPhaseRelease) begin
-        if (release_q == ReleaseOpen) freeze_q <= 1'b0;
-      end
-      if (step && phase_q == saf_pkg::CommitPhaseDrain && slots_running_i == '0) freeze_q <= 1'b1;
-      if (begin_feed) begin
-        has_role_q <= 1'b0;
-        role_reset_q <= 1'b1;
-        pr_status_q <= saf_pkg::PrStatusInProgress;
-      end
-      if (wins) pr_status_q <= saf_pkg::PrStatusSuccess;
-      if (loses) pr_status_q <= lost_pr_status;
-      if (ends) begin
-        if (phase_q == saf_pkg::CommitPhaseRelease) begin
-          has_role_q <= 1'b1;
-          role_reset_q <= 1'b0;
-          epoch_q <= epoch_q + 32'd1;
-          pr_count_q <= pr_count_q + 32'd1;
-        end else if (has_role_q) begin
-          freeze_q <= 1'b0;
-        end
-      end
-      if (forgets) begin
-        has_role_q <= 1'b0;
-        freeze_q <= 1'b1;
-        role_reset_q <= 1'b1;
-        epoch_q <= epoch_q + 32'd1;
-      end
-    end
-  end
-
-  // cleared by the flops' own synchronous clear (after a reset too: there is no role then), not by logic before them
-  always_ff @(posedge clk_i) begin
-    if (used_valid_o) digest_q <= wanted_q;
-    else if (!has_role_q) digest_q <= '0;
-  end
-
-  assign freeze_o = freeze_q;
-  assign role_block_o = freeze_q;
-  assign role_reset_o = role_reset_q;
-  assign pr_count_o = pr_count_q;
-  always_comb begin
-    role_o.card_state = saf_pkg::CardStateNoRole;
-    if (active_q) role_o.card_state = saf_pkg::CardStateProgramming;
-    else if (has_role_q) role_o.card_state = saf_pkg::CardStateReady;
-    role_o.pr_status = pr_status_q;
-    role_o.epoch = epoch_q;
-    role_o.image_digest = digest_q;
-    role_o.has_role = has_role_q;
-  end
+  saf_commit_role u_role (
+      .clk_i,
+      .rst_ni,
+      .active_i(active_q),
+      .accept_i(state_q == StAccept),
+      .digest_i(img_digest_o),
+      .drained_i(step && phase_q == saf_pkg::CommitPhaseDrain && slots_running_i == '0),
+      .begin_feed_i(begin_feed),
+      .lose_i(loses),
+      .lost_pr_status_i(lost_pr_status),
+      .pass_i(wins),
+      .open_i(step && phase_q == saf_pkg::CommitPhaseRelease && release_q == ReleaseOpen),
+      .release_i(used_valid_o),
+      .give_up_i(ends && phase_q != saf_pkg::CommitPhaseRelease),
+      .forget_i(forgets),
+      .role_o,
+      .pr_count_o,
+      .freeze_o,
+      .role_reset_o
+  );
+  assign role_block_o = freeze_o;
 
   saf_commit_feed u_feed (
       .clk_i,

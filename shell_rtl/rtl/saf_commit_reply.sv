@@ -1,9 +1,9 @@
 // Sends COMMITTED: seven beats out of what the commit unit knows.
 //
 // Data flow: `send_i` (one cycle, with all inputs; role_i and phase_i must then hold until done_o) → message. Each beat is
-// put into the output register when the one before it was taken, so that counters may go on meanwhile.
-// Latency: one cycle to the first beat. Back-pressure: holds. Reset: nothing pending. The session is kept from the
-// beginning, so that a message which outlives its session goes to nobody else.
+// put into the output register when the one before it was taken, so that counters may go on meanwhile. Whom it goes to is
+// saf_tx's to know.
+// Latency: one cycle to the first beat. Back-pressure: holds. Reset: nothing pending.
 
 `include "saf_assert.svh"
 
@@ -14,9 +14,6 @@ module saf_commit_reply
     input logic rst_ni,
     input logic send_i,
     output logic done_o,
-    // verilator lint_off UNUSEDSIGNAL
-    input session_view_t session_i,
-    // verilator lint_on UNUSEDSIGNAL
     input logic [31:0] object_i,
     input logic [31:0] index_i,
     input logic [15:0] status_i,
@@ -34,8 +31,6 @@ module saf_commit_reply
 );
 
   logic [2:0] beat_q;
-  logic [31:0] session_q;
-  logic [47:0] host_q;
   logic valid_q;
   logic [63:0] beat_data_q;
   logic [63:0] beat_data_d;
@@ -55,14 +50,10 @@ module saf_commit_reply
     if (!rst_ni) begin
       valid_q <= 1'b0;
       beat_q <= '0;
-      session_q <= '0;
-      host_q <= '0;
       beat_data_q <= '0;
     end else if (send_i) begin
       valid_q <= 1'b1;
       beat_q <= '0;
-      session_q <= session_i.id;
-      host_q <= session_i.host;
       beat_data_q <= {status_i, phase_i, role_i.pr_status, role_i.epoch};
     end else if (valid_q && msg_ready_i) begin
       valid_q <= !msg_last_o;
@@ -79,8 +70,6 @@ module saf_commit_reply
     msg_meta_o = '0;
     msg_meta_o.opcode = saf_pkg::OpcodeCommitted;
     msg_meta_o.etype = EtImageAnswer;
-    msg_meta_o.dst = host_q;
-    msg_meta_o.session = session_q;
     msg_meta_o.object = object_i;
     msg_meta_o.index = index_i;
     msg_meta_o.length = 16'(saf_pkg::CommittedBytes);

@@ -263,7 +263,7 @@ module saf_slots
       .push_digest_i,
       .object_i(reply_object),
       .index_i(reply_index),
-      .session_i,
+      .session_open_i(session_i.open),
       .ram_rd_o(reply_rd),
       .ram_wr_o(reply_wr),
       .ram_word_o(reply_word),

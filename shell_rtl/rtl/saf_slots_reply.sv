@@ -3,8 +3,7 @@
 // Data flow: `start_i` (one cycle) with what the answer is: of a stored one the beats come from the slot's record; a new
 // one is put together here and, with `keep_i`, written to the record on the way; `speak_i` low only writes. The time that
 // the kernel took lies in the record already. All inputs hold until `done_o`.
-// Latency: two cycles a beat. Back-pressure: holds. Reset: idle. The session is kept from the beginning, so that an answer
-// which outlives its session goes to nobody else.
+// Latency: two cycles a beat. Back-pressure: holds. Reset: idle. Whom it goes to is saf_tx's to know.
 
 `include "saf_assert.svh"
 
@@ -28,9 +27,7 @@ module saf_slots_reply
     input logic [255:0] push_digest_i,
     input logic [31:0] object_i,
     input logic [31:0] index_i,
-    // verilator lint_off UNUSEDSIGNAL
-    input session_view_t session_i,
-    // verilator lint_on UNUSEDSIGNAL
+    input logic session_open_i,
 
     output logic ram_rd_o,
     output logic ram_wr_o,
@@ -53,8 +50,6 @@ module saf_slots_reply
 
   state_e state_q;
   logic [2:0] beat_q;
-  logic [31:0] session_q;
-  logic [47:0] host_q;
   logic speak_q, taken;
   logic [63:0] made;
 
@@ -82,8 +77,6 @@ module saf_slots_reply
     if (!rst_ni) begin
       state_q <= StIdle;
       beat_q <= '0;
-      session_q <= '0;
-      host_q <= '0;
       speak_q <= 1'b0;
     end else begin
       case (state_q)
@@ -91,9 +84,7 @@ module saf_slots_reply
         if (start_i) begin
           state_q <= StFetch;
           beat_q <= '0;
-          session_q <= session_i.id;
-          host_q <= session_i.host;
-          speak_q <= session_i.open;
+          speak_q <= session_open_i;
         end
         StFetch: state_q <= StBeat;
         default:
@@ -112,8 +103,6 @@ module saf_slots_reply
     msg_meta_o = '0;
     msg_meta_o.opcode = killed_i ? saf_pkg::OpcodeKilled : saf_pkg::OpcodeDone;
     msg_meta_o.etype = EtResult;
-    msg_meta_o.dst = host_q;
-    msg_meta_o.session = session_q;
     msg_meta_o.object = object_i;
     msg_meta_o.index = index_i;
     msg_meta_o.length = killed_i ? 16'(saf_pkg::AnswerBytes) : 16'(saf_pkg::DoneBytes);
