@@ -349,6 +349,17 @@ package saf_shell_pkg;
     return {1'b0, past, word};
   endfunction
 
+  // What has to happen before a control frame is answered
+  typedef enum logic [2:0] {
+    XnSay,
+    XnFence,  // CLOSE of a complete object
+    XnTear,  // INVALIDATE
+    XnLeave,  // ABORT of a verified transfer
+    XnAbort,  // ABORT of another one
+    XnLeaves,  // no message: answer the question for leaf digests
+    XnIdle
+  } xfer_next_e;
+
   // What a message says; the fields that its opcode has none of do not matter.
   typedef struct packed {
     logic [7:0] opcode;  // of the answer
@@ -375,5 +386,42 @@ package saf_shell_pkg;
     logic [BlockBits-1:0] missing;
     logic [BlockBits-1:0] blocks;
   } bulk_state_t;
+
+  // kernels that a role may number (its ROM has room for them)
+  localparam int unsigned KernelBits = 9;
+
+  // what saf_slots_ctl is at
+  typedef enum logic [4:0] {
+    SqIdle,
+    SqReset,
+    SqInfo,
+    SqRomHead,
+    SqRomKernel,
+    SqRomMask,
+    SqCopyAddr,
+    SqCopy,
+    SqRecord,
+    SqScanFetch,
+    SqScan,
+    SqFinishFetch,
+    SqFinish,
+    SqReply,
+    SqKillReset,
+    SqKillNext,
+    SqPollFetch,
+    SqPoll,
+    SqAck,
+    SqStampFetch,
+    SqStamp,
+    SqEnded,
+    SqDeadlineFetch,
+    SqDeadline,
+    SqLaunchFetch,
+    SqLaunchTake,
+    SqLaunch,
+    SqPushFetch,
+    SqPushTake,
+    SqRegister
+  } slots_state_e;
 
 endpackage

@@ -193,6 +193,7 @@ module saf_xfer_ctl
   logic [LeafBits-1:0] leaves, leaves_done, leaves_start, leaves_stop;
   logic [16:0] last_leaf_bytes;
   xfer_leaves_t leaves_forgotten;
+  logic leaves_all;
   logic say, say_unasked, say_done;
   xfer_say_t say_what;
   logic [15:0] say_length;
@@ -245,6 +246,7 @@ module saf_xfer_ctl
       .begin_same_i(begin_same),
       .leaves_done_i(leaves_done),
       .leaves_forgotten_i(leaves_forgotten),
+      .leaves_all_o(leaves_all),
       .leaves_start_o(leaves_start),
       .leaves_stop_o(leaves_stop),
       .mul_start_o(h_mul_start),
@@ -341,6 +343,8 @@ module saf_xfer_ctl
   saf_xfer_leaves u_leaves (
       .leaves_i(st_rd_data),
       .in_flight_i(in_flight),
+      .all_i(leaves_all),
+      .total_i(say_what.leaves),
       .start_i(leaves_start),
       .stop_i(leaves_stop),
       .done_o(leaves_done),

@@ -67,6 +67,7 @@ module saf_xfer_handle
     // leaves of the record word on st_data_i
     input logic [LeafBits-1:0] leaves_done_i,
     input xfer_leaves_t leaves_forgotten_i,
+    output logic leaves_all_o,  // before INVALIDATE every leaf was digested
     output logic [LeafBits-1:0] leaves_start_o,
     output logic [LeafBits-1:0] leaves_stop_o,
     output logic mul_start_o,
@@ -119,45 +120,84 @@ module saf_xfer_handle
   state_e state_q;
   task_e task_q;
   logic [1:0] ctx_q;
-  logic past_q, again_q, blank_q, forget_q, settled;
+  logic past_q, again_q, forget_q, settled;
   logic [4:0] which_q;
-  logic [5:0] status_q;
-  xfer_state_t told_state_q;
   logic [TimerBits-1:0] timer_q;
-  logic [31:0] received_q, object_q, index_q;
-  logic [17:0] missing_q, lowest_q, blocks_q;
-  logic [15:0] sections_q;
-  logic [13:0] bits_q;
-  logic [7:0] units_q;
-  logic [LeafBits-1:0] leaves_q, start_q;
+  logic [LeafBits-1:0] start_q;
   logic [Contexts-1:0] drain_q;
 
-  xfer_ctl_t ctl;
-  xfer_shape_t shape;
   xfer_past_t past;
   xfer_state_t own;
-  logic [31:0] first, count;
-  logic [18:0] range_end;  // where first and count are not too large by themselves
-  logic [17:0] first_rest;
-  logic is_open, is_poll, is_close, is_invalidate, is_abort, range_ok, in_section, begins_repair, says_verdict, unused;
+  xfer_next_e next;
+  logic is_open, is_close, is_abort, says_verdict, closing, refuse, unused;
+  logic [5:0] refuse_status;
+  logic [18:0] range_end;
+  logic [7:0] units;
 
-  assign unused = ^{req_i, mul_p_i, shape, past};
-  assign ctl = st_data_i;
-  assign shape = st_data_i;
+  assign unused = ^{req_i, mul_p_i, past};
   assign past = st_data_i;
   assign own = state_i[ctx_q];
   assign ctx_o = ctx_q;
-  assign first = pay_i[63:32];
-  assign count = pay_i[31:0];
-  assign range_end = {1'b0, first[17:0]} + {1'b0, count[17:0]};
-  assign first_rest = blocks_q - first[17:0];
   assign is_open = req_i.opcode == saf_pkg::OpcodeXferOpen;
-  assign is_poll = req_i.opcode == saf_pkg::OpcodePoll;
   assign is_close = req_i.opcode == saf_pkg::OpcodeClose;
-  assign is_invalidate = req_i.opcode == saf_pkg::OpcodeInvalidate;
   assign is_abort = req_i.opcode == saf_pkg::OpcodeAbort;
-
   assign says_verdict = task_q == TkTell || is_close;
+
+  // ---------------------------------------------------------------- what the answer says
+
+  always_comb begin
+    refuse = 1'b0;
+    refuse_status = 6'(saf_pkg::StatusStale);
+    if (state_q == StFind) begin
+      refuse = find_done_i && !find_hit_i && task_q == TkFrame && not_newer_i
+          && (is_open || (is_abort && req_i.object != '0));
+      if (!is_open) refuse_status = 6'(saf_pkg::StatusOk);
+    end else if (state_q == StJudge) begin
+      refuse = mul_done_i;
+      refuse_status = judged_i != 6'(saf_pkg::StatusOk) ? judged_i : 6'(saf_pkg::StatusBusy);
+    end
+  end
+
+  saf_xfer_answer u_answer (
+      .clk_i,
+      .rst_ni,
+      .found_i(state_q == StFind && find_done_i),
+      .refuse_i(refuse),
+      .refuse_status_i(refuse_status),
+      .shape_i(state_q == StShape),
+      .rest_i(state_q == StRest),
+      .act_i(state_q == StAct),
+      .count_i(state_q == StBegun || state_q == StRepaired),
+      .begun_i(state_q == StBegin && begin_done_i),
+      .begun_state_i(set_state_o),
+      .torn_i(state_q == StTorn),
+      .past_i(past_q),
+      .which_i(which_q),
+      .ctx_i(ctx_q),
+      .state_i(own),
+      .hashed_i(hashed_i[ctx_q]),
+      .st_data_i,
+      .leaves_done_i,
+      .q_missing_i,
+      .q_lowest_i,
+      .q_received_i,
+      .q_sections_i,
+      .tell_i(task_q == TkTell),
+      .leaves_i(task_q == TkLeaves),
+      .session_open_i,
+      .opcode_i(req_i.opcode),
+      .index_i(req_i.index),
+      .pay_i,
+      .next_o(next),
+      .closing_o(closing),
+      .range_end_o(range_end),
+      .units_o(units),
+      .all_leaves_o(leaves_all_o),
+      .say_o(say_what_o),
+      .say_object_o,
+      .say_index_o
+  );
+  assign say_unasked_o = task_q == TkTell;
 
   // ---------------------------------------------------------------- what it drives, by state
 
@@ -169,8 +209,8 @@ module saf_xfer_handle
   assign find_o = state_q == StLock && quiet_i && !again_q && (task_q == TkFrame || task_q == TkLeaves);
   assign h_done_o = state_q == StDone && task_q == TkFrame;
   assign leafq_done_o = state_q == StLeafAnswer;
-  assign leafq_ok_o = status_q == 6'(saf_pkg::StatusOk);
-  assign leafq_unknown_o = status_q == 6'(saf_pkg::StatusUnknownTransfer);
+  assign leafq_ok_o = say_what_o.status == 6'(saf_pkg::StatusOk);
+  assign leafq_unknown_o = say_what_o.status == 6'(saf_pkg::StatusUnknownTransfer);
   assign clear_o = state_q == StClear;
   assign told_o = state_q == StAct && task_q == TkTell;
   assign say_o = state_q == StSay;
@@ -183,19 +223,15 @@ module saf_xfer_handle
 
   assign mul_start_o = state_q == StMul || (state_q == StTear && settled) || (state_q == StStart && mul_done_i);
   assign mul_blocks_o = is_open;
-  assign mul_a_o = state_q == StTear || (state_q == StStart && !mul_done_i) ? first : {13'd0, range_end};
-  assign mul_b_o = units_q;
+  assign mul_a_o = state_q == StTear || (state_q == StStart && !mul_done_i) ? pay_i[63:32] : {13'd0, range_end};
+  assign mul_b_o = units;
   assign leaves_start_o = start_q;
 
   always_comb begin
     logic [LeafBits-1:0] stop;
     stop = mul_p_i[23:10] + {{LeafBits - 1{1'b0}}, |mul_p_i[9:0]};
-    leaves_stop_o = stop < leaves_q ? stop : leaves_q;
+    leaves_stop_o = stop < say_what_o.leaves ? stop : say_what_o.leaves;
   end
-
-  assign range_ok = count != '0 && first[31:18] == '0 && count[31:18] == '0 && range_end <= {1'b0, blocks_q};
-  assign in_section = first[31:18] == '0 && first[12:0] == '0 && first[17:0] < blocks_q;
-  assign begins_repair = is_invalidate && req_i.index > ctl.index && !past_q && own != XsVerified && range_ok;
 
   always_comb begin
     set_o = 1'b0;
@@ -205,17 +241,11 @@ module saf_xfer_handle
     set_closing_o = 1'b0;
     kill_o = '0;
     case (state_q)
-      StAct:
-      if (task_q == TkFrame && !past_q) begin
-        if (is_close) begin
-          set_o = own == XsReceiving && missing_q == '0;
-          set_state_o = XsVerifying;
-          set_closing_o = own == XsVerifying;
-        end else if (begins_repair) begin
-          // no block is written while the range is torn out
-          set_o = 1'b1;
-          set_state_o = XsClearing;
-        end
+      StAct: begin
+        // CLOSE: verification begins; INVALIDATE: no block is written while the range is torn out
+        set_o = next == XnFence || next == XnTear;
+        set_state_o = next == XnFence ? XsVerifying : XsClearing;
+        set_closing_o = closing;
       end
       StAbort: begin
         set_o = 1'b1;
@@ -252,28 +282,6 @@ module saf_xfer_handle
     st_wr_data_o = state_q == StTorn ? leaves_forgotten_i : {req_i.object, req_i.index};
   end
 
-  always_comb begin
-    say_what_o = '0;
-    say_what_o.opcode = say_unasked_o ? saf_pkg::OpcodeVerdict : saf_pkg::opcode_answer(req_i.opcode);
-    say_what_o.status = status_q;
-    say_what_o.blank = blank_q;
-    say_what_o.state = told_state_q;
-    say_what_o.ctx = ctx_q;
-    say_what_o.received = received_q;
-    say_what_o.missing = missing_q;
-    say_what_o.lowest = lowest_q;
-    say_what_o.sections = sections_q;
-    say_what_o.first_block = first;
-    say_what_o.bits = bits_q;
-    say_what_o.leaves = leaves_q;
-    say_what_o.with_digest = !blank_q && (told_state_q == XsVerified || told_state_q == XsBad);
-    say_what_o.digest = past_q ? xfer_past_word(which_q, XferRecDigest[2:0])
-        : xfer_context_word(ctx_q, told_state_q == XsBad ? XferRecFound : XferRecDigest);
-  end
-  assign say_unasked_o = task_q == TkTell;
-  assign say_object_o = object_q;
-  assign say_index_o = index_q;
-
   // ---------------------------------------------------------------- what comes next
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -283,22 +291,9 @@ module saf_xfer_handle
       ctx_q <= '0;
       past_q <= 1'b0;
       again_q <= 1'b0;
-      blank_q <= 1'b0;
       forget_q <= 1'b0;
       which_q <= '0;
-      status_q <= '0;
-      told_state_q <= '0;
       timer_q <= '0;
-      received_q <= '0;
-      index_q <= '0;
-      object_q <= '0;
-      missing_q <= '0;
-      lowest_q <= '0;
-      blocks_q <= '0;
-      sections_q <= '0;
-      bits_q <= '0;
-      units_q <= '0;
-      leaves_q <= '0;
       start_q <= '0;
       drain_q <= '0;
     end else begin
@@ -327,18 +322,12 @@ module saf_xfer_handle
           past_q <= find_past_i;
           which_q <= find_which_i;
           ctx_q <= find_which_i[1:0];
-          blank_q <= 1'b1;
-          bits_q <= '0;
           timer_q <= '0;
-          status_q <= 6'(saf_pkg::StatusUnknownTransfer);
           if (find_hit_i) state_q <= StSettle;
           else if (task_q == TkLeaves) state_q <= StLeafAnswer;
           else begin
             past_q <= 1'b0;
-            state_q <= StSay;
-            if (is_open && not_newer_i) status_q <= 6'(saf_pkg::StatusStale);
-            else if (is_open) state_q <= StMul;
-            else if (is_abort && not_newer_i && req_i.object != '0) status_q <= 6'(saf_pkg::StatusOk);
+            state_q <= is_open && !not_newer_i ? StMul : StSay;
           end
         end
         StSettle:
@@ -348,83 +337,38 @@ module saf_xfer_handle
 
         // the record
         StLoad: state_q <= StShape;
-        StShape: begin
-          blocks_q <= shape.blocks;
-          units_q <= shape.units;
-          leaves_q <= shape.leaves;
-          state_q <= StRest;
-        end
+        StShape: state_q <= StRest;
         StRest: begin
-          received_q <= past_q ? past.received : q_received_i;
-          if (says_verdict) received_q <= {18'd0, past_q ? (past.hashed ? leaves_q : '0) : leaves_done_i};
-          else if (is_invalidate) received_q <= past_q ? '0 : {14'd0, q_missing_i};
-          missing_q <= past_q || task_q != TkFrame ? '0 : q_missing_i;
-          lowest_q <= past_q ? blocks_q : q_lowest_i;
-          sections_q <= past_q ? '0 : q_sections_i;
           if (past_q) ctx_q <= past.ctx;
-          told_state_q <= past_q ? XsVerified : own;
           state_q <= StAct;
         end
         StAct: begin
-          blank_q <= 1'b0;
           timer_q <= '0;
-          object_q <= ctl.id;
-          index_q <= ctl.index;
-          status_q <= 6'(saf_pkg::StatusOk);
-          state_q <= StSay;
-          if (task_q == TkLeaves) begin
-            state_q <= StLeafAnswer;
-            if (!hashed_i[ctx_q] || (own != XsVerified && own != XsBad)) status_q <= 6'(saf_pkg::StatusBadState);
-          end else if (task_q == TkTell || is_close) begin
-            case (told_state_q)
-              XsVerified: status_q <= 6'(saf_pkg::StatusOk);
-              XsBad: status_q <= 6'(saf_pkg::StatusDigestMismatch);
-              XsVerifying: status_q <= 6'(saf_pkg::StatusRunning);
-              default: status_q <= 6'(saf_pkg::StatusBadState);
-            endcase
-            if (task_q == TkTell && !session_open_i) state_q <= StIdle;
-            else if (set_o) state_q <= StFence;
-          end else if (is_poll) begin
-            if (!in_section || missing_q == '0) sections_q <= '0;
-            if (!in_section) status_q <= 6'(saf_pkg::StatusBadRange);
-            else if (missing_q != '0 && sections_q[first[16:13]])
-              bits_q <= first_rest > 18'(saf_pkg::SectionBlocks) ? 14'(saf_pkg::SectionBlocks) : first_rest[13:0];
-          end else if (is_invalidate) begin
-            if (req_i.index == '0 || req_i.index < ctl.index) status_q <= 6'(saf_pkg::StatusStale);
-            else if (req_i.index != ctl.index) begin
-              if (past_q || own == XsVerified) status_q <= 6'(saf_pkg::StatusBadState);
-              else if (!range_ok) status_q <= 6'(saf_pkg::StatusBadRange);
-              else state_q <= StTear;
-            end
-          end else if (is_abort && !past_q) state_q <= own == XsVerified ? StLeave : StAbort;
+          case (next)
+            XnFence: state_q <= StFence;
+            XnTear: state_q <= StTear;
+            XnLeave: state_q <= StLeave;
+            XnAbort: state_q <= StAbort;
+            XnLeaves: state_q <= StLeafAnswer;
+            XnIdle: state_q <= StIdle;
+            default: state_q <= StSay;
+          endcase
         end
 
         // XFER_OPEN of a new transfer
         StMul: state_q <= StJudge;
         StJudge:
         if (mul_done_i) begin
-          status_q <= judged_i;
-          state_q <= StSay;
           ctx_q <= choice_i;
-          if (judged_i == 6'(saf_pkg::StatusOk)) begin
-            status_q <= 6'(saf_pkg::StatusBusy);
-            if (choice_valid_i) state_q <= StScrub;
-          end
+          state_q <= judged_i == 6'(saf_pkg::StatusOk) && choice_valid_i ? StScrub : StSay;
         end
         StScrub: if (!scrub_busy_i) state_q <= StBegin;
         StBegin:
         if (begin_done_i) begin
           timer_q <= '0;
-          blank_q <= 1'b0;
-          status_q <= 6'(saf_pkg::StatusOk);
-          told_state_q <= set_state_o;
           state_q <= StBegun;
         end
-        StBegun, StRepaired: begin
-          received_q <= is_open ? q_received_i : {14'd0, q_missing_i};
-          missing_q <= q_missing_i;
-          if (timer_q == TimerBits'(4)) state_q <= StSay;
-        end
+        StBegun, StRepaired: if (timer_q == TimerBits'(4)) state_q <= StSay;
 
         // ABORT: the context of a verified transfer, of another one
         StLeave: state_q <= StBegin;
@@ -439,7 +383,7 @@ module saf_xfer_handle
         if (settled) begin
           timer_q <= '0;
           again_q <= 1'b1;
-          state_q <= leaves_q > LeafBits'(2) ? StLock : StVerdict;
+          state_q <= say_what_o.leaves > LeafBits'(2) ? StLock : StVerdict;
         end
         StVerdict: if (own != XsVerifying || timer_q == TimerBits'(VerdictWait)) state_q <= StLock;
 
@@ -454,7 +398,6 @@ module saf_xfer_handle
         StForget: if (forget_done_i) state_q <= StTorn;
         StTorn: begin
           timer_q <= '0;
-          told_state_q <= XsReceiving;
           state_q <= StAgain;
         end
         StAgain: state_q <= StRepaired;

@@ -59,7 +59,7 @@ module saf_xfer_images
   logic [1:0] slot_q;
   logic [2:0] word_q;  // asked for; what was asked before is on rd_data
   logic equal_q;
-  logic [63:0] rd_data, expected;
+  logic [63:0] rd_data, asked, expected;
   logic [4:0] rd_addr, info_addr_q;
   logic [31:0] used_data;
   logic equal;
@@ -82,27 +82,27 @@ module saf_xfer_images
 
   saf_ram_1r1w #(
       .Width(64),
-      .Depth(6 * Slots)
+      .Depth(BlockRamBits / 64)
   ) u_slots (
       .clk_i,
       .wr_en_i,
-      .wr_addr_i(at(set_slot_i, wr_word_i)),
+      .wr_addr_i({1'b0, at(set_slot_i, wr_word_i)}),
       .wr_data_i,
       .rd_en_i(1'b1),
-      .rd_addr_i(rd_addr),
+      .rd_addr_i({1'b0, rd_addr}),
       .rd_data_o(rd_data)
   );
 
   saf_ram_1r1w #(
       .Width(32),
-      .Depth(Slots)
+      .Depth(BlockRamBits / 32)
   ) u_used (
       .clk_i,
       .wr_en_i(used_valid_i),
-      .wr_addr_i(used_slot_i),
+      .wr_addr_i({5'd0, used_slot_i}),
       .wr_data_i(used_epoch_i),
       .rd_en_i(1'b1),
-      .rd_addr_i(slot_of(info_addr_i)),
+      .rd_addr_i({5'd0, slot_of(info_addr_i)}),
       .rd_data_o(used_data)
   );
 
@@ -111,17 +111,23 @@ module saf_xfer_images
   assign same_busy_o = state_q == StSame;
   assign pay_word_o = same_start_i ? 3'd0 : word_q;
 
-  always_comb begin
-    expected = pay_data_i;
-    if (state_q == StLook) begin
-      case (word_q)
-        3'd1: expected = img_digest_i[255:192];
-        3'd2: expected = img_digest_i[191:128];
-        3'd3: expected = img_digest_i[127:64];
-        default: expected = img_digest_i[63:0];
-      endcase
-    end
-  end
+  // what COMMIT asks for, word 0 in the most significant part
+  saf_ram_2clk_narrow #(
+      .Width(256),
+      .Depth(BlockRamBits / 256),
+      .Parts(4)
+  ) u_asked (
+      .wr_clk_i(clk_i),
+      .wr_en_i(state_q == StIdle && img_valid_i),
+      .wr_addr_i('0),
+      .wr_data_i(img_digest_i),
+      .rd_clk_i(clk_i),
+      .rd_en_i(1'b1),
+      .rd_addr_i({4'd0, ~word_q[1:0]}),
+      .rd_data_o(asked)
+  );
+
+  assign expected = state_q == StLook ? asked : pay_data_i;
   assign equal = equal_q && rd_data == expected;
 
   assign same_o = equal_q && slot_state_q[set_slot_i] == XsVerified;

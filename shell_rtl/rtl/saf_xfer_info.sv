@@ -53,14 +53,14 @@ module saf_xfer_info
 
   saf_ram_1r1w #(
       .Width(50),
-      .Depth(saf_shell_pkg::Contexts)
+      .Depth(saf_shell_pkg::BlockRamBits / 50 + 1)
   ) u_table (
       .clk_i,
       .wr_en_i,
-      .wr_addr_i(wr_ctx_i),
+      .wr_addr_i({4'd0, wr_ctx_i}),
       .wr_data_i({wr_id_i, wr_blocks_i}),
       .rd_en_i(1'b1),
-      .rd_addr_i(ctx),
+      .rd_addr_i({4'd0, ctx}),
       .rd_data_o(rd_data)
   );
 

@@ -8,6 +8,8 @@ module saf_xfer_leaves
 (
     input saf_shell_pkg::xfer_leaves_t leaves_i,
     input logic [1:0] in_flight_i,
+    input logic all_i,  // every leaf is digested
+    input logic [saf_shell_pkg::LeafBits-1:0] total_i,
     input logic [saf_shell_pkg::LeafBits-1:0] start_i,
     input logic [saf_shell_pkg::LeafBits-1:0] stop_i,
     output logic [saf_shell_pkg::LeafBits-1:0] done_o,
@@ -15,24 +17,18 @@ module saf_xfer_leaves
 );
 
   logic hole, unused;
-  logic [saf_shell_pkg::LeafBits-1:0] settled, high, hole_end;
+  logic [saf_shell_pkg::LeafBits-1:0] settled;
 
   assign unused = ^leaves_i.unused;
   assign hole = leaves_i.hole_end != '0;
   assign settled = leaves_i.issued - {{saf_shell_pkg::LeafBits - 2{1'b0}}, in_flight_i};
-  assign done_o = settled + (hole ? leaves_i.high - leaves_i.hole_end : '0);
-
-  assign high = hole ? leaves_i.high : settled;
-  assign hole_end = hole && leaves_i.hole_end > stop_i ? leaves_i.hole_end : stop_i;
+  assign done_o = settled + (hole ? total_i - leaves_i.hole_end : '0);
 
   always_comb begin
     forgotten_o = '0;
     forgotten_o.issued = settled < start_i ? settled : start_i;
     forgotten_o.ready = leaves_i.ready < start_i ? leaves_i.ready : start_i;
-    if (hole_end < high) begin
-      forgotten_o.hole_end = hole_end;
-      forgotten_o.high = high;
-    end
+    if (hole || all_i) forgotten_o.hole_end = leaves_i.hole_end > stop_i ? leaves_i.hole_end : stop_i;
   end
 
 endmodule

@@ -111,26 +111,26 @@ module saf_xfer_verify
   logic root_there_q, same_q;
   logic [1:0] root_ctx_q;
   logic [2:0] word_q;
-  logic [255:0] found_q;
   logic [63:0] root_word;
   logic root_taken;
 
   assign root_taken = job_done_i && fly_root_q[0] && !fly_stale[0];
 
-  // registers without logic in front of them: cheaper than the LUT RAM that as many bits would take
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) found_q <= '0;
-    else if (root_taken) found_q <= job_digest_i;
-  end
-
-  always_comb begin
-    case (word_q)
-      3'd1: root_word = found_q[255:192];
-      3'd2: root_word = found_q[191:128];
-      3'd3: root_word = found_q[127:64];
-      default: root_word = found_q[63:0];
-    endcase
-  end
+  // word 0 in the most significant part
+  saf_ram_2clk_narrow #(
+      .Width(256),
+      .Depth(BlockRamBits / 256),
+      .Parts(4)
+  ) u_root (
+      .wr_clk_i(clk_i),
+      .wr_en_i(root_taken),
+      .wr_addr_i('0),
+      .wr_data_i(job_digest_i),
+      .rd_clk_i(clk_i),
+      .rd_en_i(1'b1),
+      .rd_addr_i({4'd0, ~word_q[1:0]}),
+      .rd_data_o(root_word)
+  );
 
   assign outcome_valid_o = state_q == StCompare && word_q == 3'd4;
   assign outcome_ctx_o = root_ctx_q;
@@ -155,7 +155,7 @@ module saf_xfer_verify
     leaves_d = leaves_q;
     leaves_d.ready = ready_now;
     if (at_hole && idle_ctx) begin
-      leaves_d.issued = leaves_q.high;
+      leaves_d.issued = total_q;
       leaves_d.hole_end = '0;
     end else if (leaf_due) leaves_d.issued = leaves_q.issued + 1'b1;
   end
