@@ -8,7 +8,7 @@
 module saf_read_queue
   import saf_shell_pkg::*;
 #(
-    parameter int unsigned Slots = 16
+    parameter int unsigned Slots = 32  // as the virtual card (MAX_READS)
 ) (
     input logic clk_i,
     input logic rst_ni,

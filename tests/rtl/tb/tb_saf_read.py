@@ -81,14 +81,14 @@ async def queue_keeps_order_and_says_busy(dut):
     bench = Bench(dut, stall=0.0)
     await bench.reset()
     dut.scrub_busy_i.value = 1
-    for n in range(16):
+    for n in range(32):
         bench.ask(n, n, address=n << 12, length=100 + n)
     await bench.run(lambda: not bench.asks)
     assert not bench.events
-    for n in (16, 17):
+    for n in (32, 33):
         bench.ask(n, 2 * n, refer=False, address=0, length=77 + n)
     await bench.run(lambda: len(bench.events) == 2)
-    for n, event in zip((16, 17), bench.events, strict=True):
+    for n, event in zip((32, 33), bench.events, strict=True):
         assert event == ("done", n, 2 * n, ReadDone(status=Status.BUSY, length=77 + n).pack())
     bench.events.clear()
     dut.scrub_busy_i.value = 0
