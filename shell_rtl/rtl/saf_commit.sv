@@ -1,6 +1,6 @@
 // COMMIT: drain, freeze, wait for DDR, feed the PR controller, check, release; each with a deadline, exactly once by id.
 //
-// Data flow: COMMIT (handler port) → image lookup → phases → COMMITTED, once more unasked at the end. The image goes from
+// Data flow: COMMIT (handler port) -> image lookup -> phases -> COMMITTED, once more unasked at the end. The image goes from
 // DDR to the PR IP through saf_commit_feed. What the card is (epoch, state, PR status, running image) lives here and is
 // shown in role_o. Until the feed begins a failure leaves the old role running; after that it leaves none.
 // Phases go on only between messages, so a reply never mixes two of them. Time is compared with >=, deadlines are in

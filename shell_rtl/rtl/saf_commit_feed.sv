@@ -1,6 +1,6 @@
 // Moves a staged image from DDR to the PR controller: one read command, its data into saf_pr_feed.
 //
-// Data flow: `start_i` with slot and length → read client → saf_pr_feed → saf_pr_mux → PR IP. `fed_all_o`: the controller
+// Data flow: `start_i` with slot and length -> read client -> saf_pr_feed -> saf_pr_mux -> PR IP. `fed_all_o`: the controller
 // took every word. `done_o`/`status_o`: its verdict. `stop_i` (may come at any time, also when all is over) gives up what
 // is under way; `idle_o` tells that the next image may begin. `fed_bytes_o` holds until `clear_i`.
 // Latency: DDR's. Back-pressure: through the PR FIFO to the reader. Reset: both clock domains together.

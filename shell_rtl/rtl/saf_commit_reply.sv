@@ -1,6 +1,6 @@
 // Sends COMMITTED: seven beats out of what the commit unit knows.
 //
-// Data flow: `send_i` (one cycle, with all inputs; role_i and phase_i must then hold until done_o) → message. Each beat is
+// Data flow: `send_i` (one cycle, with all inputs; role_i and phase_i must then hold until done_o) -> message. Each beat is
 // put into the output register when the one before it was taken, so that counters may go on meanwhile. Whom it goes to is
 // saf_tx's to know.
 // Latency: one cycle to the first beat. Back-pressure: holds. Reset: nothing pending.

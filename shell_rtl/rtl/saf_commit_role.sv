@@ -1,6 +1,6 @@
 // What the card is: its role, as other units and the host see it, and the state of the region that holds it.
 //
-// Data flow: events of the commit → role_o, freeze, reset. From the drain's end to the release the region is frozen; while
+// Data flow: events of the commit -> role_o, freeze, reset. From the drain's end to the release the region is frozen; while
 // it holds no role it stays so, and in reset. The image's digest is shown as long as it runs; the one that was asked for
 // waits. Latency: one cycle (digest: two). Reset: no role. Back-pressure: none; one event a cycle.
 

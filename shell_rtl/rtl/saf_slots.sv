@@ -1,6 +1,6 @@
 // Kernel commands: RUN at most once in eight slots, KILL, deadlines, pushes, and the host of the role's kernel interface.
 //
-// Data flow: handler (RUN, KILL) → saf_slots_ctl → saf_kernel_host → role; ends come back by interrupt or poll → reply,
+// Data flow: handler (RUN, KILL) -> saf_slots_ctl -> saf_kernel_host -> role; ends come back by interrupt or poll -> reply,
 // kept in the command RAM, sent by saf_slots_reply. The RAM: 32 words a slot (arguments up to 128 bytes, payload or reply,
 // times), then 1 KiB that one command with more arguments may use; a second such command meanwhile is told busy.
 // Latency, reset, back-pressure: see saf_slots_ctl. Constraints: krn_* in krn_clk_i, all else in clk_i.

@@ -24,9 +24,9 @@ module saf_slots_ctl
     // verilator lint_off UNUSEDSIGNAL
     input session_view_t session_i,
     input role_view_t role_i,
+    // verilator lint_on UNUSEDSIGNAL
     input logic [63:0] time_us_i,
     input logic [63:0] time_ns_i,
-    // verilator lint_on UNUSEDSIGNAL
     input logic forget_i,
     output logic forget_busy_o,
     input logic commit_active_i,
@@ -94,51 +94,13 @@ module saf_slots_ctl
 );
 
   localparam int unsigned Slots = saf_pkg::CommandSlots;
-  localparam int unsigned StampBits = 48;  // nine years of microseconds, three days of nanoseconds
   localparam int unsigned PrivateBytes = 128;  // arguments that a slot's own record holds
-  localparam logic [15:0] RomAddr = 16'h2000, CraAddr = 16'h1000;
-  // the ROM's words of kernel k lie at 0x2020 + 64 k
-  localparam logic [9:0] RomKernels = 10'h080;
-  localparam int unsigned KernelBits = 9;
   localparam logic [31:0] RomMagic = 32'h5341_4652;
   localparam int unsigned CsrDoneBit = 1;
   localparam int unsigned TickBits = 10;  // without an interrupt a kernel is asked every 1024 cycles
   localparam int unsigned MaxBit = $clog2(saf_pkg::ArgumentMaxBytes);
   localparam int unsigned RoleBit = 30;  // RoleBytes is a multiple of 2^30 (saf_slots_judge checks)
   localparam logic [7:0] AskWords = 8'd7, MaskWords = 8'd64;
-
-  typedef enum logic [4:0] {
-    StIdle,
-    StReset,
-    StInfo,
-    StRomHead,
-    StRomKernel,
-    StRomMask,
-    StCopyAddr,
-    StCopy,
-    StRecord,
-    StScanFetch,
-    StScan,
-    StFinishFetch,
-    StFinish,
-    StReply,
-    StKillReset,
-    StKillNext,
-    StPollFetch,
-    StPoll,
-    StAck,
-    StStampFetch,
-    StStamp,
-    StEnded,
-    StDeadlineFetch,
-    StDeadline,
-    StLaunchFetch,
-    StLaunchTake,
-    StLaunch,
-    StPushFetch,
-    StPushTake,
-    StRegister
-  } state_e;
 
   typedef enum logic [1:0] {
     KillNone,
@@ -147,7 +109,7 @@ module saf_slots_ctl
     KillFault
   } kill_e;
 
-  state_e state_q;
+  slots_state_e state_q;
   logic [2:0] slot_q;
   slot_e [Slots-1:0] slots;
   logic [Slots-1:0] queued, launched, pushes, running, free, deadlines, fault, kill_mask_q;
@@ -182,7 +144,6 @@ module saf_slots_ctl
   // verilator lint_off UNUSEDSIGNAL
   logic [63:0] argument;
   // verilator lint_on UNUSEDSIGNAL
-  logic [StampBits-1:0] now_us, now_ns;
 
   saf_slots_judge u_judge (
       .pay_i,
@@ -197,9 +158,7 @@ module saf_slots_ctl
   );
 
   assign kernel = pay_i[479:464];
-  assign now_us = time_us_i[StampBits-1:0];
-  assign now_ns = time_ns_i[StampBits-1:0];
-  assign is_kill = state_q == StIdle;
+  assign is_kill = state_q == SqIdle;
   always_comb begin
     newest = info_command_i;
     if (is_kill) newest = last_kill_q;
@@ -250,59 +209,46 @@ module saf_slots_ctl
   assign reg_blocked = freeze_i || !role_i.has_role;
   assign kill_now = kill_all_i && !kill_done_q;
 
-  // ---- command RAM
+  // ---- command RAM and kernel host
 
   // verilator lint_off UNUSEDSIGNAL
   slot_launch_t launch;
   // verilator lint_on UNUSEDSIGNAL
+  logic late, has_kernel;
+
   assign launch = slot_launch_t'(ram_data_i);
+  assign has_kernel = cmd_data_i[63:32] == RomMagic && kernel[15:KernelBits] == '0
+      && (|cmd_data_i[31:16] || cmd_data_i[15:0] > kernel);
 
-  logic [8:0] copy_addr;
-  logic [6:0] copy_at;
-  assign copy_at = 7'(count_q - AskWords);
-  always_comb begin
-    if (count_q < AskWords) copy_addr = {1'b0, slot_q, SlotAsk + count_q[4:0]};
-    else if (ask_big) copy_addr = {2'b10, copy_at};
-    else copy_addr = {1'b0, slot_q, 1'b0, copy_at[3:0]};
-  end
-
-  always_comb begin
-    ram_rd_o = 1'b0;
-    ram_addr_o = {1'b0, slot_q, SlotLaunch};
-    case (state_q)
-      StScanFetch: {ram_rd_o, ram_addr_o} = {1'b1, 1'b0, count_q[2:0], SlotLaunch};
-      StFinishFetch: {ram_rd_o, ram_addr_o[4:0]} = {1'b1, SlotCommand};
-      StPollFetch, StLaunchFetch: ram_rd_o = 1'b1;
-      StStampFetch: {ram_rd_o, ram_addr_o[4:0]} = {1'b1, SlotTime};
-      StStamp: {ram_rd_o, ram_addr_o[4:0]} = {1'b1, SlotAsk};
-      StDeadlineFetch: {ram_rd_o, ram_addr_o[4:0]} = {1'b1, SlotDeadline};
-      StPushFetch: {ram_rd_o, ram_addr_o[4:0]} = {1'b1, SlotAsk + 5'd1 + count_q[4:0]};
-      default: ;
-    endcase
-
-    ram_wr_o = 1'b0;
-    ram_waddr_o = {1'b0, slot_q, SlotTime};
-    ram_wdata_o = '0;
-    case (state_q)
-      StInfo: {ram_wr_o, ram_waddr_o[4:0], ram_wdata_o} = {run == RunNew, SlotCommand, 32'd0, req_i.index};
-      StRomKernel: begin
-        ram_wr_o = cmd_done_i;
-        ram_waddr_o[4:0] = SlotLaunch;
-        ram_wdata_o = {ask_big, ask_bytes[10:0], 4'd0, kernel, cmd_data_i[31:0]};
-      end
-      StCopy: {ram_wr_o, ram_waddr_o, ram_wdata_o} = {1'b1, copy_addr, fr_data_i};
-      StRecord: begin
-        ram_wr_o = 1'b1;
-        if (count_q[0]) begin
-          ram_waddr_o[4:0] = SlotDeadline;
-          ram_wdata_o = 64'(now_us + StampBits'(us_of(pay_i[447:416])));
-        end
-      end
-      StLaunch: {ram_wr_o, ram_wdata_o} = {cmd_done_i, 64'(now_ns)};
-      StStamp: {ram_wr_o, ram_wdata_o} = {1'b1, 64'(now_ns - ram_data_i[StampBits-1:0])};
-      default: ;
-    endcase
-  end
+  saf_slots_words u_words (
+      .state_i(state_q),
+      .slot_i(slot_q),
+      .count_i(count_q),
+      .accepted_i(run == RunNew),
+      .index_i(req_i.index),
+      .kernel_i(kernel),
+      .large_i(ask_big),
+      .bytes_i(ask_bytes[10:0]),
+      .deadline_ms_i(pay_i[447:416]),
+      .fr_data_i,
+      .time_us_i,
+      .time_ns_i,
+      .segment_i(segment_q),
+      .rolereg_addr_i,
+      .cmd_done_i,
+      .cmd_data_i,
+      .ram_rd_o,
+      .ram_addr_o,
+      .ram_data_i,
+      .ram_wr_o,
+      .ram_waddr_o,
+      .ram_wdata_o,
+      .late_o(late),
+      .cmd_valid_o,
+      .cmd_o,
+      .cmd_addr_o,
+      .cmd_segment_o
+  );
 
   // ---- states of the slots
 
@@ -311,27 +257,27 @@ module saf_slots_ctl
   always_comb begin
     slot_new = SlotDone;
     case (state_q)
-      StRecord: {slot_set, slot_new} = {count_q[0] && ask_empty, SlotPush};
-      StScan: {slot_set, slot_new} = {count_q[2:0] == '1, SlotQueued};
-      StLaunch: {slot_set, slot_new} = {cmd_done_i, SlotLaunched};
-      StEnded: {slot_set, slot_new} = {1'b1, SlotPush};
-      default: slot_set = state_q == StFinish;
+      SqRecord: {slot_set, slot_new} = {count_q[0] && ask_empty, SlotPush};
+      SqScan: {slot_set, slot_new} = {count_q[2:0] == '1, SlotQueued};
+      SqLaunch: {slot_set, slot_new} = {cmd_done_i, SlotLaunched};
+      SqEnded: {slot_set, slot_new} = {1'b1, SlotPush};
+      default: slot_set = state_q == SqFinish;
     endcase
-    slot_leave = state_q == StEnded || state_q == StFinish;
+    slot_leave = state_q == SqEnded || state_q == SqFinish;
   end
 
   saf_slots_state u_state (
       .clk_i,
       .rst_ni,
-      .forget_i(state_q == StIdle && forget_q),
+      .forget_i(state_q == SqIdle && forget_q),
       .slot_i(slot_q),
       .set_i(slot_set),
       .state_i(slot_new),
       .leave_i(slot_leave),
-      .wait_set_i(state_q == StScan),
+      .wait_set_i(state_q == SqScan),
       .wait_for_i(count_q[2:0]),
       .wait_i((queued[count_q[2:0]] || launched[count_q[2:0]]) && launch.kernel == kernel),
-      .deadline_set_i(state_q == StRecord),
+      .deadline_set_i(state_q == SqRecord),
       .deadline_i(ask_deadline),
       .role_fault_i,
       .slots_o(slots),
@@ -343,32 +289,6 @@ module saf_slots_ctl
       .fault_o(fault)
   );
 
-  // ---- kernel host
-
-  logic [9:0] rom_kernel;
-  logic has_kernel;
-  assign rom_kernel = RomKernels + 10'(kernel[KernelBits-1:0]);
-  assign has_kernel = cmd_data_i[63:32] == RomMagic && kernel[15:KernelBits] == '0
-      && (|cmd_data_i[31:16] || cmd_data_i[15:0] > kernel);
-
-  always_comb begin
-    cmd_valid_o = 1'b0;
-    cmd_o = KernelRom;
-    cmd_addr_o = CraAddr;
-    cmd_segment_o = segment_q;
-    case (state_q)
-      StRomHead: {cmd_valid_o, cmd_addr_o} = {1'b1, RomAddr};
-      StRomKernel: {cmd_valid_o, cmd_addr_o} = {1'b1, rom_kernel, 6'h20};
-      StRomMask: {cmd_valid_o, cmd_addr_o} = {1'b1, rom_kernel, count_q[6] ? 6'h30 : 6'h28};
-      StPoll: {cmd_valid_o, cmd_o, cmd_segment_o} = {1'b1, KernelRegister, launch.segment};
-      StAck: {cmd_valid_o, cmd_o, cmd_segment_o} = {1'b1, KernelAck, launch.segment};
-      StLaunch: {cmd_valid_o, cmd_o} = {1'b1, KernelLaunch};
-      StRegister: {cmd_valid_o, cmd_o, cmd_addr_o} = {1'b1, KernelRegister, 4'h1, rolereg_addr_i, 3'd0};
-      StReset, StKillReset: {cmd_valid_o, cmd_o} = {1'b1, KernelReset};
-      default: ;
-    endcase
-  end
-
   // ---- the sequencer
 
   logic reset_now, handle, read_register;
@@ -376,7 +296,7 @@ module saf_slots_ctl
   assign handle = h_valid_i && !h_done_o;
   assign read_register = rolereg_valid_i && !reg_blocked;
 
-  logic finish;  // this state is followed by StFinishFetch
+  logic finish;  // this state is followed by SqFinishFetch
   // verilator lint_off UNUSEDSIGNAL
   logic [15:0] finish_status;  // six bits hold any
   // verilator lint_on UNUSEDSIGNAL
@@ -385,47 +305,47 @@ module saf_slots_ctl
     finish = 1'b0;
     finish_status = saf_pkg::StatusOk;
     case (state_q)
-      StIdle:
+      SqIdle:
       finish = !forget_q && !reset_now && !kill_now && !handle && !read_register && push_ended_q && !push_orphan_q;
-      StInfo:
+      SqInfo:
       if (run == RunNew) begin
         if (ask_status != saf_pkg::StatusOk) {finish, finish_status} = {1'b1, ask_status};
         else if (ask_empty) finish = !ask_push;
         else if (!role_i.has_role) {finish, finish_status} = {1'b1, saf_pkg::StatusNoRole};
       end
-      StRomHead:
+      SqRomHead:
       if (cmd_done_i) begin
         if (cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
         else if (!has_kernel) {finish, finish_status} = {1'b1, saf_pkg::StatusUnknownKernel};
       end
-      StRomKernel:
+      SqRomKernel:
       if (cmd_done_i) begin
         if (cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
         else if (!fits) {finish, finish_status} = {1'b1, saf_pkg::StatusBadArguments};
         else if (ask_sizes_bad) {finish, finish_status} = {1'b1, saf_pkg::StatusBadParameter};
       end
-      StRomMask: if (cmd_done_i && cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
-      StCopy:
+      SqRomMask: if (cmd_done_i && cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
+      SqCopy:
       if (count_q >= AskWords && mask_q[0] && !in_range) {finish, finish_status} = {1'b1, saf_pkg::StatusBadRange};
-      StKillNext:
+      SqKillNext:
       if (kill_mask_q != '0) begin
         finish = 1'b1;
         finish_status = kill_by_q == KillFault ? saf_pkg::StatusRoleFault : saf_pkg::StatusKilled;
       end
-      StEnded: begin
+      SqEnded: begin
         finish = fault[slot_q] || !ram_data_i[0];  // bit 0 of RUN's flags: push
         if (fault[slot_q]) finish_status = saf_pkg::StatusBadRange;
       end
-      StDeadline:
-      if (now_us >= ram_data_i[StampBits-1:0]) {finish, finish_status} = {1'b1, saf_pkg::StatusDeadline};
+      SqDeadline:
+      if (late) {finish, finish_status} = {1'b1, saf_pkg::StatusDeadline};
       default: ;
     endcase
   end
 
-  assign rolereg_done_o = (state_q == StIdle && rolereg_valid_i && reg_blocked) || (state_q == StRegister && cmd_done_i);
+  assign rolereg_done_o = (state_q == SqIdle && rolereg_valid_i && reg_blocked) || (state_q == SqRegister && cmd_done_i);
   always_comb begin
     rolereg_data_o = '0;
-    if (state_q == StRegister && !cmd_error_i) begin
+    if (state_q == SqRegister && !cmd_error_i) begin
       rolereg_data_o = bytes_swapped(cmd_data_i);
       // the done bit stays to be seen although it was acknowledged
       if (rolereg_addr_i == '0) rolereg_data_o[56+CsrDoneBit] |= role_done_q;
@@ -438,18 +358,18 @@ module saf_slots_ctl
   assign last_kill_o = last_kill_q;
   assign forget_busy_o = forget_q;
   assign kill_done_o = kill_done_q;
-  assign command_count_o = state_q == StInfo && run == RunNew;
-  assign idle_o = state_q == StIdle;
+  assign command_count_o = state_q == SqInfo && run == RunNew;
+  assign idle_o = state_q == SqIdle;
   assign fr_addr_o = {3'd0, count_q};
-  assign ram_host_o = state_q == StLaunch;
-  assign ram_reply_o = state_q == StReply;
+  assign ram_host_o = state_q == SqLaunch;
+  assign ram_reply_o = state_q == SqReply;
   assign ram_shared_o = launch_shared_q;
   assign cmd_bytes_o = launch_bytes_q;
   assign push_valid_o = push_valid_q;
 
-  assign info_wr_o = command_count_o || state_q == StFinish;
-  assign info_command_o = state_q == StFinish ? ram_data_i[31:0] : req_i.index;
-  assign info_status_o = state_q == StFinish ? status_q : saf_pkg::StatusRunning[5:0];
+  assign info_wr_o = command_count_o || state_q == SqFinish;
+  assign info_command_o = state_q == SqFinish ? ram_data_i[31:0] : req_i.index;
+  assign info_status_o = state_q == SqFinish ? status_q : saf_pkg::StatusRunning[5:0];
 
   assign reply_status_o = {10'd0, status_q};
   assign reply_object_o = answering_q ? req_i.object : 32'(slot_q);
@@ -464,11 +384,11 @@ module saf_slots_ctl
   `define SAF_REFUSE(Status) \
     status_q <= Status; \
     reply_start_o <= 1'b1; \
-    state_q <= StReply;
+    state_q <= SqReply;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
-      state_q <= StIdle;
+      state_q <= SqIdle;
       slot_q <= '0;
       kill_mask_q <= '0;
       shared_busy_q <= 1'b0;
@@ -519,7 +439,7 @@ module saf_slots_ctl
       if (push_done_i) push_ended_q <= 1'b1;
 
       case (state_q)
-        StIdle: begin
+        SqIdle: begin
           count_q <= '0;
           mask_loaded_q <= 1'b0;
           bad_slot_q <= 1'b0;
@@ -539,11 +459,11 @@ module saf_slots_ctl
             role_done_q <= 1'b0;
             segment_q <= '0;
           end else if (reset_now) begin
-            state_q <= StReset;
+            state_q <= SqReset;
           end else if (kill_now) begin
             kill_by_q <= KillCommit;
             kill_mask_q <= killable;
-            state_q <= launched != '0 ? StKillReset : StKillNext;
+            state_q <= launched != '0 ? SqKillReset : SqKillNext;
           end else if (handle) begin
             slot_q <= req_i.object[2:0];
             answering_q <= 1'b1;
@@ -562,16 +482,16 @@ module saf_slots_ctl
                 kill_mask_q <= killable;
                 reply_killed_o <= 1'b0;
                 answering_q <= 1'b0;
-                state_q <= launched != '0 ? StKillReset : StKillNext;
+                state_q <= launched != '0 ? SqKillReset : SqKillNext;
               end
             end else if (req_i.object >= Slots) begin
               bad_slot_q <= 1'b1;
               `SAF_REFUSE(saf_pkg::StatusBadSlot[5:0])
             end else begin
-              state_q <= StInfo;
+              state_q <= SqInfo;
             end
           end else if (read_register) begin
-            state_q <= StRegister;
+            state_q <= SqRegister;
           end else if (push_ended_q) begin
             slot_q <= push_slot_q;
             reply_timed_o <= 1'b1;
@@ -589,27 +509,27 @@ module saf_slots_ctl
               due_q <= 1'b0;
             end
             case (scan_q[1:0])
-              2'd0: if (launched[scan_slot] && polling_q && !freeze_i) state_q <= StPollFetch;
+              2'd0: if (launched[scan_slot] && polling_q && !freeze_i) state_q <= SqPollFetch;
               2'd1:
-              if (deadlines[scan_slot]) state_q <= StDeadlineFetch;
+              if (deadlines[scan_slot]) state_q <= SqDeadlineFetch;
               2'd2:
-              if (queued[scan_slot] && free[scan_slot] && !reset_q && !freeze_i) state_q <= StLaunchFetch;
-              default: if (pushes[scan_slot] && !push_valid_q) state_q <= StPushFetch;
+              if (queued[scan_slot] && free[scan_slot] && !reset_q && !freeze_i) state_q <= SqLaunchFetch;
+              default: if (pushes[scan_slot] && !push_valid_q) state_q <= SqPushFetch;
             endcase
           end
         end
 
-        StReset, StKillReset:
+        SqReset, SqKillReset:
         if (cmd_done_i) begin
           reset_q <= 1'b0;
-          state_q <= state_q == StReset ? StIdle : StKillNext;
+          state_q <= state_q == SqReset ? SqIdle : SqKillNext;
         end
 
         // -- RUN
-        StInfo: begin
+        SqInfo: begin
           reply_stored_o <= run == RunStored;
           case (run)
-            RunNew: state_q <= ask_empty ? StCopyAddr : StRomHead;
+            RunNew: state_q <= ask_empty ? SqCopyAddr : SqRomHead;
             RunStale: begin
               `SAF_REFUSE(saf_pkg::StatusStale[5:0])
             end
@@ -621,67 +541,67 @@ module saf_slots_ctl
             end
           endcase
         end
-        StRomHead:
+        SqRomHead:
         if (cmd_done_i) begin
           if (cmd_error_i) reset_q <= 1'b1;
-          state_q <= StRomKernel;
+          state_q <= SqRomKernel;
         end
-        StRomKernel:
+        SqRomKernel:
         if (cmd_done_i) begin
           if (cmd_error_i) reset_q <= 1'b1;
-          state_q <= StCopyAddr;
+          state_q <= SqCopyAddr;
         end
-        StRomMask:
+        SqRomMask:
         if (cmd_done_i) begin
           if (cmd_error_i) reset_q <= 1'b1;
           mask_q <= cmd_data_i;
           mask_loaded_q <= 1'b1;
-          state_q <= StCopyAddr;
+          state_q <= SqCopyAddr;
         end
-        StCopyAddr:
-        if (!mask_loaded_q && (count_q == AskWords || count_q == AskWords + MaskWords)) state_q <= StRomMask;
-        else state_q <= StCopy;
-        StCopy: begin
+        SqCopyAddr:
+        if (!mask_loaded_q && (count_q == AskWords || count_q == AskWords + MaskWords)) state_q <= SqRomMask;
+        else state_q <= SqCopy;
+        SqCopy: begin
           mask_loaded_q <= 1'b0;
           if (count_q >= AskWords) mask_q <= mask_q >> 1;
           count_q <= count_q == last_word ? '0 : count_q + 8'd1;
-          state_q <= count_q == last_word ? StRecord : StCopyAddr;
+          state_q <= count_q == last_word ? SqRecord : SqCopyAddr;
         end
-        StRecord: begin
+        SqRecord: begin
           count_q[0] <= !count_q[0];
           if (count_q[0]) begin
             if (ask_empty) begin
               h_done_o <= 1'b1;
-              state_q <= StIdle;
+              state_q <= SqIdle;
             end else begin
               if (ask_big) begin
                 shared_busy_q <= 1'b1;
                 shared_slot_q <= slot_q;
               end
-              state_q <= StScanFetch;
+              state_q <= SqScanFetch;
             end
           end
         end
-        StScanFetch: state_q <= StScan;
-        StScan: begin
+        SqScanFetch: state_q <= SqScan;
+        SqScan: begin
           count_q <= count_q + 8'd1;
-          state_q <= StScanFetch;
+          state_q <= SqScanFetch;
           if (count_q[2:0] == '1) begin
             h_done_o <= 1'b1;
-            state_q <= StIdle;
+            state_q <= SqIdle;
           end
         end
 
         // -- the end of a command
-        StFinishFetch: state_q <= StFinish;
-        StFinish: begin
+        SqFinishFetch: state_q <= SqFinish;
+        SqFinish: begin
           index_q <= ram_data_i[31:0];
           if (shared_slot_q == slot_q) shared_busy_q <= 1'b0;
           reply_keep_o <= 1'b1;
           reply_start_o <= 1'b1;
-          state_q <= StReply;
+          state_q <= SqReply;
         end
-        StReply:
+        SqReply:
         if (reply_done_i) begin
           if (reply_pushed_o) begin
             push_valid_q <= 1'b0;
@@ -689,13 +609,13 @@ module saf_slots_ctl
             push_orphan_q <= 1'b0;
           end
           h_done_o <= answering_q;
-          state_q <= kill_by_q == KillNone || reply_killed_o ? StIdle : StKillNext;
+          state_q <= kill_by_q == KillNone || reply_killed_o ? SqIdle : SqKillNext;
         end
 
         // -- several ends at once
-        StKillNext:
+        SqKillNext:
         if (kill_mask_q == '0) begin
-          state_q <= StIdle;
+          state_q <= SqIdle;
           kill_done_q <= kill_by_q == KillCommit;
           if (kill_by_q == KillCommand) begin
             answering_q <= 1'b1;
@@ -709,49 +629,49 @@ module saf_slots_ctl
         end
 
         // -- a kernel that may be done
-        StPollFetch: state_q <= StPoll;
-        StPoll:
+        SqPollFetch: state_q <= SqPoll;
+        SqPoll:
         if (cmd_done_i) begin
           if (cmd_error_i) begin
             kill_by_q <= KillFault;
             kill_mask_q <= launched;
-            state_q <= StKillReset;
+            state_q <= SqKillReset;
           end else begin
-            state_q <= cmd_data_i[CsrDoneBit] ? StAck : StIdle;
+            state_q <= cmd_data_i[CsrDoneBit] ? SqAck : SqIdle;
           end
         end
-        StAck: if (cmd_done_i) state_q <= StStampFetch;
-        StStampFetch: state_q <= StStamp;
-        StStamp: state_q <= StEnded;
-        StEnded: begin
+        SqAck: if (cmd_done_i) state_q <= SqStampFetch;
+        SqStampFetch: state_q <= SqStamp;
+        SqStamp: state_q <= SqEnded;
+        SqEnded: begin
           reply_timed_o <= !fault[slot_q];
           if (!fault[slot_q]) role_done_q <= 1'b1;
-          state_q <= StIdle;
+          state_q <= SqIdle;
         end
 
-        StDeadlineFetch: state_q <= StDeadline;
-        StDeadline: begin
+        SqDeadlineFetch: state_q <= SqDeadline;
+        SqDeadline: begin
           if (finish && launched[slot_q]) reset_q <= 1'b1;
-          state_q <= StIdle;
+          state_q <= SqIdle;
         end
 
-        StLaunchFetch: state_q <= StLaunchTake;
-        StLaunchTake: begin
+        SqLaunchFetch: state_q <= SqLaunchTake;
+        SqLaunchTake: begin
           segment_q <= launch.segment;
           launch_bytes_q <= launch.bytes;
           launch_shared_q <= launch.shared;
-          state_q <= StLaunch;
+          state_q <= SqLaunch;
         end
-        StLaunch:
+        SqLaunch:
         if (cmd_done_i) begin
           if (launch_shared_q) shared_busy_q <= 1'b0;
-          state_q <= StIdle;
+          state_q <= SqIdle;
         end
 
-        StPushFetch: state_q <= StPushTake;
-        StPushTake: begin
+        SqPushFetch: state_q <= SqPushTake;
+        SqPushTake: begin
           count_q <= count_q + 8'd1;
-          state_q <= StPushFetch;
+          state_q <= SqPushFetch;
           case (count_q[1:0])
             2'd0: push_read_o <= ram_data_i[31:0];
             2'd1: push_addr_o <= ram_data_i[AddrBits-1:0];
@@ -760,21 +680,21 @@ module saf_slots_ctl
               push_block_o <= ram_data_i[31:16];
               push_slot_q <= slot_q;
               push_valid_q <= 1'b1;
-              state_q <= StIdle;
+              state_q <= SqIdle;
             end
           endcase
         end
 
-        default:  // StRegister
+        default:  // SqRegister
         if (cmd_done_i) begin
           if (cmd_error_i) reset_q <= 1'b1;
-          state_q <= StIdle;
+          state_q <= SqIdle;
         end
       endcase
 
       if (finish) begin
         status_q <= finish_status[5:0];
-        state_q <= StFinishFetch;
+        state_q <= SqFinishFetch;
       end
       if (role_changed_i) begin
         reset_q <= 1'b1;
@@ -787,7 +707,7 @@ module saf_slots_ctl
 
   // what the bus and the reply rely on
   `SAF_ASSERT(AssertSharedUsed,
-              !shared_busy_q || running[shared_slot_q] || state_q == StScanFetch || state_q == StScan)
-  `SAF_ASSERT(AssertPushInSlot, !push_valid_q || push_orphan_q || pushes[push_slot_q] || state_q == StReply)
+              !shared_busy_q || running[shared_slot_q] || state_q == SqScanFetch || state_q == SqScan)
+  `SAF_ASSERT(AssertPushInSlot, !push_valid_q || push_orphan_q || pushes[push_slot_q] || state_q == SqReply)
 
 endmodule
