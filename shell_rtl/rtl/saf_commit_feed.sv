@@ -67,7 +67,8 @@ module saf_commit_feed
   assign rd_valid_o = state_q == StAsk;
   assign rd_addr_o = StagingBase + ImageSlotBytes * AddrBits'(slot_i);
   assign rd_bytes_o = {4'd0, length_i};
-  assign rd_abort_o = state_q == StAbort;
+  // one cycle: the reader is ready again when what was under way has come and gone
+  assign rd_abort_o = state_q == StData && stop_q && !(rd_dvalid_i && rd_dready_o && rd_dlast_i);
   assign rd_dready_o = state_q == StAbort || (state_q == StData && feed_ready);
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
