@@ -267,7 +267,12 @@ class Bench:
             addresses[self.handler] = rng.randrange(max(1, -(-self.member_bytes // 8)))
         put("fr_addr_i", sum(a << 11 * h for h, a in enumerate(addresses)))
         put("forget_busy_i", int(self.forgetting > 0))
-        self.forgetting = max(0, self.forgetting - 1)
+        if self.forgetting:
+            self.forgetting -= 1
+            if not self.forgetting:  # only now is all forgotten
+                self.role.state, self.role.digest = CardState.NO_ROLE, bytes(32)
+                self.role.epoch = (self.role.epoch + 1) & 0xFFFFFFFF
+                self.tables.refill()
         msg_ready = self.chance(0.7)
         put("msg_ready_i", msg_ready)
         hello_ready = self.chance(0.7)
@@ -361,10 +366,7 @@ class Bench:
         assert dut.forget_o.value == dut.scrub_start_o.value
         if dut.forget_o.value:
             self.pulses.append("forget")
-            self.forgetting = self.rng.choice((0, 1, 3, 50))
-            self.role.state, self.role.digest = CardState.NO_ROLE, bytes(32)
-            self.role.epoch = (self.role.epoch + 1) & 0xFFFFFFFF
-            self.tables.refill()
+            self.forgetting = self.rng.choice((1, 2, 3, 50))
 
     def _frame(self, meta, words):
         """As saf_tx makes it."""

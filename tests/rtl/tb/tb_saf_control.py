@@ -115,6 +115,9 @@ async def every_outcome_of_an_open_in_turn(dut):
     first = pair.shell.session.id
     await expect(traffic.open(one, fresh=False, challenge=0), (opened, Status.OK))
     assert pair.shell.session.id == first
+    mac, one.mac = one.mac, STRANGER  # the same OPEN from elsewhere is no repetition
+    await expect(traffic.open(one, fresh=False), (opened, Status.STALE_GENERATION))
+    one.mac = mac
     await expect(traffic.open(one), (opened, Status.STALE_GENERATION))
     await expect(traffic.open(two, takeover=False), (opened, Status.BUSY))
     await expect(traffic.open(one, boot_nonce=bytes(16)), ("drop", DropReason.WRONG_SESSION))
