@@ -203,6 +203,17 @@ async def root_over_stored_leaves(dut):
 
 
 @cocotb.test()
+async def jobs_do_not_wait_for_other_clients(dut):
+    bench = Bench(dut)
+    await bench.start(latency=5)
+    long = cocotb.start_soon(expect_jobs(bench, 0, [Job(0x100, 4000, 0, True)]))
+    await bench.cycles(100)
+    await expect_jobs(bench, 1, [Job(0x2000, 64, 0, True, store=STORE_BASE + 32)])
+    assert not long.done()
+    await long
+
+
+@cocotb.test()
 async def root_largest(dut):
     bench = Bench(dut)
     await bench.start(latency=10)
