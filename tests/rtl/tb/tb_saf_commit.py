@@ -209,11 +209,14 @@ async def lengths_and_stalls_arrive_word_by_word(dut):
                                    role_epoch=old["epoch"] + 1, fed_bytes=length, elapsed_us=777, image_digest=digest)
         assert card.role() == {"card_state": CardState.READY, "pr_status": PrStatus.SUCCESS, "epoch": number,
                                "image_digest": int.from_bytes(digest, "big"), "has_role": 1}
-        assert card.used[-1] == (slot, number) and int(dut.pr_count_o.value) == card.changes == number
-        assert not dut.freeze_o.value and not dut.role_reset_o.value
+        assert card.used[-1] == (slot, number)
+        assert int(dut.pr_count_o.value) == card.changes == number
+        assert not dut.freeze_o.value
+        assert not dut.role_reset_o.value
         assert int(dut.last_commit_o.value) == number
         assert await card.commit(number, digest, epoch=99) == answer  # the stored reply, whatever else is asked
-    assert card.starts == number and card.pr_resets == 0
+    assert card.starts == number
+    assert card.pr_resets == 0
 
 
 @cocotb.test()
@@ -288,7 +291,8 @@ async def every_phase_has_its_deadline(dut):
             if lost:
                 assert card.role() == {"card_state": CardState.NO_ROLE, "pr_status": PrStatus.POWER_UP,
                                        "epoch": old["epoch"], "image_digest": 0, "has_role": 0}
-                assert dut.freeze_o.value and dut.role_reset_o.value
+                assert dut.freeze_o.value
+                assert dut.role_reset_o.value
             else:
                 assert card.role() == old
                 assert bool(dut.freeze_o.value) == bool(dut.role_reset_o.value) == (not has_role)
@@ -305,7 +309,8 @@ async def drain_kills_what_does_not_end(dut):
     card.running = 0x81
     await card.commit(1, digest, drain_ms=20, options=KILL)
     await card.cycles(100)
-    assert not card.kills and dut.commit_active_o.value
+    assert not card.kills
+    assert dut.commit_active_o.value
     card.time_us += 20_000
     assert (await card.end()).status == Status.OK
     assert card.kills == 1
@@ -332,9 +337,11 @@ async def errors_of_the_controller_lose_the_role_and_leave_nothing_behind(dut):
             await card.commit(number, digest)
             answer = await card.end()
             assert (answer.status, answer.phase, answer.pr_status) == (status, CommitPhase.NO_ROLE, pr_status)
-            assert answer.fed_bytes == 4 * len(card.words) and card.fed() == data[:4 * len(card.words)]
+            assert answer.fed_bytes == 4 * len(card.words)
+            assert card.fed() == data[:4 * len(card.words)]
             assert len(card.words) == words or words is None
-            assert answer.image_digest == bytes(32) and not card.role()["has_role"]
+            assert answer.image_digest == bytes(32)
+            assert not card.role()["has_role"]
         number += 1
         card.judge, data = PrStatus.SUCCESS, random.randbytes(333)
         digest = card.stage(data)
@@ -369,11 +376,14 @@ async def another_owner_finds_nothing_in_every_phase(dut):
         card.running, card.frozen, card.ddr_idle, card.pr_takes, card.judge = 0, True, True, True, PrStatus.SUCCESS
         card.session(True)
         await card.cycles(500)
-        assert len(card.messages) == said and not dut.commit_active_o.value
+        assert len(card.messages) == said
+        assert not dut.commit_active_o.value
         assert int(dut.last_commit_o.value) == 0
         role = card.role()
         assert (role["card_state"], role["epoch"], role["has_role"]) == (CardState.NO_ROLE, epoch + 1, 0)
-        assert role["image_digest"] == 0 and dut.freeze_o.value and dut.role_reset_o.value
+        assert role["image_digest"] == 0
+        assert dut.freeze_o.value
+        assert dut.role_reset_o.value
 
 
 @cocotb.test()
@@ -421,10 +431,12 @@ async def pcie_keeps_the_controller_while_it_is_active(dut):
     dut.pcie_pr_start_i.value, dut.pcie_pr_valid_i.value = 0, 1
     await card.cycles(30)
     dut.pcie_pr_valid_i.value = 0
-    assert card.words and set(card.words) == {0x600DF00D}
+    assert card.words
+    assert set(card.words) == {0x600DF00D}
     await card.commit(1, digest)
     await card.cycles(300)
-    assert card.starts <= 2 and (await card.commit(1, digest)).phase == CommitPhase.FEED
+    assert card.starts <= 2
+    assert (await card.commit(1, digest)).phase == CommitPhase.FEED
     dut.pcie_pr_active_i.value = 0
     await card.until(lambda: len(card.words) == 16 and 0x600DF00D not in card.words, "the image")
     # an Ethernet image that began is not cut into

@@ -59,7 +59,8 @@ async def random_commands_agree_with_the_virtual_card(dut):
                       "local_x": random.choice((0, 0, 4)), "local_y": random.choice((0, 1, 3)),
                       "local_z": random.choice((0, 2)), "deadline_ms": random.choice((0, 0, 3, 50))}
             if random.random() < 0.3:
-                fields |= {"flags": PUSH, "push_read": random.getrandbits(32), "push_block": random.choice((64, 1472, 65, 0)),
+                fields |= {"flags": PUSH, "push_read": random.getrandbits(32),
+                           "push_block": random.choice((64, 1472, 65, 0)),
                            "push_bytes": random.choice((1, 1000, 5000, 0, (1 << 20) + 1)),
                            "push_address": random.choice((0, 4096, ROLE_BYTES - 1000, (1 << 64) - 8))}
             ask = Run(**fields)
@@ -95,7 +96,8 @@ async def random_commands_agree_with_the_virtual_card(dut):
         await quiet(card, 500)
         assert sorted(without_time(card.said())) == sorted(without_time(reference.said))
         assert int(dut.slots_running_o.value) == unit.running_mask()
-        assert card.counted == shell.command_count and int(dut.last_kill_o.value) == unit.last_kill
+        assert card.counted == shell.command_count
+        assert int(dut.last_kill_o.value) == unit.last_kill
         if random.random() < 0.2:
             assert await card.slot_infos() == unit.slot_infos()
 
@@ -117,11 +119,13 @@ async def launch_writes_the_invocation_image(dut):
                       "arguments": arguments(kernel, value=random.getrandbits(64))} | fields))
         card.bus.window(kernel)[:] = bytes([0xEE]) * 4096
         await card.handle(Opcode.RUN, number % 8, number, ask.pack())
-        await card.until(lambda: len(card.bus.starts) == number, "the start")
+        await card.until(lambda count=number: len(card.bus.starts) == count, "the start")
         started, window = card.bus.starts[-1]
         wanted = invocation(ask)
-        assert started == kernel and window[0x28:0x28 + len(wanted)] == wanted
-        assert set(window[0x28 + len(wanted):]) <= {0xEE} and window[:4] == bytes((1, 0, 0, 0))
+        assert started == kernel
+        assert window[0x28:0x28 + len(wanted)] == wanted
+        assert set(window[0x28 + len(wanted):]) <= {0xEE}
+        assert window[:4] == bytes((1, 0, 0, 0))
         card.bus.end(kernel)
         slot, command, done = await card.done()
         assert (slot, command, done.status) == (number % 8, number, Status.OK)
@@ -137,8 +141,10 @@ async def kernels_run_together_and_the_same_one_in_order(dut):
         assert await card.run(slot, command, kernel=kernel, work_dim=1, global_x=1, arguments=arguments(kernel)) is None
     await quiet(card)
     resets = card.bus.resets
-    assert card.bus.running == {0, 1, 3} and int(dut.slots_running_o.value) == 0b10101101
-    assert (await card.run(2, 2)).status == Status.RUNNING and (await card.run(2, 9)).status == Status.BUSY
+    assert card.bus.running == {0, 1, 3}
+    assert int(dut.slots_running_o.value) == 0b10101101
+    assert (await card.run(2, 2)).status == Status.RUNNING
+    assert (await card.run(2, 9)).status == Status.BUSY
     for slot in (5, 2, 0):
         await quiet(card)
         card.bus.end(1)
@@ -147,7 +153,8 @@ async def kernels_run_together_and_the_same_one_in_order(dut):
     for kernel, slot in ((3, 3), (0, 7)):
         card.bus.end(kernel)
         assert (await card.done())[0] == slot
-    assert int(dut.slots_running_o.value) == 0 and card.bus.resets == resets
+    assert int(dut.slots_running_o.value) == 0
+    assert card.bus.resets == resets
 
 
 @cocotb.test()
@@ -164,8 +171,10 @@ async def kill_resets_the_role_before_it_is_told(dut):
     card.hooks.pop()
     assert [(o, s, Done.unpack(p).status) for o, s, _, p in card.said()[:-1]] == [
         (Opcode.DONE, s, Status.KILLED) for s in (1, 4, 6)]
-    assert not card.bus.running and card.bus.resets == resets + 1
-    assert await kill(card, 7) == Status.OK and card.bus.resets == resets + 1
+    assert not card.bus.running
+    assert card.bus.resets == resets + 1
+    assert await kill(card, 7) == Status.OK
+    assert card.bus.resets == resets + 1
     assert await kill(card, 6) == await kill(card, 0) == Status.STALE
     assert await kill(card, 8, epoch=0) == await kill(card, 8) == Status.BAD_EPOCH
     # by COMMIT
@@ -175,7 +184,8 @@ async def kill_resets_the_role_before_it_is_told(dut):
     await card.until(lambda: dut.kill_done_o.value, "kill_done")
     dut.kill_all_i.value = 0
     await card.cycles(20)
-    assert int(dut.slots_running_o.value) == 0 and not card.bus.running
+    assert int(dut.slots_running_o.value) == 0
+    assert not card.bus.running
     assert Done.unpack(card.said()[-1][3]).status == Status.KILLED
 
 
@@ -196,7 +206,8 @@ async def deadline_of_one_lets_the_other_end_before_the_reset(dut):
     slot, _, done = await card.done()
     assert (slot, done.status, done.kernel_ns) == (0, Status.DEADLINE, 0)
     await quiet(card)
-    assert card.bus.resets == resets and len(card.bus.starts) == 2
+    assert card.bus.resets == resets
+    assert len(card.bus.starts) == 2
     card.bus.end(1)
     slot, _, done = await card.done()
     assert (slot, done.status) == (1, Status.OK)
@@ -257,7 +268,8 @@ async def push_comes_before_done_and_survives_kill(dut):
     assert await card.run(0, 1, kernel=EMPTY, **push) is None
     assert await card.run(1, 1, kernel=3, **push) is None
     await quiet(card, 300)
-    assert card.pushes == [(0xABCD, 0x10, 3000, 1024)] and not card.messages
+    assert card.pushes == [(0xABCD, 0x10, 3000, 1024)]
+    assert not card.messages
     assert (await card.run(0, 1)).status == Status.RUNNING
     card.bus.end(3)
     await quiet(card, 200)
@@ -270,7 +282,8 @@ async def push_comes_before_done_and_survives_kill(dut):
     card.bus.end(3)
     slot, _, done = await card.done()
     assert (slot, (done.push_length, done.push_blocks, done.digest)) == (1, wanted)
-    assert done.kernel_ns and (await card.run(1, 2)) == done
+    assert done.kernel_ns
+    assert (await card.run(1, 2)) == done
 
 
 @cocotb.test()
@@ -284,7 +297,8 @@ async def session_that_ended_hears_nothing_and_the_reply_is_kept(dut):
     await card.pulse("session_end_i")
     card.bus.end(3)
     await quiet(card)
-    assert not card.messages and not int(dut.slots_running_o.value)
+    assert not card.messages
+    assert not int(dut.slots_running_o.value)
     card.session(True)
     assert (await card.run(3, 1)).status == Status.OK
 
@@ -312,7 +326,9 @@ async def another_owner_finds_idle_slots(dut):
         card.session(True)
         assert await card.slot_infos() == (SlotInfo(),) * 8
         await card.cycles(1_000)
-        assert not card.bus.running and len(card.messages) == said and not dut.push_valid_o.value
+        assert not card.bus.running
+        assert len(card.messages) == said
+        assert not dut.push_valid_o.value
         assert (await card.run(0, 1, kernel=0)).status == Status.NO_ROLE
         assert (await card.run(2, 1, kernel=EMPTY, flags=PUSH, push_bytes=100, push_block=64)) is None
         assert (await card.done())[2].push_blocks == 2
@@ -358,7 +374,8 @@ async def registers_show_the_window_of_the_latest_launch(dut):
     dut.freeze_i.value = 1
     accesses = card.bus.accesses
     assert await card.register(5) == bytes(8)
-    assert card.bus.accesses == accesses and dut.bus_idle_o.value
+    assert card.bus.accesses == accesses
+    assert dut.bus_idle_o.value
     dut.freeze_i.value = 0
 
 
