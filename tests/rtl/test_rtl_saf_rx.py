@@ -15,4 +15,4 @@ def test_saf_rx_line_rate_loses_nothing():
 
 def test_saf_rx_faults_leave_it_working():
     rtlsim.run_cocotb("saf_rx", tb="tb_saf_rx", public_depth=1,
-                      testcase="overflow|full_control|broken|link_down|reset_in")
+                      testcase="overflow|frame_ram|full_control|broken|link_down|reset_in")

@@ -297,8 +297,10 @@ async def oversized_by_one_and_giants_are_dropped(dut):
 async def overflow_loses_whole_frames_and_recovers(dut):
     bench = Bench(dut, mtu=9000, name="overflow")
     await bench.start()
-    for block, hold in ((8900, 30), (20, 50), (700, 60)):
-        bench.p_take = 0.0
+    # the last one: places become free while a frame that does not fit is on its way
+    for block, hold, p_take, p_read in ((8900, 20, 0.0, 1.0), (20, 50, 0.0, 1.0), (700, 60, 0.0, 1.0),
+                                        (1400, 60, 1.0, 0.5)):
+        bench.p_take, bench.p_read = p_take, p_read
         await bench.idle(5)
         sent = [bench.maker.data(block) for _ in range(hold)]
         lost_before = bench.events["overflow"]
@@ -319,6 +321,34 @@ async def overflow_loses_whole_frames_and_recovers(dut):
         for _ in range(10):
             await bench.send(bench.maker.data(100))
             await bench.idle(20)
+    await bench.finish()
+
+
+@cocotb.test()
+async def frame_ram_is_filled_to_the_last_beat(dut):
+    bench = Bench(dut, mtu=9000, name="exactly full")
+    await bench.start()
+    for offset in range(3):  # the ring's start moves on
+        bench.p_take = 0.0
+        await bench.idle(20)
+        # 3,072 beats: 16 are left, 17 do not fit, 16 do
+        for count, fits in ((1024, True), (1024, True), (1008, True), (17, False), (16, True), (5, False)):
+            raw = bench.maker.data(8 * count - 40)
+            assert len(beats(raw)) == count or count == 5
+            await bench.send(raw)
+            if not fits:
+                bench.data.pop()
+                bench.sent_data.pop()
+                bench.expected["overflow"] += 1
+            await bench.idle(5)
+            assert bench.events["overflow"] == bench.expected["overflow"]
+        bench.p_take = 1.0
+        for _ in range(LIMIT):
+            if not bench.data and not bench.taken:
+                break
+            await bench.idle(1)
+        await bench.send(bench.maker.data(100 + offset))
+        await bench.idle(300)
     await bench.finish()
 
 
