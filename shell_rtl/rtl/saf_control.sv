@@ -5,7 +5,7 @@
 // KEEPALIVE) with saf_session_reply (its answers). saf_discovery says when HELLO is due, saf_discovery_hello says it.
 //
 // One frame at a time; a handler is done when its answer was taken, so answers keep the order of the requests.
-// Latency: a frame without tag reaches its handler 17 cycles after cf_valid_i, a tagged one when its tag is there.
+// Latency: a frame without tag reaches its handler 19 cycles after cf_valid_i, a tagged one when its tag is there.
 // Reset: no session, no owner, a new boot nonce from rnd_i. Back-pressure: frames wait in saf_rx.
 
 module saf_control (

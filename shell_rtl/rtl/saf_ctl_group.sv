@@ -2,7 +2,8 @@
 //
 // start_i (a pulse, beat 5 being asked for already): reads the group's head, checks inner opcode, EtherType and sizes, then
 // looks at one member every two cycles. done_o (a pulse) comes with drop_o and reason_o, or with found_o, or with
-// neither: a GROUP of others. The fields of the head and member_o (beat of the member found) hold until the next start.
+// neither: a GROUP of others. With found_o the member's first beat is being read, in the next cycle its second. The fields of
+// the head and member_o (beat of the member found) hold until the next start.
 // Reset: idle. No back-pressure; at most 5 + 2 × 255 cycles.
 
 module saf_ctl_group (
@@ -71,7 +72,11 @@ module saf_ctl_group (
   assign body_bytes_o = body_q;
   assign body_last_o = HeadBeat + body_end[13:3];
   assign member_o = member_q;
-  assign rd_addr_o = state_q == StAsk ? member_q : HeadBeat;
+  always_comb begin
+    rd_addr_o = HeadBeat;
+    if (state_q == StAsk) rd_addr_o = member_q;
+    else if (state_q == StLook) rd_addr_o = member_q + 11'd1;
+  end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin

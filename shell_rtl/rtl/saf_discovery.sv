@@ -157,7 +157,7 @@ module saf_discovery (
         end else begin
           asked_q <= 1'b1;
           asker_q <= src_i;
-          span_q <= SpanBits'(spread_ms_i) * SpanBits'(1000);
+          span_q <= {spread_ms_i, 10'd0} - {6'd0, spread_ms_i, 4'd0} - {7'd0, spread_ms_i, 3'd0};  // × 1000
           drawn_q <= '0;
           draw_q <= 5'(SpanBits);
           draws_hello_q <= 1'b0;

@@ -167,10 +167,11 @@ module saf_session (
   end
 
   logic renew;  // the lease
-  logic [TimeBits-1:0] lease_us, left_us;
-  assign lease_us = TimeBits'(lease_q) * TimeBits'(1000);
+  logic [LeaseBits+9:0] lease_us;
+  logic [TimeBits-1:0] left_us;
+  assign lease_us = {lease_q, 10'd0} - {6'd0, lease_q, 4'd0} - {7'd0, lease_q, 3'd0};  // × 1000
   assign left_us = until_q - now_i;
-  assign expired_o = open_q && saf_shell_pkg::is_due(now_i, until_q);
+  assign expired_o = open_q && (left_us[TimeBits-1] || left_us == '0);
 
   // ---- sequence
 
@@ -320,7 +321,7 @@ module saf_session (
       booted_q <= booted_i;
       if (booted_q && count_q == '0 && walk_q == '0) walk_q <= rnd_i;
       if (renew_challenge) challenge_q <= new_challenge;
-      if (renew) until_q <= now_i + lease_us;
+      if (renew) until_q <= now_i + TimeBits'(lease_us);
       if (ended_o || forget_o) open_q <= 1'b0;
 
       case (state_q)
