@@ -6,7 +6,6 @@ import pytest
 
 from tools.rtl.prove import NotProven, prove
 
-
 TOP = "saf_fifo_formal"
 
 
