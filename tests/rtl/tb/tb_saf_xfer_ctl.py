@@ -360,7 +360,12 @@ async def leaf_jobs_overtaken_by_repair_and_abort(dut):
         if turn % 2:  # in the midst of the verification of what is wrong
             await b.present(b.frame(Opcode.CLOSE, obj, 5, image=h.is_image(obj)))
             b.ref.handle(b.frame(Opcode.CLOSE, obj, 5, image=h.is_image(obj)))
-            await b.cycles(b.rng.randint(0, 400))
+            b.leaf_cycles = (300, 400)
+            for _ in range(b.rng.choice((0, 100, 5000))):
+                if any(job["root"] for _, job, _ in b.jobs):
+                    break
+                await b.cycle()
+            await b.cycles(b.rng.choice((0, 30)))
             b.said.clear()
             t = b.ref.unit.in_context(obj)
             if t.state is TransferState.VERIFIED:

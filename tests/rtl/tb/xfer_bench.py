@@ -157,6 +157,7 @@ class Bench:
         self.work: tuple[str, int] | None = None  # open or forget, and when it is done
         self.words: deque[tuple[int, int, int]] = deque()
         self.jobs: deque[tuple[int, dict[str, int], bytes]] = deque()
+        self.stores: list[tuple[int, int, bytes]] = []
         self.offered: dict[str, int] | None = None
         self.beats: list[int] = []
         self.stalled: tuple[int, ...] | None = None
@@ -315,8 +316,10 @@ class Bench:
             data = self.memory.read(job["addr"], job["bytes"])
             last = self.jobs[-1][0] if self.jobs else 0
             at = max(last + 1, self.now + self.rng.randint(*self.leaf_cycles))
-            self.jobs.append((at, job, root_digest(data) if job["root"] else leaf_digest(data, job["node"],
-                                                                                          bool(job["last"]))))
+            digest = root_digest(data) if job["root"] else leaf_digest(data, job["node"], bool(job["last"]))
+            self.jobs.append((at, job, digest))
+            if not job["root"]:  # two lanes: the later job's digest may be stored first
+                self.stores.append((self.rng.randint(self.now + 1, at), job["store_addr"], digest))
             self.offered = None
 
     def _check_job(self, job: dict[str, int]) -> None:
@@ -344,14 +347,15 @@ class Bench:
 
     def _end_jobs(self) -> None:
         d = self.dut
+        for _, address, digest in [s for s in self.stores if s[0] <= self.now]:
+            self.memory.write(address, digest)
+        self.stores = [s for s in self.stores if s[0] > self.now]
         ended = bool(self.jobs) and self.jobs[0][0] <= self.now
         d.job_done_i.value = ended
         d.job_digest_i.value = self.rng.getrandbits(256)
         if ended:
             _, job, digest = self.jobs.popleft()
             d.job_digest_i.value = int.from_bytes(digest, "big")
-            if not job["root"]:
-                self.memory.write(job["store_addr"], digest)
             self.jobs_done.append(job)
 
     # -- what the host does
