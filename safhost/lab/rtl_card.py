@@ -270,6 +270,8 @@ class RtlCard:
         simulation = self.simulation
         simulation.fault(Fault.DEAD_LINK, faults.dead_link)
         simulation.fault(Fault.MUTE, faults.mute)
+        if fault in ("freeze_timeout", "clear"):
+            simulation.fault(Fault.FREEZE_HANG, faults.pending.pop("freeze_timeout", 0))  # counted down over there
         slow = 0 if not faults.ddr_rate else round(100 * (1 - min(1, faults.ddr_rate / _DDR_BYTES_PER_S)))
         simulation.fault(Fault.SLOW_DDR, min(slow, 99))
         self._urgent = True

@@ -46,7 +46,7 @@ class Fault(IntEnum):
     SLOW_DDR = 3  # value: percent of cycles in which DDR waits
     PR_HANG = 4
     BUS_HANG = 5
-    FREEZE_HANG = 7
+    FREEZE_HANG = 7  # value: in so many more commits; 0 ends it
     PAUSE = 6  # value: percent of cycles in which the MAC takes nothing
 
 

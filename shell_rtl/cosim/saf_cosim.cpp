@@ -211,7 +211,7 @@ class Card {
       case SAF_SLOW_DDR: slow_ddr_ = value; break;
       case SAF_PR_HANG: top_->pr_hang_i = value != 0; break;
       case SAF_BUS_HANG: top_->krn_hang_i = bus_hang_ = value != 0; break;
-      case SAF_FREEZE_HANG: top_->freeze_hang_i = value != 0; break;
+      case SAF_FREEZE_HANG: freeze_hangs_ = value ? freeze_hangs_ + value : 0; break;
       case SAF_PAUSE: pause_ = value; break;
     }
   }
@@ -426,7 +426,15 @@ class Card {
     top.ddr_slow_i = slow_ddr_ ? random() % 100 < slow_ddr_ : 0;
   }
 
-  void before_kernel_edge() { top_->krn_irq_i = kernels_.irq(); }
+  void before_kernel_edge() {
+    top_->krn_irq_i = kernels_.irq();
+    const bool commits = top_->commit_active_o;
+    if (commits != committing_) {
+      top_->freeze_hang_i = commits && freeze_hangs_ > 0;
+      freeze_hangs_ -= top_->freeze_hang_i;
+      committing_ = commits;
+    }
+  }
 
 #ifdef SAF_ONE_CLOCK
   void cycle() {
@@ -540,8 +548,8 @@ class Card {
   uint64_t random_[2];
   uint64_t next_ps_[kClocks];
   bool level_[kClocks] = {};
-  bool mute_ = false, bus_hang_ = false;
-  uint32_t slow_ddr_ = 0, pause_ = 0;
+  bool mute_ = false, bus_hang_ = false, committing_ = false;
+  uint32_t slow_ddr_ = 0, pause_ = 0, freeze_hangs_ = 0;
 };
 
 Card* of(void* card) { return static_cast<Card*>(card); }

@@ -48,6 +48,7 @@ struct saf_event {
   uint8_t registers[4096];  // CRA window of the kernel that starts
 };
 
+// SAF_FREEZE_HANG: in so many more COMMITs the PR region does not freeze; SAF_SLOW_DDR, SAF_PAUSE: percent of cycles
 enum saf_fault { SAF_DEAD_LINK = 1, SAF_MUTE = 2, SAF_SLOW_DDR = 3, SAF_PR_HANG = 4, SAF_BUS_HANG = 5,
                  SAF_PAUSE = 6, SAF_FREEZE_HANG = 7 };
 
