@@ -72,17 +72,15 @@ module saf_ddr_port
   assign others = wants & ~owner_q;
   assign owner_d = others & (~others + 4'd1);  // the lowest bit
 
-  // between two beats of a write burst the port may be without a request, but is not free
-  logic burst_q, is_free;
-  assign is_free = owner_q[OwnMem] ? (is_valid ? is_taken && mem_last_i : !burst_q) : (!is_valid || is_taken);
+  // saf_ddr_issue shows the beats of a burst without a gap
+  logic is_free;
+  assign is_free = !is_valid || (is_taken && (!owner_q[OwnMem] || mem_last_i));
 
   always_ff @(posedge ddr_clk_i or negedge ddr_rst_ni) begin
     if (!ddr_rst_ni) begin
       owner_q <= 4'd1;
-      burst_q <= 1'b0;
     end else begin
       if (is_free && others != '0) owner_q <= owner_d;
-      if (mem_ready_o) burst_q <= !mem_last_i;
     end
   end
 
