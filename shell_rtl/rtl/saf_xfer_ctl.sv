@@ -9,6 +9,8 @@
 // Latency: 30 to 80 cycles to an answer's first beat, plus what has to be waited for (DATA that came before, fence, bitmap
 // clearing, scrub; see saf_xfer_handle). Reset: no transfer, no image, ids start anew. Back-pressure: msg_ready_i, job_ready_i.
 
+`include "saf_assert.svh"
+
 module saf_xfer_ctl
   import saf_shell_pkg::*;
 (
@@ -523,12 +525,25 @@ module saf_xfer_ctl
     leafq_bytes_o = {2'd0, say_what.leaves, 5'd0};
   end
 
+  // a message that waits stays the message of the session in which it began
+  logic [47:0] host_q;
+  logic [31:0] session_q;
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      host_q <= '0;
+      session_q <= '0;
+    end else if (say) begin
+      host_q <= session_i.host;
+      session_q <= session_i.id;
+    end
+  end
+
   always_comb begin
     msg_meta_o = '0;
     msg_meta_o.opcode = say_what.opcode;
     msg_meta_o.etype = (say_unasked ? ctx == '0 : req_i.etype == EtImage) ? EtImageAnswer : EtInputAnswer;
-    msg_meta_o.dst = session_i.host;
-    msg_meta_o.session = session_i.id;
+    msg_meta_o.dst = host_q;
+    msg_meta_o.session = session_q;
     msg_meta_o.object = say_unasked ? say_object : req_i.object;
     msg_meta_o.index = say_unasked ? say_index : req_i.index;
     msg_meta_o.length = say_length;
@@ -556,5 +571,9 @@ module saf_xfer_ctl
       .msg_last_o
   );
   assign bm_ctx_o = ctx;
+
+  `SAF_STABLE(AssertMessageHolds, msg_valid_o, msg_ready_i, ({msg_meta_o, msg_data_o, msg_last_o}), clk_i, rst_ni)
+  `SAF_STABLE(AssertJobHolds, job_valid_o, job_ready_i, job_o, clk_i, rst_ni)
+  `SAF_ASSERT(AssertNoWriteWhileTorn, !((open_valid_o || forget_valid_o) && ctx_rx_o[ctx]))
 
 endmodule
