@@ -405,6 +405,16 @@ async def link_down_swallows_frames_and_counts_sequence(dut):
         await bench.cycles(100)  # the tag of the last one
         bench.link = True
         dut.link_up_i.value = 1
+    # more frames than the ring has places: each gives all of its own back
+    bench.link = False
+    dut.link_up_i.value = 0
+    bench.p_body = 1.0
+    for _ in range(1300):
+        bench.frame(bench.rng.randrange(1, 17))
+    await bench.drain()
+    bench.link = True
+    dut.link_up_i.value = 1
+    bench.frame(9014)
     await bench.finish()
 
 
