@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from safhost.core.exchange import Exchange
@@ -13,6 +14,7 @@ from safhost.wire.generated import (
     ETHERTYPE_CONTROL,
     ETHERTYPE_IMAGE,
     HEADER_BYTES,
+    PR_BYTES_PER_SECOND,
     TAG_BYTES,
     Answer,
     CardState,
@@ -38,6 +40,9 @@ ANSWER_NS = 2_000 * MS  # beyond a kernel's deadline, for the card's own word th
 FOREVER_NS = 10**18
 DEADLINE_MAX_MS = 0xFFFFFFFF  # of RUN's field
 OPTION_KILL = 1
+SLOW_PR_SHARE = 8  # compressed bitstreams go in at an eighth of the plain rate (Intel 683834)
+SLOW_CARD_SHARE = 4  # a card may take, for what it does with bytes, so many times what it takes to receive them
+FEED_MARGIN_MS = 10_000
 _STATUS_NAMES = {s.value: s.name.lower() for s in Status}
 
 
@@ -200,6 +205,14 @@ class KillCommand:
 
     def on_failure(self, exchange: Exchange, error: SafError, now_ns: int) -> None:
         self.owner.on_command_ended(self, error, now_ns)
+
+
+def feed_time_ms(payload_bytes: int, cards: Iterable[Card]) -> int:
+    """What feeding ``payload_bytes`` may take, ms: at the rate of compressed bitstreams, as long as the slowest card
+    by its own word needs (a simulated one reconfigures as slowly as it receives), and a margin."""
+    rate = min((card.hello.receive_rate for card in cards), default=PR_BYTES_PER_SECOND)
+    slowest_ms = payload_bytes * SLOW_CARD_SHARE * 1000 // rate
+    return payload_bytes * SLOW_PR_SHARE * 1000 // PR_BYTES_PER_SECOND + slowest_ms + FEED_MARGIN_MS
 
 
 class CommitCommand:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from safhost.core.commands import status_name
+from safhost.core.commands import SLOW_CARD_SHARE, status_name
 from safhost.core.exchange import Exchange
 from safhost.errors import CardError, RemoteProtocolError, SafError
 from safhost.plan.blocks import block_bytes_for, block_count
@@ -24,7 +24,6 @@ MAX_MISMATCHES = 8  # of the same bytes; more is not noise on the path
 SPLIT_PARTS = 4  # a chunk that does not verify is read again in parts: the fewer blocks, the likelier all are right
 SMALLEST_SPLIT_BLOCKS = 8
 QUEUE_NS = 2_000_000_000  # a READ may wait so long behind others of its card before its silence means that it got lost
-SLOW_CARD_SHARE = 4  # a READ may be silent for the time in which its card takes so many times its bytes
 
 
 class ReadOwner(Protocol):

@@ -9,13 +9,12 @@ from safhost.core import member as m_
 from safhost.core.actions import RequestEnded, RequestProgressed
 from safhost.core.bulk import Transfer
 from safhost.core.card import Card
-from safhost.core.commands import CommitCommand, KillCommand, RunCommand, commit_group, run_group
+from safhost.core.commands import CommitCommand, KillCommand, RunCommand, commit_group, feed_time_ms, run_group
 from safhost.core.events import StartKill, StartProgram, StartRead, StartRun, StartWrite
 from safhost.core.member import Member
 from safhost.core.reads import Read
 from safhost.errors import CardError, ImageError, PartialError, SafError, SchedulingError
 from safhost.wire.generated import (
-    PR_BYTES_PER_SECOND,
     CommitPhase,
     ReadSpace,
     Run,
@@ -198,7 +197,7 @@ class ProgramRequest(CardsRequest):
             return
         todo = [card for card in self._staged if card.key not in self._committed]
         self.phase = "commit"
-        feed_ms = int(len(self.event.payload) / (PR_BYTES_PER_SECOND / 8) * 1000) + 10_000  # compressed: 50 MB/s
+        feed_ms = feed_time_ms(len(self.event.payload), todo)
         commands = []
         for card in todo:
             self._committed.add(card.key)

@@ -14,7 +14,7 @@ from safhost.core import card as st
 from safhost.core import member as m_
 from safhost.core.bulk import Transfer
 from safhost.core.card import Card
-from safhost.core.commands import CommitCommand
+from safhost.core.commands import CommitCommand, feed_time_ms
 from safhost.core.events import JobImage
 from safhost.core.member import Member
 from safhost.errors import CardError, CardLost, SafError, SchedulingError
@@ -29,7 +29,6 @@ AGAIN_NS = 100_000_000  # until a card that could not be staged now, as all its 
 PAUSES_NS = (1_000_000_000, 4_000_000_000)  # before a card that could not be programmed is tried again
 STAGE_DEADLINE_NS = 300_000_000_000
 COMMIT_DRAIN_MS = 10_000
-SLOW_PR_SHARE = 8  # compressed bitstreams go in at an eighth of the plain rate (Intel 683834)
 SMOOTH = 1 / 4
 GATHER, STAGE, STAGED, COMMIT, PAUSE = "gather", "stage", "staged", "commit", "pause"
 
@@ -184,7 +183,7 @@ class Stager:
                 or not card.usable:
             return
         move.state, move.committed_ns = COMMIT, now_ns
-        feed_ms = int(len(move.image.payload) * SLOW_PR_SHARE / PR_BYTES_PER_SECOND * 1000) + 10_000
+        feed_ms = feed_time_ms(len(move.image.payload), [card])
         CommitCommand(self.cluster, card, move.digest, COMMIT_DRAIN_MS, feed_ms, False, self).start(now_ns)
 
     def on_command_ended(self, command: CommitCommand, error: SafError | None, now_ns: int) -> None:
