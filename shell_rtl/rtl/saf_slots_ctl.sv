@@ -434,7 +434,6 @@ module saf_slots_ctl
       reply_start_o <= 1'b0;
       kill_done_q <= 1'b0;
       tick_q <= tick_q + 1'b1;
-      if (tick_q == '0) due_q <= 1'b1;
       if (forget_i) forget_q <= 1'b1;
       if (push_done_i) push_ended_q <= 1'b1;
 
@@ -692,6 +691,8 @@ module saf_slots_ctl
         end
       endcase
 
+      // behind the scan, which may end in this very cycle: the two go at the same pace
+      if (tick_q == '0) due_q <= 1'b1;
       if (finish) begin
         status_q <= finish_status[5:0];
         state_q <= SqFinishFetch;
