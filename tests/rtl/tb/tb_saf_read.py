@@ -39,6 +39,7 @@ async def refusals_as_the_virtual_card(dut):
     good = {"address": 64, "length": 3000, "block_bytes": 1472}
     single = [{"block_bytes": b} for b in (0, 1, 63, 64, 96, 1472, 1473, 1536, 65472)]
     single += [{"length": n} for n in (0, 1, (1 << 20) + 1, 1 << 31, 0xFFFFFFFF)]
+    single += [{"length": 2944, "first_block": f, "count": c} for f, c in ((1, 0), (1, 1), (2, 0), (0, 3), (1, 2))]
     single += [{"address": a} for a in (ROLE_BYTES - 3000, ROLE_BYTES - 2999, 1 << 34, (1 << 64) - 1, 1 << 40)]
     single += [{"space": s} for s in (0, 5, 255)]
     single += [{"first_block": f} for f in (2, 3, 1 << 14, 0xFFFFFFFF)]
@@ -49,6 +50,7 @@ async def refusals_as_the_virtual_card(dut):
     single += [{"space": LEAVES, "transfer": t, "address": a, "length": n}
                for t, a, n in ((7, 0, 960), (7, 928, 32), (7, 928, 33), (7, 1 << 34, 32), (8, 0, 32), (9, 0, 32))]
     every = [{**good, **change} for change in single]
+    every.append({**good, "length": 1 << 20, "count": 1})  # the largest
     every += [{**good, **rng.choice(single), **rng.choice(single), **rng.choice(single)} for _ in range(60)]
     for n, fields in enumerate(every):
         if n == len(every) // 2:
