@@ -77,6 +77,7 @@ module saf_ddr
   logic [7:0] row_we;
   logic [5:0] row_wr_addr, row_rd_addr;
   logic [63:0] row_data;
+  logic [7:0] row_be, out_lanes;
   logic row_re, row_done;
   logic mem_in_valid, mem_in_ready, mem_valid, mem_ready;
   mem_write_t mem_in, mem;
@@ -100,6 +101,7 @@ module saf_ddr
       .row_we_o(row_we),
       .row_addr_o(row_wr_addr),
       .row_data_o(row_data),
+      .row_be_o(row_be),
       .mem_valid_o(mem_in_valid),
       .mem_ready_i(mem_in_ready),
       .mem_o(mem_in),
@@ -110,17 +112,17 @@ module saf_ddr
     logic [63:0] lane_data;
 
     saf_ram_2clk #(
-        .Width(64),
+        .Width(72),
         .Depth(MemWriteRows)
     ) u_rows (
         .wr_clk_i(clk_i),
         .wr_en_i(row_we[lane]),
         .wr_addr_i(row_wr_addr),
-        .wr_data_i(row_data),
+        .wr_data_i({row_be, row_data}),
         .rd_clk_i(ddr_clk_i),
         .rd_en_i(row_re),
         .rd_addr_i(row_rd_addr),
-        .rd_data_o(lane_data)
+        .rd_data_o({out_be[lane*8+:8], lane_data})
     );
     for (genvar i = 0; i < 8; i++) begin : gen_byte
       assign out_data[lane*64+i*8+:8] = lane_data[63-i*8-:8];
@@ -129,7 +131,8 @@ module saf_ddr
 
   saf_fifo_async #(
       .Width($bits(mem_write_t)),
-      .Depth(16)
+      .Depth(16),
+      .Block(1'b1)
   ) u_mem (
       .wr_clk_i(clk_i),
       .wr_rst_ni(rst_ni),
@@ -157,7 +160,7 @@ module saf_ddr
       .out_valid_o(out_valid),
       .out_ready_i(out_ready),
       .out_last_o(out_last),
-      .out_be_o(out_be)
+      .out_lanes_o(out_lanes)
   );
 
   saf_counter_cdc #(
@@ -204,7 +207,8 @@ module saf_ddr
 
   saf_fifo_async #(
       .Width($bits(mem_read_t)),
-      .Depth(8)
+      .Depth(8),
+      .Block(1'b1)
   ) u_ask (
       .wr_clk_i(clk_i),
       .wr_rst_ni(rst_ni),
@@ -361,6 +365,7 @@ module saf_ddr
       .mem_count_i(mem.count),
       .mem_data_i(out_data),
       .mem_be_i(out_be),
+      .mem_lanes_i(out_lanes),
       .read_valid_i(read_valid),
       .read_ready_o(read_ready),
       .read_i(read),

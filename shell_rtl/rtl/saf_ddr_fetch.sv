@@ -28,10 +28,12 @@ module saf_ddr_fetch
 
     output logic serve_o,  // has a step
     input logic served_i,
+    output logic last_row_o,  // the row in turn is the last
+    output logic dry_o,  // the step needs no word
     input logic served_row_i,  // the step was the last one in its row
     input logic served_beat_i,  // the step gave a beat
     input logic served_last_i,
-    input logic next_dry_i,  // the step after it needs no word
+    input logic next_dry_i,  // what dry_o is to be in the step after it
     input logic popped_i  // a beat left the FIFO
 );
 
@@ -47,6 +49,8 @@ module saf_ddr_fetch
   assign over = !more_q && !left_q && used_q == '0 && places_q == '0;
   assign ask_o = more_q && used_q <= 6'(MemReadRows - MemBurstRows);
   assign serve_o = left_q && (there_q != '0 || dry_q) && places_q != PlaceBits'(Places);
+  assign last_row_o = !more_q && used_q == 6'd1;
+  assign dry_o = dry_q;
   assign freed = abort_q ? there_q != '0 : served_i && served_row_i;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin

@@ -1,4 +1,5 @@
-// DDR-clock half of the MEM FIFO: presents bursts of rows with their byte enables to the DDR port.
+// DDR-clock half of the MEM FIFO: presents bursts of rows and the lanes of each to the DDR port. Which bytes of a lane count lies
+// in the row RAM.
 //
 // Data flow: burst command → rows of the RAM in order, one read ahead of the port; the RAM's output register is the write data.
 // Latency: two cycles from the command to the first beat; a beat a cycle inside a burst, one cycle between bursts.
@@ -11,8 +12,8 @@ module saf_ddr_issue (
     input logic mem_valid_i,
     output logic mem_ready_o,
     input logic [2:0] mem_count_i,
-    input logic [5:0] mem_first_i,
-    input logic [5:0] mem_last_i,
+    input logic [2:0] mem_first_i,
+    input logic [2:0] mem_last_i,
 
     output logic row_re_o,
     output logic [5:0] row_addr_o,
@@ -21,14 +22,13 @@ module saf_ddr_issue (
     output logic out_valid_o,
     input logic out_ready_i,
     output logic out_last_o,  // of the burst
-    output logic [saf_shell_pkg::DdrBytes-1:0] out_be_o
+    output logic [7:0] out_lanes_o  // that were written
 );
 
   logic shown_q, take;
   logic [2:0] beat_q;
   logic [5:0] row_q;
   logic is_first, is_last;
-  logic [5:0] from, to;
 
   assign is_first = beat_q == 3'd0;
   assign is_last = beat_q == mem_count_i;
@@ -56,15 +56,9 @@ module saf_ddr_issue (
     end
   end
 
-  // bytes from `from` to `to`, lane by lane and byte by byte: six inputs a byte
-  assign from = is_first ? mem_first_i : 6'd0;
-  assign to = is_last ? mem_last_i : 6'd63;
   always_comb begin
     for (int unsigned lane = 0; lane < 8; lane++) begin
-      for (int unsigned i = 0; i < 8; i++) begin
-        out_be_o[lane*8+i] = (3'(lane) > from[5:3] || (3'(lane) == from[5:3] && 3'(i) >= from[2:0]))
-            && (3'(lane) < to[5:3] || (3'(lane) == to[5:3] && 3'(i) <= to[2:0]));
-      end
+      out_lanes_o[lane] = (!is_first || 3'(lane) >= mem_first_i) && (!is_last || 3'(lane) <= mem_last_i);
     end
   end
 

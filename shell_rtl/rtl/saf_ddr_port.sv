@@ -21,7 +21,8 @@ module saf_ddr_port
     input logic [DdrWordBits-1:0] mem_addr_i,
     input logic [2:0] mem_count_i,
     input logic [DdrBits-1:0] mem_data_i,
-    input logic [DdrBytes-1:0] mem_be_i,
+    input logic [DdrBytes-1:0] mem_be_i,  // within lanes of eight bytes
+    input logic [7:0] mem_lanes_i,  // lanes of which anything is written
 
     input logic read_valid_i,
     output logic read_ready_o,
@@ -97,25 +98,28 @@ module saf_ddr_port
   always_comb begin
     ddr_addr_o = mem_addr_i;
     ddr_burst_o = 5'd1;
-    ddr_be_o = '1;
     case (1'b1)
-      owner_q[OwnMem]: begin
-        ddr_burst_o = {2'd0, mem_count_i} + 5'd1;
-        ddr_be_o = mem_be_i;
-      end
+      owner_q[OwnMem]: ddr_burst_o = {2'd0, mem_count_i} + 5'd1;
       owner_q[OwnRead]: begin
         ddr_addr_o = read_i.addr;
         ddr_burst_o = {2'd0, read_i.count} + 5'd1;
       end
       owner_q[OwnScrub]: ddr_addr_o = scrub_addr_i;
-      default: begin
-        ddr_addr_o = role_addr_i;
-        if (role_write_i) ddr_be_o = role_be_i;
-      end
+      default: ddr_addr_o = role_addr_i;
     endcase
   end
   // two inputs and two selects a bit; the scrubber writes what is left
   assign ddr_wdata_o = (mem_data_i & {DdrBits{owner_q[OwnMem]}}) | (role_data_i & {DdrBits{owner_q[OwnRole]}});
+
+  // five inputs a byte; whoever does not choose bytes takes all
+  logic all_bytes;
+  assign all_bytes = owner_q[OwnRead] || owner_q[OwnScrub] || (owner_q[OwnRole] && !role_write_i);
+  for (genvar lane = 0; lane < 8; lane++) begin : gen_be
+    logic mem_lane;
+    assign mem_lane = owner_q[OwnMem] && mem_lanes_i[lane];
+    assign ddr_be_o[lane*8+:8] = (mem_be_i[lane*8+:8] & {8{mem_lane}}) | (role_be_i[lane*8+:8] & {8{owner_q[OwnRole]}})
+        | {8{all_bytes}};
+  end
 
   assign touch_o = ddr_write_o && is_taken && !owner_q[OwnScrub];
   assign touch_addr_o = ddr_addr_o;  // of a burst, its first row: no burst leaves its region

@@ -45,27 +45,32 @@ module saf_ddr_read
   localparam int unsigned Places = 8;
   localparam int unsigned LengthBits = 28;  // bytes of one command: below 256 MiB
   localparam int unsigned GroupBits = LengthBits - 8;
-  localparam int unsigned StepBits = LengthBits - 2;
+
+  // what a command fixes
+  typedef struct packed {
+    logic [GroupBits-1:0] group;  // low bits of the number of its last burst's eight rows
+    logic [2:0] row;  // low bits of the last row
+  } ask_end_t;
 
   typedef struct packed {
-    logic [DdrWordBits-1:0] addr;  // next row
-    logic [GroupBits-1:0] left;  // bursts
-    logic [2:0] last;  // low bits of the last row
-  } ask_state_t;
-
-  typedef struct packed {
-    logic [7:0] at;  // row and word
-    logic [StepBits-1:0] left;  // steps
-    logic first;  // the next step only keeps a word
-    logic extra;  // the last step takes no word
+    logic [2:0] lane;  // of the last row, the last word
+    logic extra;  // one step more than words
     logic [2:0] back;  // bytes by which beats are moved towards the end of a word
     logic [2:0] tail;  // bytes of the last beat, 0 is eight
+  } serve_end_t;
+
+  // where it is
+  typedef struct packed {
+    logic [7:0] at;  // row and word
+    logic first;  // the next step only keeps a word
   } serve_state_t;
 
-  ask_state_t ask_mem[NumRd];
+  logic [DdrWordBits-1:0] ask_mem[NumRd];  // next row
+  ask_end_t ask_end_mem[NumRd];
   serve_state_t serve_mem[NumRd];
+  serve_end_t serve_end_mem[NumRd];
 
-  logic [NumRd-1:0] idle, starts, want, asks, arrives, offers, serves, pops, drains, fifo_valid;
+  logic [NumRd-1:0] idle, starts, want, asks, arrives, offers, serves, pops, drains, fifo_valid, last_rows, dries;
 
   // ---- commands
   logic start;
@@ -94,21 +99,23 @@ module saf_ddr_read
   // ---- bursts: a client is chosen in one cycle, its burst sent in the next
   logic ask_valid_q, ask_sent, ask_last, order_ready;
   logic [1:0] ask_client_q, ask_client_d;
-  ask_state_t ask_state;
+  logic [DdrWordBits-1:0] ask_addr;
+  ask_end_t ask_end;
 
   always_comb begin
     ask_client_d = '0;
     for (int unsigned i = 0; i < NumRd; i++) if (want[i]) ask_client_d = 2'(i);
   end
-  assign ask_state = ask_mem[ask_client_q];
-  assign ask_last = ask_state.left == GroupBits'(1);
+  assign ask_addr = ask_mem[ask_client_q];
+  assign ask_end = ask_end_mem[ask_client_q];
+  assign ask_last = ask_addr[3+:GroupBits] == ask_end.group;
   assign ask_valid_o = ask_valid_q && want[ask_client_q] && order_ready && !start;
   assign ask_sent = ask_valid_o && ask_ready_i;
   assign ask_o = '{
           client: ask_client_q,
-          row: ask_state.addr[4:0],
-          addr: ask_state.addr,
-          count: (ask_last ? ask_state.last : 3'd7) - ask_state.addr[2:0]
+          row: ask_addr[4:0],
+          addr: ask_addr,
+          count: (ask_last ? ask_end.row : 3'd7) - ask_addr[2:0]
       };
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -121,24 +128,17 @@ module saf_ddr_read
     end
   end
 
-  // where the last byte lies, counted from where the first burst's eight rows begin
+  // where the last byte lies
   logic [GroupBits-1:0] end_group;
-  logic [2:0] end_row;
-  logic [5:0] unused_end;
-  assign {end_group, end_row, unused_end} = {1'b0, bytes} + (LengthBits + 1)'(addr[8:0]) - (LengthBits + 1)'(1);
+  logic [2:0] end_row, end_lane, unused_end;
+  assign {end_group, end_row, end_lane, unused_end} = {1'b0, bytes} + addr[LengthBits:0] - (LengthBits + 1)'(1);
 
   always_ff @(posedge clk_i) begin
-    if (start) begin
-      ask_mem[start_client] <= '{
-          addr: addr[AddrBits-1:6], left: end_group + GroupBits'(1), last: end_row
-      };
-    end else if (ask_sent) begin
-      ask_mem[ask_client_q] <= '{
-          addr: {ask_state.addr[DdrWordBits-1:3] + 1'b1, 3'd0},
-          left: ask_state.left - GroupBits'(1),
-          last: ask_state.last
-      };
-    end
+    if (start) ask_mem[start_client] <= addr[AddrBits-1:6];
+    else if (ask_sent) ask_mem[ask_client_q] <= {ask_addr[DdrWordBits-1:3] + 1'b1, 3'd0};
+  end
+  always_ff @(posedge clk_i) begin
+    if (start) ask_end_mem[start_client] <= '{group: end_group, row: end_row};
   end
 
   // ---- whose rows arrive
@@ -178,7 +178,8 @@ module saf_ddr_read
   // ---- a step a cycle
   logic [1:0] serve_client;
   serve_state_t serve_state;
-  logic serve, serve_last, serve_reads, serve_row, next_dry;
+  serve_end_t serve_end;
+  logic serve, serve_last, serve_reads, serve_row, next_dry, word_last;
 
   always_comb begin
     serve_client = 2'(Background);
@@ -186,43 +187,41 @@ module saf_ddr_read
   end
   assign serve = |offers && !start;
   assign serve_state = serve_mem[serve_client];
-  assign serve_last = serve_state.left == StepBits'(1);
-  assign serve_reads = !(serve_last && serve_state.extra);
-  assign serve_row = serve_reads ? serve_state.at[2:0] == 3'd7 || serve_last : serve_state.at[2:0] != '0;
-  assign next_dry = serve_state.extra && serve_state.left == StepBits'(2);
+  assign serve_end = serve_end_mem[serve_client];
+  assign serve_reads = !dries[serve_client];
+  assign word_last = last_rows[serve_client] && serve_state.at[2:0] == serve_end.lane;
+  assign serve_last = word_last ? !serve_end.extra : !serve_reads;
+  assign serve_row = serve_reads && (serve_state.at[2:0] == 3'd7 || word_last);
+  assign next_dry = word_last && serve_end.extra;
   assign buf_re_o = serve;
   assign buf_addr_o = {serve_client, serve_state.at};
 
   always_ff @(posedge clk_i) begin
+    if (start) serve_mem[start_client] <= '{at: addr[10:3], first: addr[2:0] != '0};
+    else if (serve) serve_mem[serve_client] <= '{at: serve_state.at + 8'd1, first: 1'b0};
+  end
+  always_ff @(posedge clk_i) begin
     if (start) begin
-      serve_mem[start_client] <= '{
-          at: addr[10:3],
-          left: StepBits'(({1'b0, bytes} + {{LengthBits - 3{1'b0}}, addr[2:0] != '0, 3'd7}) >> 3),
-          first: addr[2:0] != '0,
+      serve_end_mem[start_client] <= '{
+          lane: end_lane,
           extra: addr[2:0] != '0 && tail_room >= addr[2:0],
           back: 3'd0 - addr[2:0],
           tail: bytes[2:0]
       };
-    end else if (serve) begin
-      serve_mem[serve_client] <= '{
-          at: serve_state.at + 8'd1,
-          left: serve_state.left - StepBits'(1),
-          first: 1'b0,
-          extra: serve_state.extra,
-          back: serve_state.back,
-          tail: serve_state.tail
-      };
     end
   end
 
-  logic word_q, beat_q, last_q, out_valid_q, out_last_q;
-  logic [1:0] client_q, out_client_q;
+  logic word_q, beat_q, last_q;
+  logic [1:0] client_q;
   logic [2:0] back_q, tail_q;
   logic [55:0] kept_mem[NumRd];  // of each client's word before
-  logic [63:0] shifted, masked, out_q;
-  logic [55:0] unused_shifted;
+  logic [63:0] shifted, masked;
 
-  assign {unused_shifted, shifted} = {kept_mem[client_q], buf_data_i} >> {back_q, 3'd0};
+  saf_byte_shift u_shift (
+      .data_i({kept_mem[client_q], buf_data_i}),
+      .shift_i(back_q),
+      .data_o(shifted)
+  );
   always_comb begin
     // behind the last byte: zeros
     for (int unsigned i = 0; i < 8; i++) begin
@@ -242,21 +241,13 @@ module saf_ddr_read
       client_q <= '0;
       back_q <= '0;
       tail_q <= '0;
-      out_valid_q <= 1'b0;
-      out_last_q <= 1'b0;
-      out_client_q <= '0;
-      out_q <= '0;
     end else begin
       word_q <= serve && serve_reads;
       beat_q <= serve && !serve_state.first;
       last_q <= serve_last;
       client_q <= serve_client;
-      back_q <= serve_state.back;
-      tail_q <= serve_last ? serve_state.tail : 3'd0;
-      out_valid_q <= beat_q;
-      out_last_q <= last_q;
-      out_client_q <= client_q;
-      out_q <= masked;
+      back_q <= serve_end.back;
+      tail_q <= serve_last ? serve_end.tail : 3'd0;
     end
   end
 
@@ -287,6 +278,8 @@ module saf_ddr_read
         .arrived_i(arrives[i]),
         .serve_o(offers[i]),
         .served_i(serves[i]),
+        .last_row_o(last_rows[i]),
+        .dry_o(dries[i]),
         .served_row_i(serve_row),
         .served_beat_i(!serve_state.first),
         .served_last_i(serve_last),
@@ -296,13 +289,14 @@ module saf_ddr_read
 
     saf_fifo_sync #(
         .Width(65),
-        .Depth(Places)
+        .Depth(Places),
+        .Block(1'b1)
     ) u_beats (
         .clk_i,
         .rst_ni,
-        .wr_valid_i(out_valid_q && out_client_q == 2'(i)),
+        .wr_valid_i(beat_q && client_q == 2'(i)),
         .wr_ready_o(unused_ready),  // places are counted by saf_ddr_fetch
-        .wr_data_i({out_last_q, out_q}),
+        .wr_data_i({last_q, masked}),
         .rd_valid_o(fifo_valid[i]),
         .rd_ready_i(rd_dready_i[i] || drains[i]),
         .rd_data_o({rd_dlast_o[i], rd_data_o[i]}),

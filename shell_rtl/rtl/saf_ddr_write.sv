@@ -2,7 +2,8 @@
 //
 // Data flow: whole objects in turn (the lowest client first) → byte aligner → one of eight 64-bit lanes of the row RAM; a burst
 // of rows ends with the object or at a multiple of MemBurstRows, and then its command follows on mem_*. Bytes outside of
-// [addr, addr + bytes) are never written: the command carries the first and the last byte of the burst.
+// [addr, addr + bytes) are never written: a word lies in the RAM with its byte enables, the command carries the first and the
+// last lane of the burst.
 // Throughput: a beat a cycle; one cycle to choose a client, one more beat where the alignment spreads an object over one word
 // more. Latency: a command goes with the last beat of its burst.
 // Done: rows are counted back from the DDR clock; an object is done when its last row is.
@@ -30,6 +31,7 @@ module saf_ddr_write
     output logic [7:0] row_we_o,
     output logic [5:0] row_addr_o,
     output logic [63:0] row_data_o,
+    output logic [7:0] row_be_o,  // bit 0 is the first byte
 
     // bursts
     output logic mem_valid_o,
@@ -49,7 +51,8 @@ module saf_ddr_write
   logic [2:0] lane_q;
   logic [13:0] left_q;  // words still to come
   logic extra_q;  // the last word takes no beat
-  logic [5:0] first_q, last_q;
+  logic [2:0] from_q, to_q;  // first byte of the word in turn, last byte of the object's last word
+  logic [2:0] first_q, last_q;  // lanes
   logic [2:0] burst_q;  // low address bits of the burst's first row
   logic [55:0] hold_q;  // bytes of the beat before
   logic [6:0] row_q;
@@ -83,8 +86,14 @@ module saf_ddr_write
   end
 
   // two beats side by side, moved right by `shift_q` bytes
-  logic [55:0] unused_shifted;
-  assign {unused_shifted, row_data_o} = {hold_q, beat} >> {shift_q, 3'd0};
+  saf_byte_shift u_shift (
+      .data_i({hold_q, beat}),
+      .shift_i(shift_q),
+      .data_o(row_data_o)
+  );
+  always_comb begin
+    for (int unsigned i = 0; i < 8; i++) row_be_o[i] = 3'(i) >= from_q && (!is_last || 3'(i) <= to_q);
+  end
   assign row_we_o = fire ? 8'd1 << lane_q : 8'd0;
   assign row_addr_o = row_q[5:0];
 
@@ -93,7 +102,7 @@ module saf_ddr_write
           addr: {word_q[DdrWordBits-1:3], burst_q},
           count: word_q[2:0] - burst_q,
           first: first_q,
-          last: is_last ? last_q : 6'd63
+          last: is_last ? last_q : 3'd7
       };
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -105,6 +114,8 @@ module saf_ddr_write
       lane_q <= '0;
       left_q <= '0;
       extra_q <= 1'b0;
+      from_q <= '0;
+      to_q <= '0;
       first_q <= '0;
       last_q <= '0;
       burst_q <= '0;
@@ -118,20 +129,22 @@ module saf_ddr_write
       lane_q <= addr_d[5:3];
       left_q <= 14'(({1'b0, bytes_d} + {14'd0, addr_d[2:0]} + 17'd7) >> 3);
       extra_q <= {1'b0, addr_d[2:0]} + {1'b0, bytes_d[2:0] - 3'd1} > 4'd7;
-      first_q <= addr_d[5:0];
-      last_q <= addr_d[5:0] + bytes_d[5:0] - 6'd1;
+      from_q <= addr_d[2:0];
+      first_q <= addr_d[5:3];
+      {last_q, to_q} <= addr_d[5:0] + bytes_d[5:0] - 6'd1;
       burst_q <= addr_d[8:6];
     end else if (fire) begin
       busy_q <= !is_last;
       left_q <= left_q - 14'd1;
       lane_q <= lane_q + 3'd1;
       hold_q <= beat[55:0];
+      from_q <= 3'd0;
       if (row_full) begin
         row_q <= row_q + 7'd1;
         word_q <= word_q + 1'b1;
       end
       if (burst_ends) begin
-        first_q <= 6'd0;
+        first_q <= 3'd0;
         burst_q <= 3'd0;
       end
     end

@@ -11,7 +11,8 @@
 
 module saf_fifo_async #(
     parameter int unsigned Width = 64,
-    parameter int unsigned Depth = 16
+    parameter int unsigned Depth = 16,
+    parameter bit Block = 1'b0  // block RAM whatever the depth
 ) (
     input logic wr_clk_i,
     input logic wr_rst_ni,
@@ -27,6 +28,9 @@ module saf_fifo_async #(
 
   localparam int unsigned AddrWidth = $clog2(Depth);
   localparam int unsigned PtrWidth = AddrWidth + 1;
+  localparam int unsigned FewWords = (saf_shell_pkg::BlockRamBits + Width - 1) / Width;
+  localparam int unsigned RamDepth = Block && Depth < FewWords ? FewWords : Depth;
+  localparam int unsigned RamAddrWidth = $clog2(RamDepth);
 
   if (Depth < 4 || Depth != 2 ** AddrWidth) begin : gen_bad_depth
     $error("saf_fifo_async: Depth must be a power of two, at least 4");
@@ -39,6 +43,14 @@ module saf_fifo_async #(
   logic [PtrWidth-1:0] wr_ptr_q, wr_ptr_d, wr_gray_q, wr_rd_gray;
   logic [PtrWidth-1:0] rd_ptr_q, rd_ptr_d, rd_gray_q, rd_wr_gray;
   logic push, fetch, shown_q;
+  logic [RamAddrWidth-1:0] ram_wr_addr, ram_rd_addr;
+
+  always_comb begin
+    ram_wr_addr = '0;
+    ram_rd_addr = '0;
+    ram_wr_addr[AddrWidth-1:0] = wr_ptr_q[AddrWidth-1:0];
+    ram_rd_addr[AddrWidth-1:0] = rd_ptr_q[AddrWidth-1:0];
+  end
 
   // write side: full when the pointers differ by Depth, which in gray code is the two top bits inverted
   assign wr_ready_o = wr_gray_q != (wr_rd_gray ^ {2'b11, {PtrWidth - 2{1'b0}}});
@@ -93,15 +105,15 @@ module saf_fifo_async #(
 
   saf_ram_2clk #(
       .Width(Width),
-      .Depth(Depth)
+      .Depth(RamDepth)
   ) u_ram (
       .wr_clk_i,
       .wr_en_i(push),
-      .wr_addr_i(wr_ptr_q[AddrWidth-1:0]),
+      .wr_addr_i(ram_wr_addr),
       .wr_data_i,
       .rd_clk_i,
       .rd_en_i(fetch),
-      .rd_addr_i(rd_ptr_q[AddrWidth-1:0]),
+      .rd_addr_i(ram_rd_addr),
       .rd_data_o
   );
 

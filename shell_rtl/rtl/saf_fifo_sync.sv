@@ -1,14 +1,16 @@
 // FIFO on one clock, first word falls through.
 //
 // Data flow: up to 64 words lie in LUT RAM that is read where it lies (one cycle from write to rd_valid_o); deeper ones in
-// block RAM, whose output register holds the word shown (two cycles). Either way one word a cycle in and out.
+// block RAM, whose output register holds the word shown (two cycles). Either way one word a cycle in and out. Block asks for
+// block RAM whatever the depth: LUT RAM takes half an ALM a bit of width, a block RAM none.
 // Reset: empties it. Back-pressure: wr_ready_o low while Depth words are inside; it does not depend on rd_ready_i.
 
 `include "saf_assert.svh"
 
 module saf_fifo_sync #(
     parameter int unsigned Width = 64,
-    parameter int unsigned Depth = 16
+    parameter int unsigned Depth = 16,
+    parameter bit Block = Depth > 64
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -50,10 +52,20 @@ module saf_fifo_sync #(
     end
   end
 
-  if (Depth > 64) begin : gen_ram
-    // words inside beyond the one shown
-    logic shown_q;
+  if (Block) begin : gen_ram
+    // a RAM of few words is made deeper than it need be: smaller ones become LUT RAM
+    localparam int unsigned FewWords = (saf_shell_pkg::BlockRamBits + Width - 1) / Width;
+    localparam int unsigned RamDepth = Depth > FewWords ? Depth : FewWords;
+    localparam int unsigned RamAddrWidth = $clog2(RamDepth);
+    logic [RamAddrWidth-1:0] ram_wr_addr, ram_rd_addr;
+    logic shown_q;  // the words inside beyond the one shown lie in the RAM
 
+    always_comb begin
+      ram_wr_addr = '0;
+      ram_rd_addr = '0;
+      ram_wr_addr[AddrWidth-1:0] = wr_addr_q;
+      ram_rd_addr[AddrWidth-1:0] = rd_addr_q;
+    end
     assign fetch = count_q > CountWidth'(shown_q) && (!shown_q || rd_ready_i);
     assign rd_valid_o = shown_q;
 
@@ -65,14 +77,14 @@ module saf_fifo_sync #(
 
     saf_ram_1r1w #(
         .Width(Width),
-        .Depth(Depth)
+        .Depth(RamDepth)
     ) u_ram (
         .clk_i,
         .wr_en_i(push),
-        .wr_addr_i(wr_addr_q),
+        .wr_addr_i(ram_wr_addr),
         .wr_data_i,
         .rd_en_i(fetch),
-        .rd_addr_i(rd_addr_q),
+        .rd_addr_i(ram_rd_addr),
         .rd_data_o
     );
   end else begin : gen_lut

@@ -108,7 +108,10 @@ module saf_read
   state_e state_q, state_d;
   logic push_q, ended_q, begins, stops, mute;
   logic head_valid, head_pop, busy_valid, busy_done, slot_re;
-  logic [2:0] slot_word;
+  logic [2:0] slot_word, fr_word;
+  logic [31:0] object, index;
+  logic [1:0] digest_word;
+  logic [63:0] digest_data;
   logic [63:0] slot_data;
   logic judged, copies, copies_role, to_end, copied, hashed, sent_all;
   logic [15:0] status, sent;
@@ -120,12 +123,12 @@ module saf_read
   logic [11:0] copy_last;
   logic answer_q, answer_busy_q, answered, is_answered;
 
-  assign fr_addr_o = '0;  // a READ's payload is all in pay_i
+  assign fr_addr_o = BeatBits'(fr_word);
 
   // what this unit does not look at
   logic unused;
   assign unused = &{1'b0, req_i.src, req_i.bcast, req_i.etype, req_i.suite, req_i.opcode, req_i.session, req_i.length,
-                    req_i.flags, req_i.sequence_, req_i.frame_bytes, pay_i[255:0], fr_data_i, role_i.card_state,
+                    req_i.flags, req_i.sequence_, req_i.frame_bytes, pay_i[511:384], pay_i[351:0], role_i.card_state,
                     role_i.pr_status, role_i.epoch, role_i.image_digest, cfg_i, session_i, time_ns_i, push_block_i, copy_last[2:0]};
 
   saf_read_queue u_queue (
@@ -136,14 +139,17 @@ module saf_read
       .h_done_o,
       .object_i(req_i.object),
       .index_i(req_i.index),
-      .pay_i(pay_i[511:256]),
+      .fr_word_o(fr_word),
+      .fr_data_i,
       .busy_valid_o(busy_valid),
       .busy_done_i(busy_done),
       .head_valid_o(head_valid),
       .head_pop_i(head_pop),
       .rd_en_i(slot_re),
       .rd_word_i(slot_word),
-      .rd_data_o(slot_data)
+      .rd_data_o(slot_data),
+      .object_o(object),
+      .index_o(index)
   );
 
   // ---- one READ or push at a time
@@ -268,6 +274,8 @@ module saf_read
       .addr_i(addr),
       .length_i(length[20:0]),
       .digest_o(push_digest_o),
+      .digest_word_i(digest_word),
+      .digest_data_o(digest_data),
       .job_valid_o,
       .job_ready_i,
       .job_o,
@@ -296,7 +304,7 @@ module saf_read
       .to_end_i(to_end),
       .block_i(block),
       .gap_ns_i(gap_ns),
-      .object_i(push_q ? push_read_i : slot_data[63:32]),
+      .object_i(push_q ? push_read_i : object),
       .tf_valid_o,
       .tf_ready_i,
       .tf_data_o,
@@ -326,11 +334,12 @@ module saf_read
       .start_i(answer_q),
       .done_o(answered),
       .status_i(answer_busy_q ? saf_pkg::StatusBusy : status),
-      .object_i(answer_busy_q ? req_i.object : slot_data[63:32]),
-      .index_i(answer_busy_q ? req_i.index : slot_data[31:0]),
+      .object_i(answer_busy_q ? req_i.object : object),
+      .index_i(answer_busy_q ? req_i.index : index),
       .length_i(answer_busy_q ? pay_i[383:352] : length),
       .sent_i(answer_busy_q || status != saf_pkg::StatusOk ? 16'd0 : sent),
-      .digest_i(push_digest_o),
+      .digest_word_o(digest_word),
+      .digest_data_i(digest_data),
       .msg_valid_o,
       .msg_ready_i,
       .msg_meta_o,

@@ -21,7 +21,8 @@ module saf_read_answer
     input logic [31:0] index_i,
     input logic [31:0] length_i,
     input logic [15:0] sent_i,  // frames
-    input logic [255:0] digest_i,  // taken with status ok alone
+    output logic [1:0] digest_word_o,  // 0: the last eight bytes
+    input logic [63:0] digest_data_i,  // the cycle after; taken with status ok alone
 
     output logic msg_valid_o,
     input logic msg_ready_i,
@@ -33,7 +34,7 @@ module saf_read_answer
   localparam logic [2:0] LastBeat = 3'd5;
 
   logic valid_q, done_q, withdraw;
-  logic [2:0] beat_q;
+  logic [2:0] beat_q, beat_d;
 
   assign withdraw = session_end_i && beat_q == '0 && !(valid_q && msg_ready_i);
   assign msg_valid_o = valid_q;
@@ -53,24 +54,22 @@ module saf_read_answer
       end else if (withdraw || (msg_ready_i && msg_last_o)) begin
         valid_q <= 1'b0;
         done_q <= 1'b1;
-        beat_q <= '0;
-      end else if (msg_ready_i) begin
-        beat_q <= beat_q + 3'd1;
       end
+      beat_q <= beat_d;
     end
   end
 
   always_comb begin
-    case (beat_q)
-      3'd0: msg_data_o = {status_i, 16'd0, length_i};
-      3'd1: msg_data_o = {16'd0, sent_i, 32'd0};
-      3'd2: msg_data_o = digest_i[255:192];
-      3'd3: msg_data_o = digest_i[191:128];
-      3'd4: msg_data_o = digest_i[127:64];
-      default: msg_data_o = digest_i[63:0];
-    endcase
-    if (beat_q != '0 && status_i != saf_pkg::StatusOk) msg_data_o = '0;
+    beat_d = beat_q;
+    if (valid_q && (withdraw || msg_ready_i)) beat_d = withdraw || msg_last_o ? '0 : beat_q + 3'd1;
   end
+
+  // beats 2 to 5 are words 3 to 0 of the digest
+  logic with_digest;
+  assign digest_word_o = {beat_d[1], !beat_d[0]};
+  assign with_digest = beat_q >= 3'd2 && status_i == saf_pkg::StatusOk;
+  assign msg_data_o = (digest_data_i & {64{with_digest}}) | ({status_i, 16'd0, length_i} & {64{beat_q == 3'd0}})
+      | ({16'd0, sent_i, 32'd0} & {64{beat_q == 3'd1}});
 
   assign msg_meta_o = '{
           opcode: saf_pkg::OpcodeReadDone,

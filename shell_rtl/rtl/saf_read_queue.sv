@@ -1,7 +1,8 @@
 // READs that wait: the handler's side of saf_read.
 //
-// Data flow: a READ's payload (four words) and its object and index (a fifth) go into a slot of the queue's RAM; the engine
-// reads the oldest slot word by word and frees it when the READ is over. Nothing is judged here.
+// Data flow: a READ's payload goes word by word from the frame's RAM into a slot of the queue's RAM, its object and index into a
+// RAM beside it; the engine reads the oldest slot word by word (word 4: object and index, which stay shown) and frees it when
+// the READ is over. Nothing is judged here.
 // A READ that finds all slots taken is answered `busy` (busy_*), which is the only answer out of turn.
 // Latency: six cycles from h_valid_i to h_done_o. Reset and session_end_i: empty. Back-pressure: none but the busy answer's.
 
@@ -18,7 +19,8 @@ module saf_read_queue
     output logic h_done_o,
     input logic [31:0] object_i,
     input logic [31:0] index_i,
-    input logic [255:0] pay_i,
+    output logic [2:0] fr_word_o,  // of the payload
+    input logic [63:0] fr_data_i,  // the cycle after
     output logic busy_valid_o,  // held until busy_done_i
     input logic busy_done_i,
 
@@ -26,7 +28,9 @@ module saf_read_queue
     input logic head_pop_i,
     input logic rd_en_i,
     input logic [2:0] rd_word_i,
-    output logic [63:0] rd_data_o
+    output logic [63:0] rd_data_o,
+    output logic [31:0] object_o,
+    output logic [31:0] index_o
 );
 
   localparam int unsigned SlotBits = $clog2(Slots);
@@ -43,21 +47,12 @@ module saf_read_queue
   logic [SlotBits:0] wr_slot_q, rd_slot_q;
   logic [2:0] word_q;
   logic ended_q;  // the session ended while its READ was stored
-  logic [63:0] word;
 
   assign head_valid_o = wr_slot_q != rd_slot_q;
   assign busy_valid_o = state_q == StBusy;
   assign h_done_o = state_q == StDone;
 
-  always_comb begin
-    case (word_q)
-      3'd0: word = pay_i[255:192];
-      3'd1: word = pay_i[191:128];
-      3'd2: word = pay_i[127:64];
-      3'd3: word = pay_i[63:0];
-      default: word = {object_i, index_i};
-    endcase
-  end
+  assign fr_word_o = word_q;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -92,17 +87,35 @@ module saf_read_queue
     end
   end
 
+  // word k comes in the cycle after its number
+  logic [1:0] came;
+  assign came = word_q[1:0] - 2'd1;
+
   saf_ram_1r1w #(
       .Width(64),
-      .Depth(8 * Slots)
+      .Depth(4 * Slots)
   ) u_ram (
       .clk_i,
-      .wr_en_i(state_q == StStore),
-      .wr_addr_i({wr_slot_q[SlotBits-1:0], word_q}),
-      .wr_data_i(word),
-      .rd_en_i,
-      .rd_addr_i({rd_slot_q[SlotBits-1:0], rd_word_i}),
+      .wr_en_i(state_q == StStore && word_q != '0),
+      .wr_addr_i({wr_slot_q[SlotBits-1:0], came}),
+      .wr_data_i(fr_data_i),
+      .rd_en_i(rd_en_i && rd_word_i != LastWord),
+      .rd_addr_i({rd_slot_q[SlotBits-1:0], rd_word_i[1:0]}),
       .rd_data_o
+  );
+
+  // twice as deep as need be, so that it is block RAM
+  saf_ram_1r1w #(
+      .Width(64),
+      .Depth(2 * Slots)
+  ) u_names (
+      .clk_i,
+      .wr_en_i(state_q == StStore),
+      .wr_addr_i({1'b0, wr_slot_q[SlotBits-1:0]}),
+      .wr_data_i({object_i, index_i}),
+      .rd_en_i(rd_en_i && rd_word_i == LastWord),
+      .rd_addr_i({1'b0, rd_slot_q[SlotBits-1:0]}),
+      .rd_data_o({object_o, index_o})
   );
 
 endmodule

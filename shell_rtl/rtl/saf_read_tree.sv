@@ -15,6 +15,8 @@ module saf_read_tree
     input logic [AddrBits-1:0] addr_i,
     input logic [20:0] length_i,
     output logic [255:0] digest_o,
+    input logic [1:0] digest_word_i,  // 0: the last eight bytes
+    output logic [63:0] digest_data_o,  // the cycle after
 
     output logic job_valid_o,
     input logic job_ready_i,
@@ -79,6 +81,22 @@ module saf_read_tree
       .rd_en_i(fresh_q),
       .rd_addr_i(4'd0),
       .rd_data_o(digest_o)
+  );
+
+  // the same, for who wants it word by word
+  saf_ram_2clk_narrow #(
+      .Width(256),
+      .Depth(16),
+      .Parts(4)
+  ) u_words (
+      .wr_clk_i(clk_i),
+      .wr_en_i(job_done_i),
+      .wr_addr_i(4'd0),
+      .wr_data_i(job_digest_i),
+      .rd_clk_i(clk_i),
+      .rd_en_i(1'b1),
+      .rd_addr_i({4'd0, digest_word_i}),
+      .rd_data_o(digest_data_o)
   );
 
 endmodule

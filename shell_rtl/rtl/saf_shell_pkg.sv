@@ -160,8 +160,8 @@ package saf_shell_pkg;
   typedef struct packed {
     logic [DdrWordBits-1:0] addr;
     logic [2:0] count;  // rows, less one
-    logic [5:0] first;  // first byte that is written in the first row
-    logic [5:0] last;  // last byte that is written in the last row
+    logic [2:0] first;  // first lane that is written in the first row
+    logic [2:0] last;  // last lane that is written in the last row
   } mem_write_t;
 
   // A burst to be read into the response buffer

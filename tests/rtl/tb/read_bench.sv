@@ -118,7 +118,10 @@ module read_bench
   assign job_last_o = job.last;
   assign job_store_addr_o = job.store_addr;
 
-  logic [BeatBits-1:0] unused;
+  logic [BeatBits-1:0] fr_addr;
+  logic [63:0] fr_data;
+
+  always_ff @(posedge clk_i) fr_data <= fr_addr < 11'd4 ? pay_i[255-64*int'(fr_addr)-:64] : '0;
 
   saf_read u_read (
       .cfg_i(cfg),
@@ -126,8 +129,8 @@ module read_bench
       .role_i(role),
       .req_i(req),
       .pay_i({pay_i, 256'd0}),
-      .fr_addr_o(unused),
-      .fr_data_i('0),
+      .fr_addr_o(fr_addr),
+      .fr_data_i(fr_data),
       .msg_meta_o(meta),
       .job_o(job),
       .*
