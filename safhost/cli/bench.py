@@ -12,11 +12,13 @@ from typing import Any
 import click
 
 from safhost.cli.bench_ptrans import ptrans
+from safhost.cli.bench_rtl import rtl, show_model
 from safhost.cli.context import Address, OfflineGroup, Settings, pass_settings
 from safhost.cli.output import emit_json, note, say, table
 from safhost.units import format_bytes
 
 SIZE_DEFAULT = "97.4MB"  # PTRANS image of the paper, section VI-A
+SIMULATED_DEFAULT = "8MB"
 PEERS_DEFAULT = "uftp,udpcast,blast"
 
 
@@ -26,12 +28,13 @@ def bench() -> None:
 
 
 bench.add_command(ptrans)
+bench.add_command(rtl)
 
 
 @bench.command()
 @click.option("--cards", default=20, show_default=True, help="Receivers: virtual cards, and as many of each peer.")
 @click.option("--size", type=Address(), default=SIZE_DEFAULT, show_default=True, help="Bytes of the image.")
-@click.option("--mtu", default=1500, show_default=True, help="MTU of every port.")
+@click.option("--mtu", type=int, help="MTU of every port.  [default: 1500; 9000 with --model]")
 @click.option("--topology", type=click.Choice(["bridge", "chassis"]), default="bridge", show_default=True,
               help="How our cards are connected; peers always sit on a bridge.")
 @click.option("--peers", default=PEERS_DEFAULT, show_default=True, metavar="NAME,...",
@@ -41,13 +44,21 @@ bench.add_command(ptrans)
               help="Try all settings of a peer first and use its fastest lossless one.")
 @click.option("--one-card/--no-one-card", default=True, show_default=True,
               help="Measure a single card too: what do more cards cost the host?")
+@click.option("--model", is_flag=True, help="Nothing is measured: what hardware cards would take by the RTL's cycles "
+              "(uses --cards, --size, --mtu, --simulate).")
+@click.option("--simulate", type=Address(), default=SIMULATED_DEFAULT, show_default=True,
+              help="With --model: bytes that go through the simulated RTL; the rest is extended linearly.")
 @pass_settings
-def reconfig(settings: Settings, cards: int, size: int, mtu: int, topology: str, peers: str, rounds: int,
-             tune: bool, one_card: bool) -> None:
+def reconfig(settings: Settings, cards: int, size: int, mtu: int | None, topology: str, peers: str, rounds: int,
+             tune: bool, one_card: bool, model: bool, simulate: int) -> None:
     """One image to all cards by broadcast, beside uftp, udpcast and raw frames.
 
     Seconds run from the call to the last card's verified image.
     """
+    if model:
+        show_model(settings, cards, size, mtu or 9000, simulate)
+        return
+    mtu = mtu or 1500
     from safhost.bench import reconfig as module
 
     names = [] if peers.strip() in ("", "none") else [name.strip() for name in peers.split(",")]
