@@ -30,8 +30,18 @@ module saf_385a_cfg
     output logic hold_o
 );
 
-  if (Mac0[40] || Mac1[40]) $fatal(1, "a card's address is a unicast one");
-  if (Mtu < 1500 || Mtu > 9000) $fatal(1, "MTU from 1500 to 9000");
+  if (Mac0[40] || Mac1[40]) begin : gen_bad_mac
+    $fatal(1, "a card's address is a unicast one");
+  end
+  if (Mtu < 1500 || Mtu > 9000) begin : gen_bad_mtu
+    $fatal(1, "MTU from 1500 to 9000");
+  end
+
+  // words lie in the order of their bytes: the first is the most significant
+  logic [1:0] serial_word;
+  logic [2:0] key_word;
+  assign serial_word = ~cfg_address_i[1:0];
+  assign key_word = ~cfg_address_i[2:0];
 
   logic [127:0] serial_q;
   logic [63:0] mac0_q, mac1_q;
@@ -50,12 +60,12 @@ module saf_385a_cfg
       key_valid_q <= KeyValid;
     end else if (cfg_write_i) begin
       unique case (cfg_address_i)
-        5'd0, 5'd1, 5'd2, 5'd3: serial_q[32*(3-cfg_address_i[1:0])+:32] <= cfg_writedata_i;
+        5'd0, 5'd1, 5'd2, 5'd3: serial_q[{serial_word, 5'd0}+:32] <= cfg_writedata_i;
         5'd4: mac0_q[63:32] <= cfg_writedata_i;
         5'd5: mac0_q[31:0] <= cfg_writedata_i;
         5'd6: mac1_q[63:32] <= cfg_writedata_i;
         5'd7: mac1_q[31:0] <= cfg_writedata_i;
-        5'd8, 5'd9, 5'd10, 5'd11, 5'd12, 5'd13, 5'd14, 5'd15: key_q[32*(7-cfg_address_i[2:0])+:32] <= cfg_writedata_i;
+        5'd8, 5'd9, 5'd10, 5'd11, 5'd12, 5'd13, 5'd14, 5'd15: key_q[{key_word, 5'd0}+:32] <= cfg_writedata_i;
         5'd16: mtu_q <= cfg_writedata_i[15:0];
         5'd17: {key_valid_q, hold_q} <= cfg_writedata_i[1:0];
         default: ;  // reserved words take no value
@@ -68,7 +78,7 @@ module saf_385a_cfg
       cfg_readdata_o <= '0;
     end else if (cfg_read_i) begin
       unique case (cfg_address_i)
-        5'd0, 5'd1, 5'd2, 5'd3: cfg_readdata_o <= serial_q[32*(3-cfg_address_i[1:0])+:32];
+        5'd0, 5'd1, 5'd2, 5'd3: cfg_readdata_o <= serial_q[{serial_word, 5'd0}+:32];
         5'd4: cfg_readdata_o <= mac0_q[63:32];
         5'd5: cfg_readdata_o <= mac0_q[31:0];
         5'd6: cfg_readdata_o <= mac1_q[63:32];

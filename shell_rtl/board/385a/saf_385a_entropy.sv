@@ -5,8 +5,8 @@
 // Data flow: Rings rings of Stages inverters, each sampled by two flops (the first is metastable on purpose), XORed to one
 // bit a cycle, shifted into the register; rnd_o is its upper half XOR its lower half. Before good_o rises (2^16 cycles,
 // 0.4 ms) too few bits were gathered; the shell is held in reset until then.
-// Constraints: rings are combinational loops, cut from timing in saf_385a.sdc and kept by attributes. Simulators cannot run
-// them: under SIMULATION the bit comes from $urandom.
+// Constraints: rings are combinational loops, kept by attributes; saf_cdc.sdc cuts the way from them to the first flop.
+// Simulators cannot run them: under SIMULATION the bit comes from $urandom.
 
 module saf_385a_entropy #(
     parameter int unsigned Rings = 8,
@@ -18,7 +18,9 @@ module saf_385a_entropy #(
     output logic good_o
 );
 
-  if (Stages % 2 == 0) $fatal(1, "a ring oscillates with an odd number of inverters");
+  if (Stages % 2 == 0) begin : gen_bad_stages
+    $fatal(1, "a ring oscillates with an odd number of inverters");
+  end
 
   logic [Rings-1:0] sample_d, sample_q, meta_q;
 
@@ -26,7 +28,9 @@ module saf_385a_entropy #(
   assign sample_d = Rings'($urandom);
 `else
   for (genvar r = 0; r < Rings; r++) begin : gen_ring
+    // verilator lint_off UNOPTFLAT
     (* keep = 1 *) logic [Stages-1:0] ring;
+    // verilator lint_on UNOPTFLAT
     assign ring[0] = ~ring[Stages-1] | ~rst_ni;
     for (genvar s = 1; s < Stages; s++) begin : gen_stage
       assign ring[s] = ~ring[s-1];
