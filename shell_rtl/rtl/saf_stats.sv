@@ -2,7 +2,7 @@
 //
 // Data flow: events → one a cycle → read, add one and write back a counter in RAM, pipelined. The lowest drop port
 // (saf_rx) first, in every cycle if need be; other events wait meanwhile: drops in a FIFO a port, the others in a count.
-// rx_frames and the sum of drops are wanted in parallel and are plain counters.
+// What is wanted in parallel: rx_frames follows its counter in the RAM, the sum of drops is a counter of its own.
 // No event is lost as long as all together are fewer than one a cycle in the long run, with 16 of a port waiting at most: each
 // comes of a frame, and a frame takes at least two cycles.
 // Latency: an event is in its register four cycles later, when nothing waits; reg_data_o two cycles after reg_addr_i.
@@ -37,8 +37,8 @@ module saf_stats
 );
 
   localparam int unsigned Reasons = 21;  // saf_pkg::drop_reason_e
-  localparam int unsigned TxSlot = 21, BlockSlot = 22, CommandSlot = 23, Counters = 24;
-  localparam int unsigned Plain = 3;  // events without a reason
+  localparam int unsigned TxSlot = 21, BlockSlot = 22, CommandSlot = 23, RxSlot = 24, Counters = 25;
+  localparam int unsigned Plain = 4;  // events without a reason
   localparam int unsigned WaitWidth = 6;
   localparam int unsigned StepWidth = $clog2(NumDrop + 1);
 
@@ -57,10 +57,8 @@ module saf_stats
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
-      rx_frames_q <= '0;
       rx_dropped_q <= '0;
     end else begin
-      rx_frames_q <= rx_frames_q + 64'(rx_count_i);
       rx_dropped_q <= rx_dropped_q + 64'(dropped);
     end
   end
@@ -99,7 +97,7 @@ module saf_stats
     `SAF_ASSERT(AssertRoom, !drop_valid_i[p] || queue_ready)
   end
 
-  assign plain_event = {command_count_i, block_count_i, tx_count_i};
+  assign plain_event = {rx_count_i, command_count_i, block_count_i, tx_count_i};
 
   always_comb begin
     for (int unsigned i = 0; i < Plain; i++) plain_waits[i] = plain_count_q[i] != '0;
@@ -138,12 +136,12 @@ module saf_stats
 
   logic add_q, added_q;  // an event's counter is being read; was written in the cycle before
   logic [4:0] add_slot_q, added_slot_q, clear_q, wr_slot, shown_slot;
-  logic [63:0] stored, sum, added_sum_q, wr_sum, shown;
+  logic [63:0] stored, base, sum, added_sum_q, shown;
 
   // the RAM gives the old word when the same counter was written while it was read
-  assign sum = (added_q && added_slot_q == add_slot_q ? added_sum_q : stored) + 64'd1;
+  assign base = added_q && added_slot_q == add_slot_q ? added_sum_q : stored;
+  assign sum = (base & {64{!clearing_q}}) + 64'(!clearing_q);
   assign wr_slot = clearing_q ? clear_q : add_slot_q;
-  assign wr_sum = clearing_q ? '0 : sum;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -154,6 +152,7 @@ module saf_stats
       added_q <= 1'b0;
       added_slot_q <= '0;
       added_sum_q <= '0;
+      rx_frames_q <= '0;
     end else begin
       if (clearing_q) clear_q <= clear_q + 1'b1;
       if (clear_q == 5'(Counters - 1)) clearing_q <= 1'b0;
@@ -162,10 +161,11 @@ module saf_stats
       added_q <= add_q;
       added_slot_q <= add_slot_q;
       added_sum_q <= sum;
+      if (add_q && add_slot_q == 5'(RxSlot)) rx_frames_q <= sum;
     end
   end
 
-  // 24 words would do; from 64 on it is block RAM
+  // 25 words would do; from 64 on it is block RAM
   saf_ram_1r1w #(
       .Width(64),
       .Depth(64)
@@ -173,7 +173,7 @@ module saf_stats
       .clk_i,
       .wr_en_i(clearing_q || add_q),
       .wr_addr_i({1'b0, wr_slot}),
-      .wr_data_i(wr_sum),
+      .wr_data_i(sum),
       .rd_en_i(1'b1),
       .rd_addr_i({1'b0, event_slot}),
       .rd_data_o(stored)
@@ -187,7 +187,7 @@ module saf_stats
       .clk_i,
       .wr_en_i(clearing_q || add_q),
       .wr_addr_i({1'b0, wr_slot}),
-      .wr_data_i(wr_sum),
+      .wr_data_i(sum),
       .rd_en_i(1'b1),
       .rd_addr_i({1'b0, shown_slot}),
       .rd_data_o(shown)
@@ -209,6 +209,7 @@ module saf_stats
     counted = 1'b1;
     shown_slot = 5'(reg_addr_i - DropWord);
     case (reg_addr_i)
+      word(saf_pkg::RegisterRxFrames): shown_slot = 5'(RxSlot);
       word(saf_pkg::RegisterTxFrames): shown_slot = 5'(TxSlot);
       word(saf_pkg::RegisterDataBlocks): shown_slot = 5'(BlockSlot);
       word(saf_pkg::RegisterCommands): shown_slot = 5'(CommandSlot);
@@ -226,7 +227,6 @@ module saf_stats
       word(saf_pkg::RegisterRoleEpoch): plain = 64'(role_i.epoch);
       word(saf_pkg::RegisterSessionCount): plain = 64'(session_count_i);
       word(saf_pkg::RegisterUptimeUs): plain = time_us_i;
-      word(saf_pkg::RegisterRxFrames): plain = rx_frames_q;
       word(saf_pkg::RegisterPrCount): plain = 64'(pr_count_i);
       default: plain = '0;
     endcase

@@ -66,7 +66,6 @@ module saf_tx_build
   } state_e;
 
   localparam int unsigned GrantWidth = $clog2(NumMsg);
-  localparam int unsigned Leaves = 2 ** GrantWidth;
 
   if (NumMsg < 3) begin : gen_bad_ports
     $error("saf_tx_build: at least 3 ports");
@@ -82,49 +81,55 @@ module saf_tx_build
   // take is the largest part of this module, so only what can differ is looked at (see the header).
 
   localparam int unsigned Answers = NumMsg - 2, PortSession = NumMsg - 2, PortHello = NumMsg - 1;
+  localparam int unsigned AnswerBits = Answers > 1 ? $clog2(Answers) : 1;
+  localparam int unsigned Leaves = 2 ** AnswerBits;
 
-  logic [1:0] pick;  // 0 destination; 1 session and length; 2 object and index; 3 payload
-  logic [NumMsg-1:0][63:0] words;
-  logic [NumMsg-1:0][10:0] kinds;
-  logic [63:0] word, number, fixed;
+
+  logic [63:0] fixed, number, names, payload, content;
+  logic [15:0] length;
   logic [7:0] opcode;
   logic [2:0] etype;
   logic body_valid, body_last, answers, sealed, own_sequence, with_tag;
   logic [15:0] ethertype;
-  logic [47:0] host_q;
-  logic [31:0] session_q;
+  logic [47:0] host_q, dst;
+  logic [31:0] session_q, session;
   logic bank_q;
-
-  for (genvar i = 0; i < NumMsg; i++) begin : gen_word
-    if (i < Answers) begin : gen_answer
-      assign words[i] = pick[0] ? (pick[1] ? msg_data_i[i] : {32'd0, msg_meta_i[i].length, 16'd0}) :
-          {msg_meta_i[i].object, msg_meta_i[i].index} & {64{pick[1]}};
-      assign kinds[i] = {msg_meta_i[i].opcode, msg_meta_i[i].etype};
-    end else if (i == PortSession) begin : gen_session
-      assign words[i] = pick[1] ? (pick[0] ? msg_data_i[i] : {msg_meta_i[i].object, msg_meta_i[i].index}) :
-          pick[0] ? {msg_meta_i[i].session, msg_meta_i[i].length, 16'd0} : {msg_meta_i[i].dst, 16'd0};
-      assign kinds[i] = {msg_meta_i[i].opcode, msg_meta_i[i].etype};
-    end else begin : gen_hello
-      assign words[i] = pick[1] ? msg_data_i[i] & {64{pick[0]}} :
-          pick[0] ? {32'd0, 16'(saf_pkg::HelloBytes), 16'd0} : {msg_meta_i[i].dst, 16'd0};
-      assign kinds[i] = {saf_pkg::OpcodeHello, EtDiscovery};
-    end
-  end
 
   // an explicit tree of two-way choices: what a mapper makes of an index is larger
   for (genvar i = 1; i < 2 * Leaves; i++) begin : gen_tree
-    logic [74:0] node;
-    if (i >= Leaves + NumMsg) begin : gen_none
+    logic [154:0] node;
+    if (i >= Leaves + Answers) begin : gen_none
       assign node = '0;
     end else if (i >= Leaves) begin : gen_leaf
-      assign node = {kinds[i-Leaves], words[i-Leaves]};
+      localparam int unsigned Port = i - Leaves;
+      assign node = {
+        msg_meta_i[Port].opcode, msg_meta_i[Port].etype, msg_meta_i[Port].length, msg_meta_i[Port].object,
+        msg_meta_i[Port].index, msg_data_i[Port]
+      };
     end else begin : gen_node
       // its children are 2i and 2i + 1; the root looks at the highest bit of the port's number
-      assign node = grant_q[GrantWidth-$clog2(i+1)] ? gen_tree[2*i+1].node : gen_tree[2*i].node;
+      assign node = grant_q[AnswerBits-$clog2(i+1)] ? gen_tree[2*i+1].node : gen_tree[2*i].node;
     end
   end
 
-  assign {opcode, etype, word} = gen_tree[1].node;
+  logic hello;
+  assign hello = grant_q == GrantWidth'(PortHello);
+
+  always_comb begin
+    {opcode, etype, length, names, payload} = gen_tree[1].node;
+    dst = host_q;
+    session = session_q;
+    if (!answers) begin
+      opcode = hello ? saf_pkg::OpcodeHello : msg_meta_i[PortSession].opcode;
+      etype = hello ? EtDiscovery : msg_meta_i[PortSession].etype;
+      length = hello ? 16'(saf_pkg::HelloBytes) : msg_meta_i[PortSession].length;
+      names = hello ? '0 : {msg_meta_i[PortSession].object, msg_meta_i[PortSession].index};
+      payload = hello ? msg_data_i[PortHello] : msg_data_i[PortSession];
+      dst = hello ? msg_meta_i[PortHello].dst : msg_meta_i[PortSession].dst;
+      session = hello ? '0 : msg_meta_i[PortSession].session;
+    end
+  end
+
   assign body_valid = msg_valid_i[grant_q];
   assign body_last = msg_last_i[grant_q];
   assign answers = grant_q < GrantWidth'(PortSession);
@@ -140,27 +145,18 @@ module saf_tx_build
     end
   end
 
+  // five beats of header, then the payload
   always_comb begin
-    pick = 2'd3;
-    fixed = '0;
-    if (state_q == StAsk) pick = 2'd1;  // the length, for the hash engine
-    else if (state_q == StHead) begin
-      case (head_q)
-        3'd0: begin
-          pick = 2'd0;
-          fixed = {answers ? host_q : 48'd0, cfg_i.mac0[47:32]};
-        end
-        3'd1:
-        fixed = {cfg_i.mac0[31:0], ethertype, 4'(saf_pkg::ProtocolVersion),
-                 with_tag ? saf_pkg::SuiteBlake2s : saf_pkg::SuiteNone, opcode};
-        3'd2: begin
-          pick = 2'd1;
-          fixed = {answers ? session_q : 32'd0, 32'd0};
-        end
-        3'd3: pick = 2'd2;
-        default: fixed = number;
-      endcase
-    end
+    case (head_q)
+      3'd0: fixed = {dst, cfg_i.mac0[47:32]};
+      3'd1:
+      fixed = {cfg_i.mac0[31:0], ethertype, 4'(saf_pkg::ProtocolVersion),
+               with_tag ? saf_pkg::SuiteBlake2s : saf_pkg::SuiteNone, opcode};
+      3'd2: fixed = {session, length, 16'd0};
+      3'd3: fixed = names;
+      default: fixed = number;
+    endcase
+    content = state_q == StBody ? payload : fixed;
   end
 
   // ---------------------------------------------------------------- one frame after the other
@@ -221,10 +217,6 @@ module saf_tx_build
 
   // ---------------------------------------------------------------- outputs
 
-  logic [63:0] content;
-
-  assign content = state_q == StHead && (head_q == 3'd1 || head_q == 3'd4) ? fixed : word | fixed;
-
   assign hash_valid_o = state_q == StAsk && with_tag;
   assign hash_dvalid_o = sendable && with_tag && out_ready_i;
   assign hash_data_o = content;
@@ -235,7 +227,7 @@ module saf_tx_build
     hash_req_o.keyed = 1'b1;
     hash_req_o.key_index = own_sequence ? msg_meta_i[PortSession].key_index : key_of(bank_q, 1'b1);
     hash_req_o.person = saf_pkg::PersonFrameTag;
-    hash_req_o.bytes = 14'(saf_pkg::HeaderBytes) + padded8(word[29:16]);
+    hash_req_o.bytes = 14'(saf_pkg::HeaderBytes) + padded8(length[13:0]);
     hash_req_o.digest_bytes = 6'(saf_pkg::TagBytes);
   end
 
