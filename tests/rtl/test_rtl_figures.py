@@ -11,6 +11,8 @@ from safhost.bench.rtl.line import measure_size
 from safhost.bench.rtl.rates import feed, make_image, read, stage
 from safhost.lab.rtl_sim import Fault
 
+# The first of them compiles the RTL.
+pytestmark = pytest.mark.timeout(900)
 FAST = "one-clock"
 
 
@@ -74,18 +76,21 @@ def test_read_sends_all_blocks_before_its_digest(card):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_figures_of_the_four_clocks_reach_their_goals():
     missed = [goal for goal in figures.run()["goals"] if not goal["reached"]]
     assert not missed
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_line_rate_of_every_size_loses_nothing():
     missed = [goal for goal in figures.run(["line"], all_sizes=True, variant=FAST)["goals"] if not goal["reached"]]
     assert not missed
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_reconfiguration_of_20_cards_is_modelled_within_its_goal():
     result = reconfig.run()
     assert result["figures"] == "modelled"
