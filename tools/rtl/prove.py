@@ -6,6 +6,9 @@ from PyPI, which reads SystemVerilog with slang) proves the assertions by tempor
 first from the initial state, then from any state in which they held for a few cycles. That needs assertions that follow
 from one another; a proof that fails prints the state it starts from.
 
+In a wrapper that says `Clocks are free inputs` each register keeps its own clock, and a step is any moment; in all others
+there is one clock, and a step is its cycle.
+
 The design is read with SYNTHESIS set: assertions inside it concern neighbours that a wrapper leaves out.
 """
 
@@ -29,8 +32,11 @@ TAIL_CHARACTERS = 4_000
 TIMEOUT_S = 300
 
 _SCRIPT = ("read_slang --threads 1 -DSYNTHESIS=1 -y . --libext .sv --top {top} {files}; prep -flatten -top {top}; "
-           "memory_map -formal; async2sync; chformal -lower; formalff -clk2ff -ff2anyinit; opt -full; "
+           "memory_map -formal; {clocks}; opt -full; "
            "sat -tempinduct -prove-asserts -set-assumes -seq 1 -maxsteps {steps} -verify")
+_ONE_CLOCK = "async2sync; chformal -lower; formalff -clk2ff -ff2anyinit"
+_FREE_CLOCKS = "clk2fflogic; chformal -lower; formalff -ff2anyinit"
+_FREE_CLOCKS_MARK = "Clocks are free inputs"
 
 
 class NotProven(Exception):
@@ -43,14 +49,15 @@ def prove(top: str, replacements: Mapping[str, tuple[str, str]] | None = None, m
     yosys = _yosys()
     with tempfile.TemporaryDirectory(prefix="saf-prove-") as name:
         folder = Path(name)  # the tool runs in a sandbox and sees its working folder alone
-        for source in (*RTL.glob("*.sv*"), FORMAL / f"{top}.sv"):
+        for source in (*RTL.glob("*.sv*"), *FORMAL.glob("*.sv")):
             shutil.copy(source, folder)
         for file, (old, new) in (replacements or {}).items():
             text = (folder / file).read_text()
             if text.count(old) != 1:
                 raise NotProven(f"{file} has {text.count(old)} places with {old!r}")
             (folder / file).write_text(text.replace(old, new))
-        script = _SCRIPT.format(top=top, files=" ".join((*PACKAGES, f"{top}.sv")), steps=max_steps)
+        clocks = _FREE_CLOCKS if _FREE_CLOCKS_MARK in (folder / f"{top}.sv").read_text() else _ONE_CLOCK
+        script = _SCRIPT.format(top=top, clocks=clocks, files=" ".join((*PACKAGES, f"{top}.sv")), steps=max_steps)
         try:
             done = subprocess.run([yosys, "-p", script], cwd=folder, capture_output=True, text=True, check=False,
                                   timeout=TIMEOUT_S)
@@ -62,7 +69,7 @@ def prove(top: str, replacements: Mapping[str, tuple[str, str]] | None = None, m
 
 def wrappers() -> list[str]:
     """Names of all wrappers."""
-    return sorted(p.stem for p in FORMAL.glob("*.sv"))
+    return sorted(p.stem for p in FORMAL.glob("*_formal.sv"))
 
 
 def _yosys() -> str:
