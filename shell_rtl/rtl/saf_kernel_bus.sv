@@ -1,7 +1,7 @@
 // Avalon-MM host to the role's kernel interface, commanded from another clock.
 //
 // Data flow: operations (write, read, reset) cross to krn_clk_i in a FIFO and are done one after the other; reads and
-// resets give one response each, waited for before the next; writes (32 bits) give none. A transfer that takes longer than TimeoutCycles breaks the
+// resets give one response each (zeros for a read that failed), waited for before the next; writes (32 bits) give none. A transfer that takes longer than TimeoutCycles breaks the
 // bus: that read and all later ones answer with `rsp_error_o`, writes go nowhere, until a reset. So a role that hangs the
 // bus holds up nobody. A reset holds krn_reset_o for ResetCycles and waits as long again.
 // The answer's bits are stable two clocks before rsp_valid_o: a set_max_delay of one clk_i period on them.
@@ -18,7 +18,7 @@ module saf_kernel_bus #(
     input logic rst_ni,
     input logic op_valid_i,
     output logic op_ready_o,
-    input logic op_read_i,  // neither read nor write: reset
+    input logic op_read_i,  // neither read nor write: reset; both: nothing, answered with zeros
     input logic op_write_i,
     input logic [15:2] op_addr_i,  // of reads a multiple of 8
     input logic [3:0] op_be_i,
@@ -61,7 +61,7 @@ module saf_kernel_bus #(
   state_e state_q;
   logic [TimerBits-1:0] timer_q;
   logic broken_q, reset_q;
-  logic valid, is_read, is_write, done, expired, answer, answer_q, answer_busy, error_q;
+  logic valid, is_read, is_write, nothing, done, good, expired, answer, answer_q, answer_busy, error_q;
   logic [15:2] address;
   logic [3:0] enable;
   logic [31:0] data;
@@ -69,7 +69,7 @@ module saf_kernel_bus #(
 
   saf_fifo_async #(
       .Width(52),
-      .Depth(16)
+      .Depth(64)  // of which a few are ever used: a block RAM
   ) u_ops (
       .wr_clk_i(clk_i),
       .wr_rst_ni(rst_ni),
@@ -109,16 +109,18 @@ module saf_kernel_bus #(
   assign krn_byteenable_o = is_read ? '1 : address[2] ? {enable, 4'd0} : {4'd0, enable};
   assign krn_writedata_o = {data, data};
   assign krn_reset_o = reset_q;
+  assign nothing = is_read && is_write;
   assign expired = timer_q == Timeout;
   always_comb begin
     case (state_q)
-      StIdle: done = valid && broken_q && (is_read || is_write);
+      StIdle: done = valid && (nothing || (broken_q && (is_read || is_write)));
       StTransfer: done = expired || (is_write && !krn_waitrequest_i);
       StData: done = expired || krn_readdatavalid_i;
       default: done = timer_q == ResetEnd;
     endcase
   end
-  assign answer = done && !is_write;
+  assign answer = done && (is_read || !is_write);
+  assign good = state_q == StData && krn_readdatavalid_i;
 
   always_ff @(posedge krn_clk_i or negedge krn_rst_ni) begin
     if (!krn_rst_ni) begin
@@ -128,19 +130,15 @@ module saf_kernel_bus #(
       reset_q <= 1'b1;
       answer_q <= 1'b0;
       error_q <= 1'b0;
-      data_q <= '0;
     end else begin
       answer_q <= answer;
-      if (answer) begin
-        error_q <= state_q != StReset && !(state_q == StData && krn_readdatavalid_i);
-        data_q <= krn_readdata_i;
-      end
+      if (answer) error_q <= state_q != StReset && !good && !nothing;
       reset_q <= state_q == StReset && timer_q < ResetHalf;
       timer_q <= state_q == StIdle ? '0 : timer_q + 1'b1;
       case (state_q)
         StIdle:
         if (valid && !is_read && !is_write) state_q <= StReset;
-        else if (valid && !broken_q) state_q <= StTransfer;
+        else if (valid && !broken_q && !nothing) state_q <= StTransfer;
         StTransfer:
         if (done) state_q <= StIdle;
         else if (!krn_waitrequest_i) state_q <= StData;
@@ -150,6 +148,9 @@ module saf_kernel_bus #(
       else if (state_q != StIdle && expired) broken_q <= 1'b1;
     end
   end
+
+  // cleared by the flops' own synchronous clear; nobody looks before an answer
+  always_ff @(posedge krn_clk_i) if (answer) data_q <= good ? krn_readdata_i : '0;
 
   `SAF_ASSERT_CLK(AssertOneAnswer, !(answer_q && answer_busy), krn_clk_i, krn_rst_ni)
 

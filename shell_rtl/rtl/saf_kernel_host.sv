@@ -3,9 +3,10 @@
 // Data flow: one command at a time (`cmd_valid_i` held until `cmd_done_o`) becomes bus operations. Reads: one register,
 // of the ROM, or of the CRA window of segment `cmd_segment_i`. Launch: the invocation image of CSR version 3 (work_dim at
 // CRA+0x28, group size, global sizes, numbers of groups, local sizes, offsets, arguments from +0x60) out of the command's
-// record (`ram_*`: RUN's payload, see saf_slots), then start. Numbers of groups are divided bit by bit, 32 cycles each,
-// the group size is multiplied in the same cycles.
-// Latency: reads about 20 cycles, launch about 150 and four a 64-bit word of arguments. Reset: idle. Back-pressure: the bus's FIFO.
+// record (`ram_*`: RUN's payload, see saf_slots), then start. Numbers of groups are divided, the group size is multiplied
+// bit by bit by one adder, 32 cycles each; where no local size was given there is nothing to do.
+// Latency: reads about 20 cycles, launch about 50, 64 more a local size and four a 64-bit word of arguments. Reset: idle.
+// Back-pressure: the bus's FIFO.
 
 module saf_kernel_host
   import saf_shell_pkg::*;
@@ -24,9 +25,10 @@ module saf_kernel_host
     output logic [63:0] cmd_data_o,
     output logic irq_o,
     output logic idle_o,
-    // record of the command to launch: words 0 to 6 RUN's payload, from 7 the arguments; data in the next cycle
+    // record of the command to launch: words 0 to 6 of RUN's payload, or words of arguments; data in the next cycle
     output logic ram_rd_o,
-    output logic [7:0] ram_word_o,
+    output logic ram_arg_o,
+    output logic [6:0] ram_word_o,
     input logic [63:0] ram_data_i,
 
     input logic krn_clk_i,
@@ -44,7 +46,6 @@ module saf_kernel_host
 );
 
   localparam logic [15:0] SegmentAddr = 16'h0020, CraAddr = 16'h1000;
-  localparam logic [8:0] FirstArgument = 9'd14;  // in 32-bit words of the record
 
   typedef enum logic [3:0] {
     StIdle,
@@ -53,7 +54,8 @@ module saf_kernel_host
     StAnswer,
     StFetch,
     StField,
-    StDivide,
+    StLoad,
+    StSerial,
     StArgFetch,
     StArg,
     StStart,
@@ -61,14 +63,9 @@ module saf_kernel_host
   } state_e;
 
   state_e state_q;
-  logic [3:0] field_q;  // 0 to 10: see `fields`; then 11 group size
+  logic [4:0] field_q;  // see `field_word`
   logic [4:0] bit_q;
-  logic [8:0] word_q;
-  logic [31:0] quotient_q, rest_q, divisor_q, product_q;
-  logic [30:0] sum_q;
-  logic [31:0] rest_d, sum_d;
-  assign sum_d = {sum_q, 1'b0} + (divisor_q[bit_q] ? product_q : '0);
-  logic fits;
+  logic [7:0] arg_q;  // 32-bit word of the arguments
 
   logic op_valid, op_ready, op_read, op_write, rsp_valid, rsp_error;
   // verilator lint_off UNUSEDSIGNAL
@@ -78,133 +75,154 @@ module saf_kernel_host
   logic [31:0] op_data;
   logic [63:0] rsp_data;
 
+  typedef enum logic [2:0] {
+    SrcHigh,  // of the record's word
+    SrcLow,
+    SrcArgHigh,
+    SrcArgLow,
+    SrcSegment,
+    SrcSerial,
+    SrcSmall
+  } src_e;
+
   // The fields in the order they are written: for each dimension global, local, number of groups; then work_dim and the
-  // three offsets, always zero in version 3; then the group size. Where each lies in the record and in the CRA window:
+  // three offsets, always zero in version 3. Fields 13 to 15 are not written: the local sizes once more, multiplied to
+  // the group size, which is the last. Where each lies in the record and in the CRA window:
   logic [7:0] field_addr;
   logic [2:0] field_word;
-  logic field_low;
+  src_e field_src;
+  logic is_global, is_local, is_factor, is_last;
+  assign is_global = field_q == 5'd0 || field_q == 5'd3 || field_q == 5'd6;
+  assign is_local = field_q == 5'd1 || field_q == 5'd4 || field_q == 5'd7;
+  assign is_factor = field_q >= 5'd13 && field_q <= 5'd15;
+  assign is_last = field_q[4];
   always_comb begin
-    field_addr = 8'h30;
+    field_addr = 8'h2C;
     field_word = 3'd4;
-    field_low = 1'b0;
+    field_src = SrcSmall;
     case (field_q)
-      4'd0: ;
-      4'd1: {field_addr, field_word, field_low} = {8'h48, 3'd5, 1'b1};
-      4'd2: field_addr = 8'h3C;
-      4'd3: {field_addr, field_word, field_low} = {8'h34, 3'd4, 1'b1};
-      4'd4: {field_addr, field_word, field_low} = {8'h4C, 3'd6, 1'b0};
-      4'd5: field_addr = 8'h40;
-      4'd6: {field_addr, field_word, field_low} = {8'h38, 3'd5, 1'b0};
-      4'd7: {field_addr, field_word, field_low} = {8'h50, 3'd6, 1'b1};
-      4'd8: field_addr = 8'h44;
-      4'd9: {field_addr, field_word, field_low} = {8'h28, 3'd3, 1'b1};
-      4'd10: field_addr = 8'h54;
-      4'd11: field_addr = 8'h58;
-      4'd12: field_addr = 8'h5C;
-      default: field_addr = 8'h2C;
+      5'd0: {field_addr, field_src} = {8'h30, SrcHigh};
+      5'd1: {field_addr, field_word, field_src} = {8'h48, 3'd5, SrcLow};
+      5'd2: {field_addr, field_src} = {8'h3C, SrcSerial};
+      5'd3: {field_addr, field_word, field_src} = {8'h34, 3'd4, SrcLow};
+      5'd4: {field_addr, field_word, field_src} = {8'h4C, 3'd6, SrcHigh};
+      5'd5: {field_addr, field_src} = {8'h40, SrcSerial};
+      5'd6: {field_addr, field_word, field_src} = {8'h38, 3'd5, SrcHigh};
+      5'd7: {field_addr, field_word, field_src} = {8'h50, 3'd6, SrcLow};
+      5'd8: {field_addr, field_src} = {8'h44, SrcSerial};
+      5'd9: {field_addr, field_word} = {8'h28, 3'd3};
+      5'd10: field_addr = 8'h54;
+      5'd11: field_addr = 8'h58;
+      5'd12: field_addr = 8'h5C;
+      5'd13: {field_word, field_src} = {3'd5, SrcLow};
+      5'd14: {field_word, field_src} = {3'd6, SrcHigh};
+      5'd15: {field_word, field_src} = {3'd6, SrcLow};
+      default: field_src = SrcSerial;
     endcase
   end
 
-  logic is_global, is_local, is_groups;
-  logic [31:0] field_value;
-  assign is_global = field_q == 4'd0 || field_q == 4'd3 || field_q == 4'd6;
-  assign is_local = field_q == 4'd1 || field_q == 4'd4 || field_q == 4'd7;
-  assign is_groups = field_q == 4'd2 || field_q == 4'd5 || field_q == 4'd8;
-  always_comb begin
-    field_value = field_low ? ram_data_i[31:0] : ram_data_i[63:32];
-    if (is_groups) field_value = divisor_q == '0 ? '0 : quotient_q;
-    else if (field_q == 4'd9) field_value = {24'd0, ram_data_i[15:8]};
-    else if (field_q == 4'd13) field_value = product_q;
-    else if (field_q > 4'd9) field_value = '0;
+  // ---- one adder, 32 cycles: divides (not restoring: high_q is signed) or multiplies, most significant bit first
+
+  logic [32:0] high_q, sum;
+  logic [31:0] low_q, operand_q;
+  logic operand_zero, add, carry, unused_sum;
+  assign operand_zero = operand_q == '0;
+  assign add = !is_factor || low_q[31];
+  assign carry = !is_factor && !high_q[32];
+  assign {sum, unused_sum} = {high_q[31:0], low_q[31] && !is_factor, 1'b1}
+      + {({33{add}} & {1'b0, operand_q}) ^ {33{carry}}, carry};
+
+  // what lies here has no meaning before it is loaded, so needs no reset
+  always_ff @(posedge clk_i) begin
+    if (state_q == StField) begin
+      if (is_global) low_q <= op_data;
+      if (is_local || is_factor) operand_q <= op_data;
+    end else if ((state_q == StLoad && is_factor) || (state_q == StFetch && is_last)) begin
+      low_q <= high_q[31:0];
+    end else if (state_q == StSerial) begin
+      low_q <= {low_q[30:0], !sum[32]};
+    end
+    if (state_q == StField && field_q == 5'd9) high_q <= 33'd1;
+    else if (state_q == StLoad && !operand_zero) high_q <= '0;
+    else if (state_q == StSerial) high_q <= sum;
   end
 
-  // arguments: bytes of the last word that are there
+  // ---- arguments: bytes of the last word that are there
+
   logic [3:0] last_be;
   logic last_word;
-  logic [7:0] argument_row;
-  assign argument_row = word_q[8:1] + 8'd5;
+  logic [8:0] arg_addr;
   // verilator lint_off UNUSEDSIGNAL
   logic [10:0] last_byte;
   // verilator lint_on UNUSEDSIGNAL
+  assign arg_addr = 9'd24 + {1'b0, arg_q};  // they lie at +0x60
   assign last_byte = cmd_bytes_i - 11'd1;
-  assign last_word = word_q == FirstArgument + last_byte[10:2];
+  assign last_word = arg_q == last_byte[9:2];
   assign last_be = {last_byte[1:0] == 2'd3, last_byte[1], |last_byte[1:0], 1'b1};
 
+  // ---- bus operations
+
+  src_e op_src;
+  logic [7:0] byte_value;
   always_comb begin
-    op_valid = 1'b0;
+    op_valid = 1'b1;
     op_read = 1'b0;
     op_write = 1'b1;
-    op_addr = cmd_addr_i;
+    op_addr = CraAddr;
     op_be = 4'hF;
-    op_data = field_value;
+    op_src = field_src;
+    byte_value = {7'd0, cmd_i == KernelLaunch};  // an acknowledgement clears the status bits
     case (state_q)
-      StSegment: begin
-        op_valid = 1'b1;
-        op_addr = SegmentAddr;
-        op_data = cmd_segment_i;
-      end
-      StRead: begin
-        op_valid = 1'b1;
-        op_read = 1'b1;
-        op_write = 1'b0;
-      end
+      StSegment: {op_addr, op_src} = {SegmentAddr, SrcSegment};
+      StRead: {op_addr, op_read, op_write} = {cmd_addr_i, 1'b1, cmd_i == KernelNothing};
       StField: begin
-        op_valid = 1'b1;
+        op_valid = !is_factor;
         op_addr = CraAddr | 16'(field_addr);
+        byte_value = field_q == 5'd9 ? ram_data_i[15:8] : '0;
+        // a local size of 0 leaves the choice to the runtime: no groups
+        if (field_src == SrcSerial && !is_last && operand_zero) op_src = SrcSmall;
       end
       StArg: begin
-        op_valid = 1'b1;
-        // arguments lie at +0x60, word 7 of the record at word 12 of the window
-        op_addr = CraAddr | {5'd0, argument_row, word_q[0], 2'd0};
+        op_addr = CraAddr | {5'd0, arg_addr, 2'd0};
         op_be = last_word ? last_be : 4'hF;
-        op_data = swap32(word_q[0] ? ram_data_i[31:0] : ram_data_i[63:32]);
+        op_src = arg_q[0] ? SrcArgLow : SrcArgHigh;
       end
-      StStart: begin
-        op_valid = 1'b1;
-        op_addr = CraAddr;
-        op_data = {31'd0, cmd_i == KernelLaunch};  // an acknowledgement clears the status bits
-      end
-      StReset: begin
-        op_valid = 1'b1;
-        op_write = 1'b0;
-      end
-      default: ;
+      StStart: op_src = SrcSmall;
+      StReset: op_write = 1'b0;
+      default: op_valid = 1'b0;
+    endcase
+  end
+
+  always_comb begin
+    case (op_src)
+      SrcHigh: op_data = ram_data_i[63:32];
+      SrcLow: op_data = ram_data_i[31:0];
+      SrcArgHigh: op_data = swap32(ram_data_i[63:32]);
+      SrcArgLow: op_data = swap32(ram_data_i[31:0]);
+      SrcSegment: op_data = cmd_segment_i;
+      SrcSerial: op_data = low_q;
+      default: op_data = {24'd0, byte_value};
     endcase
   end
 
   assign ram_rd_o = state_q == StFetch || state_q == StArgFetch;
-  assign ram_word_o = state_q == StFetch ? {5'd0, field_word} : word_q[8:1];
-
-  // one bit of a division, most significant first: rest_q stays below the divisor
-  assign {fits, rest_d} = divide_step({rest_q, quotient_q[31]}, divisor_q);
-  function automatic logic [32:0] divide_step(input logic [32:0] rest, input logic [31:0] divisor);
-    // verilator lint_off UNUSEDSIGNAL
-    logic [33:0] left;
-    // verilator lint_on UNUSEDSIGNAL
-    left = {1'b0, rest} - {2'b0, divisor};
-    return left[33] ? {1'b0, rest[31:0]} : {1'b1, left[31:0]};
-  endfunction
+  assign ram_arg_o = state_q == StArgFetch;
+  assign ram_word_o = ram_arg_o ? arg_q[7:1] : {4'd0, field_word};
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       state_q <= StIdle;
       field_q <= '0;
       bit_q <= '0;
-      word_q <= '0;
-      quotient_q <= '0;
-      rest_q <= '0;
-      divisor_q <= '0;
-      product_q <= '0;
-      sum_q <= '0;
+      arg_q <= '0;
     end else begin
       case (state_q)
         StIdle: begin
           field_q <= '0;
-          product_q <= 32'd1;
-          word_q <= FirstArgument;
+          arg_q <= '0;
           if (cmd_valid_i && !cmd_done_o) begin
             case (cmd_i)
-              KernelRom: state_q <= StRead;
+              KernelRom, KernelNothing: state_q <= StRead;
               KernelReset: state_q <= StReset;
               default: state_q <= StSegment;
             endcase
@@ -223,35 +241,28 @@ module saf_kernel_host
         StFetch: state_q <= StField;
         StField:
         if (op_ready) begin
-          field_q <= field_q + 4'd1;
           state_q <= StFetch;
-          if (is_global) begin
-            quotient_q <= field_value;
-            rest_q <= '0;
-          end
-          if (is_local) begin
-            divisor_q <= field_value;
-            sum_q <= '0;
-            bit_q <= '1;
-            state_q <= StDivide;
-          end
-          if (field_q == 4'd13) state_q <= cmd_bytes_i == '0 ? StStart : StArgFetch;
+          if (is_local || is_factor) state_q <= StLoad;
+          else field_q <= field_q + 5'd1;
+          if (is_last) state_q <= cmd_bytes_i == '0 ? StStart : StArgFetch;
         end
-        StDivide: begin
-          quotient_q <= {quotient_q[30:0], fits};
-          rest_q <= rest_d;
-          sum_q <= sum_d[30:0];
+        // a size of 0 divides nothing and counts as a factor of 1
+        StLoad: begin
+          bit_q <= '1;
+          state_q <= operand_zero ? StFetch : StSerial;
+          if (operand_zero) field_q <= field_q + 5'd1;
+        end
+        StSerial: begin
           bit_q <= bit_q - 5'd1;
           if (bit_q == '0) begin
-            // a local size of 0 leaves the choice to the runtime and counts as 1
-            if (divisor_q != '0) product_q <= sum_d;
+            field_q <= field_q + 5'd1;
             state_q <= StFetch;
           end
         end
         StArgFetch: state_q <= StArg;
         StArg:
         if (op_ready) begin
-          word_q <= word_q + 9'd1;
+          arg_q <= arg_q + 8'd1;
           state_q <= last_word ? StStart : StArgFetch;
         end
         // an acknowledgement is read back: idle then means that nothing is on its way

@@ -254,7 +254,8 @@ package saf_shell_pkg;
     KernelRegister,  // read in a CRA window
     KernelAck,  // clear a kernel's status
     KernelLaunch,
-    KernelReset
+    KernelReset,
+    KernelNothing  // answers zeros and leaves the role alone
   } kernel_cmd_e;
 
   // a command slot; running to the host: all between idle and done
@@ -266,8 +267,8 @@ package saf_shell_pkg;
     SlotDone
   } slot_e;
 
-  // a slot's words in the command RAM: 0 to 15 arguments, 16 to 22 RUN's payload and later the reply
-  localparam logic [4:0] SlotAsk = 5'd16, SlotDeadline = 5'd23, SlotTime = 5'd24, SlotLaunch = 5'd25, SlotCommand = 5'd26;
+  // a slot's words in the command RAM: 0 to 15 arguments, 17 to 23 RUN's payload, 24 to 30 the reply (its word 1 is the time)
+  localparam logic [4:0] SlotDeadline = 5'd16, SlotAsk = 5'd17, SlotReply = 5'd24, SlotTime = 5'd25, SlotLaunch = 5'd31;
 
   typedef struct packed {
     logic shared;  // arguments in the part that slots share
@@ -401,8 +402,6 @@ package saf_shell_pkg;
     SqCopyAddr,
     SqCopy,
     SqRecord,
-    SqScanFetch,
-    SqScan,
     SqFinishFetch,
     SqFinish,
     SqReply,
@@ -418,6 +417,8 @@ package saf_shell_pkg;
     SqDeadline,
     SqLaunchFetch,
     SqLaunchTake,
+    SqWalkFetch,
+    SqWalk,
     SqLaunch,
     SqPushFetch,
     SqPushTake,

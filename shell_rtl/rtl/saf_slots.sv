@@ -1,8 +1,8 @@
 // Kernel commands: RUN at most once in eight slots, KILL, deadlines, pushes, and the host of the role's kernel interface.
 //
 // Data flow: handler (RUN, KILL) -> saf_slots_ctl -> saf_kernel_host -> role; ends come back by interrupt or poll -> reply,
-// kept in the command RAM, sent by saf_slots_reply. The RAM: 32 words a slot (arguments up to 128 bytes, payload or reply,
-// times), then 1 KiB that one command with more arguments may use; a second such command meanwhile is told busy.
+// kept in the command RAM (saf_slots_ram), sent by saf_slots_reply. Only one command at a time may have arguments of more
+// than 128 bytes; a second such command meanwhile is told busy.
 // Latency, reset, back-pressure: see saf_slots_ctl. Constraints: krn_* in krn_clk_i, all else in clk_i.
 
 module saf_slots
@@ -73,105 +73,142 @@ module saf_slots
     output logic krn_reset_o
 );
 
+  // few words each: made as deep as a block RAM wants them
+  localparam int unsigned CommandDepth = BlockRamBits / 32, StatusDepth = BlockRamBits / 6 + 1;
+
   slot_e [7:0] slots;
-  logic [2:0] slot;
-  logic ctl_idle, host_idle;
+  slots_state_e state;
+  logic [2:0] slot, walk_slot;
+  logic [7:0] count;
+  logic [15:0] kernel;
+  logic is_large, late, launch_shared, host_idle;
+  logic [10:0] bytes, launch_bytes;
+  logic [31:0] segment;
+  logic [63:0] ram_data;
+  logic rolereg_blocked;
 
-  // ---- command RAM: sequencer, kernel host and reply take turns
+  logic host_rd, host_arg;
+  logic [6:0] host_word;
+  logic reply_rd, reply_wr, reply_scratch;
+  logic [2:0] reply_beat;
+  logic [63:0] reply_wdata;
 
-  logic ctl_rd, ctl_wr, host_rd, reply_rd, reply_wr, use_host, use_reply, use_shared;
-  logic [8:0] ctl_addr, ctl_waddr, host_addr;
-  logic [63:0] ctl_wdata, reply_wdata, ram_data;
-  logic [4:0] reply_word;
-  // verilator lint_off UNUSEDSIGNAL
-  logic [7:0] host_word, host_argument;
-  // verilator lint_on UNUSEDSIGNAL
-  logic ram_rd;
-  logic [8:0] ram_addr;
+  logic cmd_valid, cmd_done, cmd_error, irq;
+  kernel_cmd_e cmd;
+  logic [15:0] cmd_addr;
+  logic [31:0] cmd_segment;
+  logic [63:0] cmd_data;
 
-  assign host_argument = host_word - 8'd7;
-  always_comb begin
-    if (host_word < 8'd7) host_addr = {1'b0, slot, SlotAsk + host_word[4:0]};
-    else if (use_shared) host_addr = {2'b10, host_argument[6:0]};
-    else host_addr = {1'b0, slot, 1'b0, host_argument[3:0]};
-    ram_rd = ctl_rd;
-    ram_addr = ctl_addr;
-    if (use_host) begin
-      ram_rd = host_rd;
-      ram_addr = host_addr;
-    end else if (use_reply) begin
-      ram_rd = reply_rd;
-      ram_addr = {1'b0, slot, reply_word};
-    end
-  end
+  logic reply_start, reply_done, reply_killed, reply_stored, reply_keep, reply_timed, reply_pushed;
+  logic [5:0] reply_status;
+  logic [7:0] reply_state;
+  logic [31:0] reply_object, reply_index;
 
-  saf_ram_1r1w #(
-      .Width(64),
-      .Depth(384)
-  ) u_ram (
-      .clk_i,
-      .wr_en_i(use_reply ? reply_wr : ctl_wr),
-      .wr_addr_i(use_reply ? {1'b0, slot, reply_word} : ctl_waddr),
-      .wr_data_i(use_reply ? reply_wdata : ctl_wdata),
-      .rd_en_i(ram_rd),
-      .rd_addr_i(ram_addr),
-      .rd_data_o(ram_data)
-  );
+  // ---- newest command of each slot, and KILL's: once for the sequencer, once for OPENED; status of each slot
 
-  // ---- newest command and status of each slot: for RUN, and for OPENED when no handler is at work
-
-  logic info_wr;
-  logic [31:0] info_command, table_command;
-  logic [5:0] info_status, table_status;
-  logic [2:0] info_addr, table_slot_q;
-
-  assign info_addr = h_valid_i ? req_i.object[2:0] : slot_addr_i;
+  logic newest_wr, status_wr;
+  logic [3:0] newest_addr;
+  logic [2:0] shown_slot_q;
+  logic [31:0] newest, shown_command;
+  logic [5:0] status, shown_status;
 
   saf_ram_1r1w #(
-      .Width(38),
-      .Depth(8)
-  ) u_info (
+      .Width(32),
+      .Depth(CommandDepth)
+  ) u_newest (
       .clk_i,
-      .wr_en_i(info_wr),
-      .wr_addr_i(slot),
-      .wr_data_i({info_command, info_status}),
+      .wr_en_i(newest_wr),
+      .wr_addr_i(7'(newest_addr)),
+      .wr_data_i(req_i.index),
       .rd_en_i(1'b1),
-      .rd_addr_i(info_addr),
-      .rd_data_o({table_command, table_status})
+      .rd_addr_i(7'(newest_addr)),
+      .rd_data_o(newest)
   );
 
-  saf_pkg::slot_info_t info_d, info_q;
-  always_comb begin
-    info_d = '0;
-    if (slots[table_slot_q] != SlotIdle) begin
-      info_d.command = table_command;
-      info_d.state = slots_running_o[table_slot_q] ? saf_pkg::SlotStateRunning : saf_pkg::SlotStateDone;
-      info_d.status = {10'd0, table_status};
-    end
-  end
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      table_slot_q <= '0;
+  saf_ram_1r1w #(
+      .Width(32),
+      .Depth(CommandDepth)
+  ) u_shown (
+      .clk_i,
+      .wr_en_i(newest_wr),
+      .wr_addr_i(7'(newest_addr)),
+      .wr_data_i(req_i.index),
+      .rd_en_i(1'b1),
+      .rd_addr_i(7'(slot_addr_i)),
+      .rd_data_o(shown_command)
+  );
+
+  saf_ram_1r1w #(
+      .Width(6),
+      .Depth(StatusDepth)
+  ) u_status (
+      .clk_i,
+      .wr_en_i(status_wr),
+      .wr_addr_i(9'(slot)),
+      .wr_data_i(status),
+      .rd_en_i(1'b1),
+      .rd_addr_i(9'(slot_addr_i)),
+      .rd_data_o(shown_status)
+  );
+
+  // an idle slot shows zeros: the flops' own synchronous clear
+  saf_pkg::slot_info_t info_q;
+  always_ff @(posedge clk_i) begin
+    shown_slot_q <= slot_addr_i;
+    if (slots[shown_slot_q] == SlotIdle) begin
       info_q <= '0;
     end else begin
-      table_slot_q <= info_addr;
-      info_q <= info_d;
+      info_q <= '0;
+      info_q.command <= shown_command;
+      info_q.state <= slots_running_o[shown_slot_q] ? saf_pkg::SlotStateRunning : saf_pkg::SlotStateDone;
+      info_q.status <= {10'd0, shown_status};
     end
   end
   assign slot_data_o = info_q;
 
   // ---- the parts
 
-  logic cmd_valid, cmd_done, cmd_error, irq;
-  kernel_cmd_e cmd;
-  logic [15:0] cmd_addr;
-  logic [31:0] cmd_segment;
-  logic [10:0] cmd_bytes;
-  logic [63:0] cmd_data;
-  logic reply_start, reply_done, reply_killed, reply_stored, reply_keep, reply_timed, reply_pushed;
-  logic [15:0] reply_status;
-  logic [7:0] reply_state;
-  logic [31:0] reply_object, reply_index;
+  saf_slots_ram u_ram (
+      .clk_i,
+      .state_i(state),
+      .slot_i(slot),
+      .count_i(count),
+      .walk_slot_i(walk_slot),
+      .kernel_i(kernel),
+      .large_i(is_large),
+      .bytes_i(bytes),
+      .deadline_ms_i(pay_i[447:416]),
+      .fr_data_i,
+      .time_us_i,
+      .time_ns_i,
+      .cmd_done_i(cmd_done),
+      .rom_segment_i(cmd_data[31:0]),
+      .data_o(ram_data),
+      .late_o(late),
+      .host_rd_i(host_rd),
+      .host_arg_i(host_arg),
+      .host_word_i(host_word),
+      .host_shared_i(launch_shared),
+      .reply_rd_i(reply_rd),
+      .reply_wr_i(reply_wr),
+      .reply_scratch_i(reply_scratch),
+      .reply_beat_i(reply_beat),
+      .reply_data_i(reply_wdata)
+  );
+
+  saf_slots_ask u_ask (
+      .state_i(state),
+      .kernel_i(kernel),
+      .second_mask_i(count[6]),
+      .record_segment_i(ram_data[31:0]),
+      .segment_i(segment),
+      .rolereg_addr_i,
+      .rolereg_blocked_i(rolereg_blocked),
+      .cmd_valid_o(cmd_valid),
+      .cmd_o(cmd),
+      .cmd_addr_o(cmd_addr),
+      .cmd_segment_o(cmd_segment)
+  );
 
   saf_slots_ctl u_ctl (
       .clk_i,
@@ -184,8 +221,6 @@ module saf_slots
       .fr_data_i,
       .session_i,
       .role_i,
-      .time_us_i,
-      .time_ns_i,
       .forget_i,
       .forget_busy_o,
       .commit_active_i,
@@ -198,26 +233,24 @@ module saf_slots
       .slots_o(slots),
       .last_kill_o,
       .command_count_o,
-      .idle_o(ctl_idle),
-      .info_command_i(table_command),
-      .info_wr_o(info_wr),
-      .info_command_o(info_command),
-      .info_status_o(info_status),
+      .newest_addr_o(newest_addr),
+      .newest_i(newest),
+      .newest_wr_o(newest_wr),
+      .status_wr_o(status_wr),
+      .status_o(status),
+      .state_o(state),
       .slot_o(slot),
-      .ram_rd_o(ctl_rd),
-      .ram_addr_o(ctl_addr),
+      .count_o(count),
+      .walk_slot_o(walk_slot),
+      .kernel_o(kernel),
+      .large_o(is_large),
+      .bytes_o(bytes),
+      .launch_shared_o(launch_shared),
       .ram_data_i(ram_data),
-      .ram_wr_o(ctl_wr),
-      .ram_waddr_o(ctl_waddr),
-      .ram_wdata_o(ctl_wdata),
-      .ram_host_o(use_host),
-      .ram_reply_o(use_reply),
-      .ram_shared_o(use_shared),
-      .cmd_valid_o(cmd_valid),
-      .cmd_o(cmd),
-      .cmd_addr_o(cmd_addr),
-      .cmd_segment_o(cmd_segment),
-      .cmd_bytes_o(cmd_bytes),
+      .late_i(late),
+      .segment_o(segment),
+      .launch_bytes_o(launch_bytes),
+      .rolereg_blocked_o(rolereg_blocked),
       .cmd_done_i(cmd_done),
       .cmd_error_i(cmd_error),
       .cmd_data_i(cmd_data),
@@ -255,6 +288,7 @@ module saf_slots
       .keep_i(reply_keep),
       .timed_i(reply_timed),
       .pushed_i(reply_pushed),
+      .slot_i(slot),
       .status_i(reply_status),
       .state_i(reply_state),
       .epoch_i(role_i.epoch),
@@ -266,7 +300,8 @@ module saf_slots
       .session_open_i(session_i.open),
       .ram_rd_o(reply_rd),
       .ram_wr_o(reply_wr),
-      .ram_word_o(reply_word),
+      .ram_scratch_o(reply_scratch),
+      .ram_beat_o(reply_beat),
       .ram_data_o(reply_wdata),
       .ram_data_i(ram_data),
       .msg_valid_o,
@@ -285,13 +320,14 @@ module saf_slots
       .cmd_i(cmd),
       .cmd_addr_i(cmd_addr),
       .cmd_segment_i(cmd_segment),
-      .cmd_bytes_i(cmd_bytes),
+      .cmd_bytes_i(launch_bytes),
       .cmd_done_o(cmd_done),
       .cmd_error_o(cmd_error),
       .cmd_data_o(cmd_data),
       .irq_o(irq),
       .idle_o(host_idle),
       .ram_rd_o(host_rd),
+      .ram_arg_o(host_arg),
       .ram_word_o(host_word),
       .ram_data_i(ram_data),
       .krn_clk_i,
@@ -308,6 +344,6 @@ module saf_slots
       .krn_reset_o
   );
 
-  assign bus_idle_o = ctl_idle && host_idle;
+  assign bus_idle_o = state == SqIdle && host_idle;
 
 endmodule

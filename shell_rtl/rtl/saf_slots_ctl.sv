@@ -2,7 +2,8 @@
 //
 // Data flow: one thing at a time. A handler's request goes first; else the slots are looked at in turn (kernel done?
 // deadline? may it be launched? push?), 32 cycles a round. A slot's words lie in the command RAM (saf_shell_pkg), its
-// state here. A command whose kernel is busy waits for those before it (wait_q). At a deadline the kernel cannot be
+// state here. A command waits for those
+// before it that use its kernel: they are walked through in the order of their coming. At a deadline the kernel cannot be
 // stopped alone: nothing more is launched until the others ended, then the role's kernels are reset.
 // Latency: empty kernel about 20 cycles to its answer. Reset: all slots idle. Back-pressure: of messages and of the bus.
 
@@ -25,8 +26,6 @@ module saf_slots_ctl
     input session_view_t session_i,
     input role_view_t role_i,
     // verilator lint_on UNUSEDSIGNAL
-    input logic [63:0] time_us_i,
-    input logic [63:0] time_ns_i,
     input logic forget_i,
     output logic forget_busy_o,
     input logic commit_active_i,
@@ -39,30 +38,28 @@ module saf_slots_ctl
     output slot_e [7:0] slots_o,
     output logic [31:0] last_kill_o,
     output logic command_count_o,
-    output logic idle_o,
 
-    // newest command and its status by slot; command of the handler's slot
-    input logic [31:0] info_command_i,
-    output logic info_wr_o,
-    output logic [31:0] info_command_o,
-    output logic [5:0] info_status_o,
+    // newest command of each slot, at 8 that of KILL; status of a slot's
+    output logic [3:0] newest_addr_o,
+    input logic [31:0] newest_i,
+    output logic newest_wr_o,
+    output logic status_wr_o,
+    output logic [5:0] status_o,
+
+    output slots_state_e state_o,
     output logic [2:0] slot_o,
-
-    output logic ram_rd_o,
-    output logic [8:0] ram_addr_o,
+    output logic [7:0] count_o,
+    output logic [2:0] walk_slot_o,
+    output logic [15:0] kernel_o,
+    output logic large_o,
+    output logic [10:0] bytes_o,
+    output logic launch_shared_o,  // arguments of the launch lie in the shared part
     input logic [63:0] ram_data_i,
-    output logic ram_wr_o,
-    output logic [8:0] ram_waddr_o,
-    output logic [63:0] ram_wdata_o,
-    output logic ram_host_o,  // the kernel host reads the record
-    output logic ram_reply_o,  // the reply uses it
-    output logic ram_shared_o,  // arguments of the launch lie in the shared part
+    input logic late_i,
 
-    output logic cmd_valid_o,
-    output kernel_cmd_e cmd_o,
-    output logic [15:0] cmd_addr_o,
-    output logic [31:0] cmd_segment_o,
-    output logic [10:0] cmd_bytes_o,
+    output logic [31:0] segment_o,  // of the latest launch
+    output logic [10:0] launch_bytes_o,
+    output logic rolereg_blocked_o,
     input logic cmd_done_i,
     input logic cmd_error_i,
     input logic [63:0] cmd_data_i,
@@ -75,7 +72,7 @@ module saf_slots_ctl
     output logic reply_keep_o,
     output logic reply_timed_o,
     output logic reply_pushed_o,
-    output logic [15:0] reply_status_o,
+    output logic [5:0] reply_status_o,
     output logic [7:0] reply_state_o,
     output logic [31:0] reply_object_o,
     output logic [31:0] reply_index_o,
@@ -100,7 +97,7 @@ module saf_slots_ctl
   localparam int unsigned TickBits = 10;  // without an interrupt a kernel is asked every 1024 cycles
   localparam int unsigned MaxBit = $clog2(saf_pkg::ArgumentMaxBytes);
   localparam int unsigned RoleBit = 30;  // RoleBytes is a multiple of 2^30 (saf_slots_judge checks)
-  localparam logic [7:0] AskWords = 8'd7, MaskWords = 8'd64;
+  localparam logic [7:0] AskWords = 8'd7;
 
   typedef enum logic [1:0] {
     KillNone,
@@ -112,20 +109,21 @@ module saf_slots_ctl
   slots_state_e state_q;
   logic [2:0] slot_q;
   slot_e [Slots-1:0] slots;
-  logic [Slots-1:0] queued, launched, pushes, running, free, deadlines, fault, kill_mask_q;
+  logic [Slots-1:0] queued, launched, pushes, running, deadlines, fault;
+  logic [Slots-1:0][2:0] order;
   logic shared_busy_q;
   logic [2:0] shared_slot_q;
   logic [4:0] scan_q;
   logic [TickBits-1:0] tick_q;
   logic due_q, polling_q;
   logic [7:0] count_q;
-  logic [63:0] mask_q;
   logic mask_loaded_q;
   logic [5:0] status_q;
   logic answering_q, bad_slot_q;
   logic [31:0] index_q, segment_q, last_kill_q;
   logic [10:0] launch_bytes_q;
-  logic launch_shared_q, kill_ok_q, forget_q, reset_q, role_done_q, kill_done_q;
+  logic [KernelBits-1:0] launch_kernel_q;
+  logic launch_shared_q, segment_known_q, kill_known_q, kill_ok_q, forget_q, reset_q, role_done_q, kill_done_q, blocked_q;
   kill_e kill_by_q;
   logic push_valid_q, push_ended_q, push_orphan_q;
   logic [2:0] push_slot_q;
@@ -135,12 +133,11 @@ module saf_slots_ctl
   // ---- RUN: what its payload says, and what the slot says to it
 
   logic [15:0] ask_status, ask_bytes;
-  logic ask_sizes_bad, ask_push, ask_empty, ask_big;
-  logic [31:0] newest;  // id that the handler's slot, or KILL, saw last
+  logic ask_push, ask_empty, ask_big, ask_deadline, sizes_bad;
   logic [15:0] kernel;
-  logic is_kill, older, same;
-  logic [7:0] last_word;
-  logic fits, in_range, ask_deadline;
+  logic is_kill, known, older, same;
+  logic [7:0] from_word, last_word;
+  logic fits, in_range;
   // verilator lint_off UNUSEDSIGNAL
   logic [63:0] argument;
   // verilator lint_on UNUSEDSIGNAL
@@ -151,23 +148,30 @@ module saf_slots_ctl
       .block_limit_i(session_i.block_limit),
       .epoch_i(role_i.epoch),
       .status_o(ask_status),
-      .sizes_bad_o(ask_sizes_bad),
       .push_o(ask_push),
       .empty_o(ask_empty),
       .bytes_o(ask_bytes)
   );
 
+  saf_slots_sizes u_sizes (
+      .clk_i,
+      .rst_ni,
+      .valid_i(state_q == SqCopy && count_q[7]),
+      .word_i(from_word[2:0]),
+      .data_i(fr_data_i),
+      .work_dim_i(pay_i[271:264]),
+      .bad_o(sizes_bad),
+      .deadline_o(ask_deadline)
+  );
+
   assign kernel = pay_i[479:464];
-  assign is_kill = state_q == SqIdle;
-  always_comb begin
-    newest = info_command_i;
-    if (is_kill) newest = last_kill_q;
-    else if (slots[slot_q] == SlotIdle) newest = '0;
-  end
-  assign older = req_i.index < newest || req_i.index == '0;
-  assign same = req_i.index == newest;
+  assign is_kill = req_i.opcode == saf_pkg::OpcodeKill;
+  // what the slot, or KILL, saw last; nothing is 0
+  assign known = is_kill ? kill_known_q : slots[slot_q] != SlotIdle;
+  assign older = known ? req_i.index < newest_i : req_i.index == '0;
+  assign same = known && req_i.index == newest_i;
   assign ask_big = !ask_empty && ask_bytes > 16'(PrivateBytes);
-  assign ask_deadline = pay_i[447:416] != '0;
+  assign from_word = count_q + AskWords;
   assign last_word = ask_empty ? AskWords - 8'd1 : 8'((req_i.length - 16'd1) >> 3);
   assign fits = ask_bytes >= cmd_data_i[47:32] && ask_bytes <= cmd_data_i[63:48]
       && (ask_bytes[15:MaxBit] == '0 || (ask_bytes[15:MaxBit] == 1 && ask_bytes[MaxBit-1:0] == '0));
@@ -183,6 +187,8 @@ module saf_slots_ctl
   } run_e;
 
   run_e run;
+  logic bad_slot;
+  assign bad_slot = req_i.object >= Slots;
   always_comb begin
     run = RunNew;
     if (older) run = RunStale;
@@ -195,75 +201,41 @@ module saf_slots_ctl
   logic [2:0] scan_slot;
   assign scan_slot = scan_q[4:2];
 
-  logic kill_now;
-  logic [2:0] kill_slot;
-  always_comb begin
-    kill_slot = '0;
-    for (int unsigned s = Slots; s > 0; s--) if (kill_mask_q[s-1]) kill_slot = 3'(s - 1);
-  end
+  logic kill_now, kill_this;
   // a kernel that ended by itself and whose result is on its way is not killed any more
   logic [Slots-1:0] killable;
   assign killable = running & ~(push_valid_q && !push_orphan_q ? Slots'(1) << push_slot_q : '0);
 
-  logic reg_blocked;
-  assign reg_blocked = freeze_i || !role_i.has_role;
+  assign kill_this = kill_by_q == KillFault ? launched[count_q[2:0]] : killable[count_q[2:0]];
   assign kill_now = kill_all_i && !kill_done_q;
-
-  // ---- command RAM and kernel host
 
   // verilator lint_off UNUSEDSIGNAL
   slot_launch_t launch;
   // verilator lint_on UNUSEDSIGNAL
-  logic late, has_kernel;
+  logic has_kernel;
+  logic [2:0] walk_slot;
+  logic walk_ends, walk_waits;
 
   assign launch = slot_launch_t'(ram_data_i);
   assign has_kernel = cmd_data_i[63:32] == RomMagic && kernel[15:KernelBits] == '0
       && (|cmd_data_i[31:16] || cmd_data_i[15:0] > kernel);
-
-  saf_slots_words u_words (
-      .state_i(state_q),
-      .slot_i(slot_q),
-      .count_i(count_q),
-      .accepted_i(run == RunNew),
-      .index_i(req_i.index),
-      .kernel_i(kernel),
-      .large_i(ask_big),
-      .bytes_i(ask_bytes[10:0]),
-      .deadline_ms_i(pay_i[447:416]),
-      .fr_data_i,
-      .time_us_i,
-      .time_ns_i,
-      .segment_i(segment_q),
-      .rolereg_addr_i,
-      .cmd_done_i,
-      .cmd_data_i,
-      .ram_rd_o,
-      .ram_addr_o,
-      .ram_data_i,
-      .ram_wr_o,
-      .ram_waddr_o,
-      .ram_wdata_o,
-      .late_o(late),
-      .cmd_valid_o,
-      .cmd_o,
-      .cmd_addr_o,
-      .cmd_segment_o
-  );
+  // the commands that came before the one to launch: is there one for the same kernel?
+  assign walk_slot = order[count_q[2:0]];
+  assign walk_ends = walk_slot == slot_q;
+  assign walk_waits = (queued[walk_slot] || launched[walk_slot]) && launch.kernel[KernelBits-1:0] == launch_kernel_q;
 
   // ---- states of the slots
 
-  logic slot_set, slot_leave;
+  logic slot_set;
   slot_e slot_new;
   always_comb begin
     slot_new = SlotDone;
     case (state_q)
-      SqRecord: {slot_set, slot_new} = {count_q[0] && ask_empty, SlotPush};
-      SqScan: {slot_set, slot_new} = {count_q[2:0] == '1, SlotQueued};
+      SqRecord: {slot_set, slot_new} = {count_q[0], ask_empty ? SlotPush : SlotQueued};
       SqLaunch: {slot_set, slot_new} = {cmd_done_i, SlotLaunched};
       SqEnded: {slot_set, slot_new} = {1'b1, SlotPush};
       default: slot_set = state_q == SqFinish;
     endcase
-    slot_leave = state_q == SqEnded || state_q == SqFinish;
   end
 
   saf_slots_state u_state (
@@ -273,10 +245,6 @@ module saf_slots_ctl
       .slot_i(slot_q),
       .set_i(slot_set),
       .state_i(slot_new),
-      .leave_i(slot_leave),
-      .wait_set_i(state_q == SqScan),
-      .wait_for_i(count_q[2:0]),
-      .wait_i((queued[count_q[2:0]] || launched[count_q[2:0]]) && launch.kernel == kernel),
       .deadline_set_i(state_q == SqRecord),
       .deadline_i(ask_deadline),
       .role_fault_i,
@@ -284,17 +252,16 @@ module saf_slots_ctl
       .queued_o(queued),
       .launched_o(launched),
       .pushes_o(pushes),
-      .free_o(free),
       .deadline_o(deadlines),
-      .fault_o(fault)
+      .fault_o(fault),
+      .order_o(order)
   );
 
   // ---- the sequencer
 
-  logic reset_now, handle, read_register;
+  logic reset_now, handle;
   assign reset_now = reset_q && launched == '0;
   assign handle = h_valid_i && !h_done_o;
-  assign read_register = rolereg_valid_i && !reg_blocked;
 
   logic finish;  // this state is followed by SqFinishFetch
   // verilator lint_off UNUSEDSIGNAL
@@ -306,9 +273,9 @@ module saf_slots_ctl
     finish_status = saf_pkg::StatusOk;
     case (state_q)
       SqIdle:
-      finish = !forget_q && !reset_now && !kill_now && !handle && !read_register && push_ended_q && !push_orphan_q;
+      finish = !forget_q && !reset_now && !kill_now && !handle && !rolereg_valid_i && push_ended_q && !push_orphan_q;
       SqInfo:
-      if (run == RunNew) begin
+      if (!is_kill && !bad_slot && run == RunNew) begin
         if (ask_status != saf_pkg::StatusOk) {finish, finish_status} = {1'b1, ask_status};
         else if (ask_empty) finish = !ask_push;
         else if (!role_i.has_role) {finish, finish_status} = {1'b1, saf_pkg::StatusNoRole};
@@ -322,13 +289,14 @@ module saf_slots_ctl
       if (cmd_done_i) begin
         if (cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
         else if (!fits) {finish, finish_status} = {1'b1, saf_pkg::StatusBadArguments};
-        else if (ask_sizes_bad) {finish, finish_status} = {1'b1, saf_pkg::StatusBadParameter};
       end
       SqRomMask: if (cmd_done_i && cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
       SqCopy:
-      if (count_q >= AskWords && mask_q[0] && !in_range) {finish, finish_status} = {1'b1, saf_pkg::StatusBadRange};
+      if (count_q == '1 && !ask_empty && sizes_bad) {finish, finish_status} = {1'b1, saf_pkg::StatusBadParameter};
+      else if (!count_q[7] && cmd_data_i[count_q[5:0]] && !in_range)  // the mask is the bus's latest answer
+        {finish, finish_status} = {1'b1, saf_pkg::StatusBadRange};
       SqKillNext:
-      if (kill_mask_q != '0) begin
+      if (!count_q[3] && kill_this) begin
         finish = 1'b1;
         finish_status = kill_by_q == KillFault ? saf_pkg::StatusRoleFault : saf_pkg::StatusKilled;
       end
@@ -337,19 +305,17 @@ module saf_slots_ctl
         if (fault[slot_q]) finish_status = saf_pkg::StatusBadRange;
       end
       SqDeadline:
-      if (late) {finish, finish_status} = {1'b1, saf_pkg::StatusDeadline};
+      if (late_i) {finish, finish_status} = {1'b1, saf_pkg::StatusDeadline};
       default: ;
     endcase
   end
 
-  assign rolereg_done_o = (state_q == SqIdle && rolereg_valid_i && reg_blocked) || (state_q == SqRegister && cmd_done_i);
+  // what failed or was not allowed reads as zeros
+  assign rolereg_done_o = state_q == SqRegister && cmd_done_i;
   always_comb begin
-    rolereg_data_o = '0;
-    if (state_q == SqRegister && !cmd_error_i) begin
-      rolereg_data_o = bytes_swapped(cmd_data_i);
-      // the done bit stays to be seen although it was acknowledged
-      if (rolereg_addr_i == '0) rolereg_data_o[56+CsrDoneBit] |= role_done_q;
-    end
+    rolereg_data_o = bytes_swapped(cmd_data_i);
+    // the done bit stays to be seen although it was acknowledged
+    if (rolereg_addr_i == '0 && !blocked_q && !cmd_error_i) rolereg_data_o[56+CsrDoneBit] |= role_done_q;
   end
 
   assign slot_o = slot_q;
@@ -358,20 +324,26 @@ module saf_slots_ctl
   assign last_kill_o = last_kill_q;
   assign forget_busy_o = forget_q;
   assign kill_done_o = kill_done_q;
-  assign command_count_o = state_q == SqInfo && run == RunNew;
-  assign idle_o = state_q == SqIdle;
-  assign fr_addr_o = {3'd0, count_q};
-  assign ram_host_o = state_q == SqLaunch;
-  assign ram_reply_o = state_q == SqReply;
-  assign ram_shared_o = launch_shared_q;
-  assign cmd_bytes_o = launch_bytes_q;
+  assign command_count_o = state_q == SqInfo && !is_kill && !bad_slot && run == RunNew;
+  assign fr_addr_o = {3'd0, from_word};
+  assign launch_bytes_o = launch_bytes_q;
+  assign launch_shared_o = launch_shared_q;
+  assign segment_o = segment_q;
+  assign rolereg_blocked_o = blocked_q;
   assign push_valid_o = push_valid_q;
+  assign state_o = state_q;
+  assign count_o = count_q;
+  assign walk_slot_o = walk_slot;
+  assign kernel_o = kernel;
+  assign large_o = ask_big;
+  assign bytes_o = ask_bytes[10:0];
 
-  assign info_wr_o = command_count_o || state_q == SqFinish;
-  assign info_command_o = state_q == SqFinish ? ram_data_i[31:0] : req_i.index;
-  assign info_status_o = state_q == SqFinish ? status_q : saf_pkg::StatusRunning[5:0];
+  assign newest_addr_o = state_q == SqIdle || state_q == SqInfo ? {is_kill, req_i.object[2:0]} : {1'b0, slot_q};
+  assign newest_wr_o = command_count_o || (state_q == SqInfo && is_kill && !older && !same);
+  assign status_wr_o = command_count_o || state_q == SqFinish;
+  assign status_o = state_q == SqFinish ? status_q : saf_pkg::StatusRunning[5:0];
 
-  assign reply_status_o = {10'd0, status_q};
+  assign reply_status_o = status_q;
   assign reply_object_o = answering_q ? req_i.object : 32'(slot_q);
   assign reply_index_o = answering_q ? req_i.index : index_q;
   always_comb begin
@@ -390,7 +362,6 @@ module saf_slots_ctl
     if (!rst_ni) begin
       state_q <= SqIdle;
       slot_q <= '0;
-      kill_mask_q <= '0;
       shared_busy_q <= 1'b0;
       shared_slot_q <= '0;
       scan_q <= '0;
@@ -398,16 +369,16 @@ module saf_slots_ctl
       due_q <= 1'b0;
       polling_q <= 1'b0;
       count_q <= '0;
-      mask_q <= '0;
       mask_loaded_q <= 1'b0;
       status_q <= '0;
       answering_q <= 1'b0;
       bad_slot_q <= 1'b0;
-      index_q <= '0;
-      segment_q <= '0;
-      last_kill_q <= '0;
       launch_bytes_q <= '0;
       launch_shared_q <= 1'b0;
+      launch_kernel_q <= '0;
+      segment_known_q <= 1'b0;
+      kill_known_q <= 1'b0;
+      blocked_q <= 1'b0;
       kill_ok_q <= 1'b0;
       forget_q <= 1'b0;
       reset_q <= 1'b0;
@@ -452,44 +423,22 @@ module saf_slots_ctl
           if (forget_q) begin
             forget_q <= forget_i;
             shared_busy_q <= 1'b0;
-            last_kill_q <= '0;
+            kill_known_q <= 1'b0;
             push_orphan_q <= push_valid_q;
             reset_q <= 1'b1;
             role_done_q <= 1'b0;
-            segment_q <= '0;
+            segment_known_q <= 1'b0;
           end else if (reset_now) begin
             state_q <= SqReset;
           end else if (kill_now) begin
             kill_by_q <= KillCommit;
-            kill_mask_q <= killable;
             state_q <= launched != '0 ? SqKillReset : SqKillNext;
           end else if (handle) begin
             slot_q <= req_i.object[2:0];
             answering_q <= 1'b1;
-            if (req_i.opcode == saf_pkg::OpcodeKill) begin
-              reply_killed_o <= 1'b1;
-              if (older) begin
-                `SAF_REFUSE(saf_pkg::StatusStale[5:0])
-              end else if (same || ask_status == saf_pkg::StatusBadEpoch) begin
-                if (!same) kill_ok_q <= 1'b0;
-                last_kill_q <= req_i.index;
-                `SAF_REFUSE(same && kill_ok_q ? saf_pkg::StatusOk[5:0] : saf_pkg::StatusBadEpoch[5:0])
-              end else begin
-                last_kill_q <= req_i.index;
-                kill_ok_q <= 1'b1;
-                kill_by_q <= KillCommand;
-                kill_mask_q <= killable;
-                reply_killed_o <= 1'b0;
-                answering_q <= 1'b0;
-                state_q <= launched != '0 ? SqKillReset : SqKillNext;
-              end
-            end else if (req_i.object >= Slots) begin
-              bad_slot_q <= 1'b1;
-              `SAF_REFUSE(saf_pkg::StatusBadSlot[5:0])
-            end else begin
-              state_q <= SqInfo;
-            end
-          end else if (read_register) begin
+            state_q <= SqInfo;
+          end else if (rolereg_valid_i) begin
+            blocked_q <= freeze_i || !role_i.has_role;
             state_q <= SqRegister;
           end else if (push_ended_q) begin
             slot_q <= push_slot_q;
@@ -512,7 +461,7 @@ module saf_slots_ctl
               2'd1:
               if (deadlines[scan_slot]) state_q <= SqDeadlineFetch;
               2'd2:
-              if (queued[scan_slot] && free[scan_slot] && !reset_q && !freeze_i) state_q <= SqLaunchFetch;
+              if (queued[scan_slot] && !reset_q && !freeze_i) state_q <= SqLaunchFetch;
               default: if (pushes[scan_slot] && !push_valid_q) state_q <= SqPushFetch;
             endcase
           end
@@ -524,9 +473,30 @@ module saf_slots_ctl
           state_q <= state_q == SqReset ? SqIdle : SqKillNext;
         end
 
-        // -- RUN
-        SqInfo: begin
+        // -- KILL and RUN
+        SqInfo:
+        if (is_kill) begin
+          reply_killed_o <= 1'b1;
+          if (older) begin
+            `SAF_REFUSE(saf_pkg::StatusStale[5:0])
+          end else begin
+            kill_known_q <= 1'b1;
+            if (!same) kill_ok_q <= ask_status != saf_pkg::StatusBadEpoch;
+            if (same || ask_status == saf_pkg::StatusBadEpoch) begin
+              `SAF_REFUSE(same && kill_ok_q ? saf_pkg::StatusOk[5:0] : saf_pkg::StatusBadEpoch[5:0])
+            end else begin
+              kill_by_q <= KillCommand;
+              reply_killed_o <= 1'b0;
+              answering_q <= 1'b0;
+              state_q <= launched != '0 ? SqKillReset : SqKillNext;
+            end
+          end
+        end else if (bad_slot) begin
+          bad_slot_q <= 1'b1;
+          `SAF_REFUSE(saf_pkg::StatusBadSlot[5:0])
+        end else begin
           reply_stored_o <= run == RunStored;
+          count_q <= -AskWords;
           case (run)
             RunNew: state_q <= ask_empty ? SqCopyAddr : SqRomHead;
             RunStale: begin
@@ -553,39 +523,24 @@ module saf_slots_ctl
         SqRomMask:
         if (cmd_done_i) begin
           if (cmd_error_i) reset_q <= 1'b1;
-          mask_q <= cmd_data_i;
           mask_loaded_q <= 1'b1;
           state_q <= SqCopyAddr;
         end
         SqCopyAddr:
-        if (!mask_loaded_q && (count_q == AskWords || count_q == AskWords + MaskWords)) state_q <= SqRomMask;
+        if (!mask_loaded_q && !count_q[7] && count_q[5:0] == '0) state_q <= SqRomMask;
         else state_q <= SqCopy;
         SqCopy: begin
           mask_loaded_q <= 1'b0;
-          if (count_q >= AskWords) mask_q <= mask_q >> 1;
-          count_q <= count_q == last_word ? '0 : count_q + 8'd1;
-          state_q <= count_q == last_word ? SqRecord : SqCopyAddr;
+          count_q <= from_word == last_word ? '0 : count_q + 8'd1;
+          state_q <= from_word == last_word ? SqRecord : SqCopyAddr;
         end
         SqRecord: begin
           count_q[0] <= !count_q[0];
           if (count_q[0]) begin
-            if (ask_empty) begin
-              h_done_o <= 1'b1;
-              state_q <= SqIdle;
-            end else begin
-              if (ask_big) begin
-                shared_busy_q <= 1'b1;
-                shared_slot_q <= slot_q;
-              end
-              state_q <= SqScanFetch;
+            if (ask_big) begin
+              shared_busy_q <= 1'b1;
+              shared_slot_q <= slot_q;
             end
-          end
-        end
-        SqScanFetch: state_q <= SqScan;
-        SqScan: begin
-          count_q <= count_q + 8'd1;
-          state_q <= SqScanFetch;
-          if (count_q[2:0] == '1) begin
             h_done_o <= 1'b1;
             state_q <= SqIdle;
           end
@@ -594,7 +549,6 @@ module saf_slots_ctl
         // -- the end of a command
         SqFinishFetch: state_q <= SqFinish;
         SqFinish: begin
-          index_q <= ram_data_i[31:0];
           if (shared_slot_q == slot_q) shared_busy_q <= 1'b0;
           reply_keep_o <= 1'b1;
           reply_start_o <= 1'b1;
@@ -613,7 +567,7 @@ module saf_slots_ctl
 
         // -- several ends at once
         SqKillNext:
-        if (kill_mask_q == '0) begin
+        if (count_q[3]) begin
           state_q <= SqIdle;
           kill_done_q <= kill_by_q == KillCommit;
           if (kill_by_q == KillCommand) begin
@@ -623,8 +577,8 @@ module saf_slots_ctl
             `SAF_REFUSE(saf_pkg::StatusOk[5:0])
           end
         end else begin
-          slot_q <= kill_slot;
-          kill_mask_q[kill_slot] <= 1'b0;
+          slot_q <= count_q[2:0];
+          count_q <= count_q + 8'd1;
         end
 
         // -- a kernel that may be done
@@ -633,7 +587,6 @@ module saf_slots_ctl
         if (cmd_done_i) begin
           if (cmd_error_i) begin
             kill_by_q <= KillFault;
-            kill_mask_q <= launched;
             state_q <= SqKillReset;
           end else begin
             state_q <= cmd_data_i[CsrDoneBit] ? SqAck : SqIdle;
@@ -656,10 +609,21 @@ module saf_slots_ctl
 
         SqLaunchFetch: state_q <= SqLaunchTake;
         SqLaunchTake: begin
-          segment_q <= launch.segment;
+          launch_kernel_q <= launch.kernel[KernelBits-1:0];
           launch_bytes_q <= launch.bytes;
           launch_shared_q <= launch.shared;
-          state_q <= SqLaunch;
+          state_q <= SqWalkFetch;
+        end
+        SqWalkFetch: state_q <= SqWalk;
+        SqWalk: begin
+          count_q <= count_q + 8'd1;
+          state_q <= SqWalkFetch;
+          if (walk_ends) begin
+            segment_known_q <= 1'b1;
+            state_q <= SqLaunch;
+          end else if (walk_waits) begin
+            state_q <= SqIdle;
+          end
         end
         SqLaunch:
         if (cmd_done_i) begin
@@ -700,15 +664,24 @@ module saf_slots_ctl
       if (role_changed_i) begin
         reset_q <= 1'b1;
         role_done_q <= 1'b0;
-        segment_q <= '0;
+        segment_known_q <= 1'b0;
       end
     end
   end
   `undef SAF_REFUSE
 
+  // what is cleared by the flops' own synchronous clear, after a reset too, or has no meaning before it is loaded
+  always_ff @(posedge clk_i) begin
+    if (state_q == SqFinish) index_q <= newest_i;
+    if (state_q == SqWalk && walk_ends) segment_q <= launch.segment;
+    else if (!segment_known_q) segment_q <= '0;
+    if (newest_wr_o && is_kill) last_kill_q <= req_i.index;
+    else if (!kill_known_q || forget_q) last_kill_q <= '0;
+  end
+
   // what the bus and the reply rely on
   `SAF_ASSERT(AssertSharedUsed,
-              !shared_busy_q || running[shared_slot_q] || state_q == SqScanFetch || state_q == SqScan)
+              !shared_busy_q || running[shared_slot_q])
   `SAF_ASSERT(AssertPushInSlot, !push_valid_q || push_orphan_q || pushes[push_slot_q] || state_q == SqReply)
 
 endmodule

@@ -1,5 +1,5 @@
-// What can be said of a RUN by looking at its payload: the checks that need neither slot nor role ROM, in the reference's
-// order. Combinational.
+// What can be said of a RUN by looking at its payload: epoch and push, which need neither slot nor role ROM, in the
+// reference's order. Combinational. Its work sizes are looked at as they are copied (saf_slots_sizes).
 
 module saf_slots_judge
   import saf_shell_pkg::*;
@@ -11,7 +11,6 @@ module saf_slots_judge
     input logic [15:0] block_limit_i,
     input logic [31:0] epoch_i,
     output logic [15:0] status_o,  // epoch and push
-    output logic sizes_bad_o,  // work sizes
     output logic push_o,
     output logic empty_o,  // the kernel built into the shell
     output logic [15:0] bytes_o  // of arguments
@@ -33,15 +32,12 @@ module saf_slots_judge
   // verilator lint_on UNUSEDSIGNAL
   logic too_large, outside;
   logic [15:0] push_block;
-  logic [7:0] work_dim;
-  logic [2:0] used, globals, locals;
 
   assign empty_o = pay_i[479:464] == EmptyKernel;
   assign push_o = pay_i[448];
   assign push_address = pay_i[383:320];
   assign push_bytes = pay_i[319:288];
   assign push_block = pay_i[287:272];
-  assign work_dim = pay_i[271:264];
   // more than ReadMaxBytes, a power of two
   assign too_large = |push_bytes[31:MaxBit+1] || (push_bytes[MaxBit] && |push_bytes[MaxBit-1:0]);
   // behind RoleBytes, a multiple of 2^RoleBit
@@ -62,11 +58,5 @@ module saf_slots_judge
       else if (outside) status_o = saf_pkg::StatusBadRange;
     end
   end
-
-  assign used = {work_dim >= 8'd3, work_dim >= 8'd2, work_dim >= 8'd1};
-  assign globals = {|pay_i[191:160], |pay_i[223:192], |pay_i[255:224]};
-  assign locals = {|pay_i[95:64], |pay_i[127:96], |pay_i[159:128]};
-  assign sizes_bad_o = work_dim > 8'd3 || (used & ~globals) != '0
-      || ((used & locals) != '0 && (used & ~locals) != '0);
 
 endmodule

@@ -1,9 +1,11 @@
 // Makes, keeps and sends the answers of the command slots: DONE (seven beats) and KILLED (one).
 //
-// Data flow: `start_i` (one cycle) with what the answer is: of a stored one the beats come from the slot's record; a new
-// one is put together here and, with `keep_i`, written to the record on the way; `speak_i` low only writes. The time that
-// the kernel took lies in the record already. All inputs hold until `done_o`.
-// Latency: two cycles a beat. Back-pressure: holds. Reset: idle. Whom it goes to is saf_tx's to know.
+// Data flow: `start_i` (one cycle) with what the answer is. A new one is written into the command RAM (the slot's record with
+// `keep_i`, else a place of its own), then sent from there; a stored one is only sent. Digests of pushes have a RAM of their
+// own, written in one go; one belongs to the record that tells of pushed bytes. The time that the kernel took lies in
+// the record already. Without a session nothing is sent. All inputs hold until `done_o`.
+// Latency: new ones nine cycles to the first beat, then one a beat. Back-pressure: holds. Reset: idle. Whom it goes to is
+// saf_tx's to know.
 
 `include "saf_assert.svh"
 
@@ -19,7 +21,8 @@ module saf_slots_reply
     input logic keep_i,
     input logic timed_i,
     input logic pushed_i,
-    input logic [15:0] status_i,
+    input logic [2:0] slot_i,
+    input logic [5:0] status_i,
     input logic [7:0] state_i,
     input logic [31:0] epoch_i,
     input logic [20:0] push_bytes_i,
@@ -31,7 +34,8 @@ module saf_slots_reply
 
     output logic ram_rd_o,
     output logic ram_wr_o,
-    output logic [4:0] ram_word_o,
+    output logic ram_scratch_o,
+    output logic [2:0] ram_beat_o,
     output logic [63:0] ram_data_o,
     input logic [63:0] ram_data_i,
 
@@ -42,63 +46,83 @@ module saf_slots_reply
     output logic msg_last_o
 );
 
+  localparam int unsigned DigestRows = 16;  // eight would do, and be LUT RAM
+
   typedef enum logic [1:0] {
     StIdle,
+    StWrite,
     StFetch,
     StBeat
   } state_e;
 
   state_e state_q;
   logic [2:0] beat_q;
-  logic speak_q, taken;
-  logic [63:0] made;
+  logic last, taken, with_digest_q;
+  logic [63:0] digest_word;
 
+  assign last = killed_i || beat_q == 3'd6;
+  assign taken = state_q == StBeat && msg_ready_i;
+  assign done_o = (taken && last) || (state_q == StFetch && !session_open_i);
+  assign ram_rd_o = state_q == StFetch || taken;
+  assign ram_wr_o = state_q == StWrite && !(timed_i && beat_q == 3'd1);
+  assign ram_scratch_o = !keep_i && !stored_i;
+  assign ram_beat_o = beat_q + 3'(taken);
   always_comb begin
-    made = '0;
     case (beat_q)
-      3'd0: made = killed_i ? {status_i, 48'd0} : {status_i, state_i, 8'd0, epoch_i};
-      3'd1: if (timed_i) made = ram_data_i;
-      3'd2: if (pushed_i) made = {11'd0, push_bytes_i, push_blocks_i};
-      3'd3: if (pushed_i) made = push_digest_i[255:192];
-      3'd4: if (pushed_i) made = push_digest_i[191:128];
-      3'd5: if (pushed_i) made = push_digest_i[127:64];
-      default: if (pushed_i) made = push_digest_i[63:0];
+      3'd0: ram_data_o = {10'd0, status_i, killed_i ? 48'd0 : {state_i, 8'd0, epoch_i}};
+      3'd2: ram_data_o = pushed_i ? {11'd0, push_bytes_i, push_blocks_i} : '0;
+      default: ram_data_o = '0;
     endcase
   end
 
-  assign taken = state_q == StBeat && (!speak_q || msg_ready_i);
-  assign done_o = taken && msg_last_o;
-  assign ram_rd_o = state_q == StFetch;
-  assign ram_wr_o = taken && keep_i;
-  assign ram_word_o = ram_rd_o && !stored_i ? SlotTime : SlotAsk + 5'(beat_q);
-  assign ram_data_o = made;
+  saf_ram_2clk_narrow #(
+      .Width(256),
+      .Depth(DigestRows),
+      .Parts(4)
+  ) u_digest (
+      .wr_clk_i(clk_i),
+      .wr_en_i(state_q == StWrite && pushed_i),
+      .wr_addr_i({1'b0, slot_i}),
+      .wr_data_i(push_digest_i),
+      .rd_clk_i(clk_i),
+      .rd_en_i(ram_rd_o),
+      // word 0 is the last: beats 3, 4, 5, 6 are words 3, 2, 1, 0
+      .rd_addr_i({1'b0, slot_i, 2'd2 - ram_beat_o[1:0]}),
+      .rd_data_o(digest_word)
+  );
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       state_q <= StIdle;
       beat_q <= '0;
-      speak_q <= 1'b0;
+      with_digest_q <= 1'b0;
     end else begin
       case (state_q)
-        StIdle:
-        if (start_i) begin
-          state_q <= StFetch;
+        StIdle: begin
           beat_q <= '0;
-          speak_q <= session_open_i;
+          if (start_i) state_q <= !stored_i ? StWrite : StFetch;
         end
-        StFetch: state_q <= StBeat;
+        StWrite: begin
+          beat_q <= last ? '0 : beat_q + 3'd1;
+          if (last) state_q <= StFetch;
+        end
+        StFetch: state_q <= session_open_i ? StBeat : StIdle;
         default:
         if (taken) begin
           beat_q <= beat_q + 3'd1;
-          state_q <= msg_last_o ? StIdle : StFetch;
+          if (beat_q == 3'd2) with_digest_q <= |ram_data_i[52:32];
+          if (last) state_q <= StIdle;
         end
       endcase
     end
   end
 
-  assign msg_valid_o = state_q == StBeat && speak_q;
-  assign msg_data_o = stored_i ? ram_data_i : made;
-  assign msg_last_o = killed_i || beat_q == 3'd6;
+  assign msg_valid_o = state_q == StBeat;
+  always_comb begin
+    msg_data_o = ram_data_i;
+    if (beat_q > 3'd2) msg_data_o = with_digest_q ? digest_word : '0;
+  end
+  assign msg_last_o = last;
   always_comb begin
     msg_meta_o = '0;
     msg_meta_o.opcode = killed_i ? saf_pkg::OpcodeKilled : saf_pkg::OpcodeDone;

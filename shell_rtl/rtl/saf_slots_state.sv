@@ -1,6 +1,8 @@
-// States of the command slots, and which of them wait for which: a command waits for those before it on the same kernel.
+// States of the command slots, and the order in which their commands came.
 //
-// Data flow: one slot (`slot_i`) changes a cycle. Latency: one cycle. Reset and forget: all idle. Back-pressure: none.
+// Data flow: one slot (`slot_i`) changes a cycle. `order_o`: all slots, the one whose command was queued last at the end, so
+// that a command's place tells which came before it. Latency: one cycle. Reset: all idle; forget: likewise.
+// Back-pressure: none.
 
 module saf_slots_state
   import saf_shell_pkg::*;
@@ -13,10 +15,6 @@ module saf_slots_state
     input logic [2:0] slot_i,
     input logic set_i,
     input slot_e state_i,
-    input logic leave_i,  // the slot's kernel is free again: nobody waits for it any more
-    input logic wait_set_i,  // slot_i waits for wait_for_i, or does not
-    input logic [2:0] wait_for_i,
-    input logic wait_i,
     input logic deadline_set_i,
     input logic deadline_i,
     input logic role_fault_i,  // of all that is launched
@@ -24,13 +22,12 @@ module saf_slots_state
     output logic [Slots-1:0] queued_o,
     output logic [Slots-1:0] launched_o,
     output logic [Slots-1:0] pushes_o,
-    output logic [Slots-1:0] free_o,  // waits for no slot
     output logic [Slots-1:0] deadline_o,  // runs, and has a deadline
-    output logic [Slots-1:0] fault_o
+    output logic [Slots-1:0] fault_o,
+    output logic [Slots-1:0][2:0] order_o
 );
 
   slot_e [Slots-1:0] slots_q;
-  logic [Slots-1:0][Slots-1:0] wait_q;
   logic [Slots-1:0] deadline_q, fault_q;
 
   for (genvar s = 0; s < Slots; s++) begin : gen_slot
@@ -51,26 +48,30 @@ module saf_slots_state
       end
     end
 
-    for (genvar t = 0; t < Slots; t++) begin : gen_wait
-      if (t == s) begin : gen_self
-        assign wait_q[s][t] = 1'b0;
-      end else begin : gen_other
-        always_ff @(posedge clk_i or negedge rst_ni) begin
-          if (!rst_ni) wait_q[s][t] <= 1'b0;
-          else if (leave_i && slot_i == 3'(t)) wait_q[s][t] <= 1'b0;
-          else if (wait_set_i && here && wait_for_i == 3'(t)) wait_q[s][t] <= wait_i;
-        end
-      end
-    end
-
     assign queued_o[s] = slots_q[s] == SlotQueued;
     assign launched_o[s] = slots_q[s] == SlotLaunched;
     assign pushes_o[s] = slots_q[s] == SlotPush;
-    assign free_o[s] = wait_q[s] == '0;
     assign deadline_o[s] = deadline_q[s] && (queued_o[s] || launched_o[s]);
   end
 
   assign slots_o = slots_q;
   assign fault_o = fault_q;
+
+  // the slot that queues a command goes to the end, those behind it move up
+  logic [Slots-1:0][2:0] order_q;
+  logic [Slots-1:0] behind;
+  assign behind[0] = order_q[0] == slot_i;
+  for (genvar i = 1; i < Slots; i++) begin : gen_behind
+    assign behind[i] = behind[i-1] || order_q[i] == slot_i;
+  end
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      for (int unsigned i = 0; i < Slots; i++) order_q[i] <= 3'(i);
+    end else if (set_i && state_i == SlotQueued) begin
+      for (int unsigned i = 0; i < Slots - 1; i++) if (behind[i]) order_q[i] <= order_q[i+1];
+      order_q[Slots-1] <= slot_i;
+    end
+  end
+  assign order_o = order_q;
 
 endmodule
