@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow setup debian generate check lint model clean
+.PHONY: demo test test-slow test-rtl-full setup debian generate check lint model clean
 
 demo: setup
 	$(BIN)/safhost demo
@@ -15,6 +15,10 @@ test: setup debian check
 # What takes minutes a test: the daemon killed a hundred times, every faulty card, long storms.
 test-slow: setup debian
 	$(BIN)/python -m pytest -q -m slow --timeout 3600
+
+# All of the RTL's tests: the whole conformance suite under both builds, 10^5 frames to the virtual card and the RTL.
+test-rtl-full: setup
+	$(BIN)/python -m pytest -q tests/rtl --timeout 7200
 
 # Everything from PyPI, into .venv of this checkout; done again only when pyproject.toml changes.
 setup: $(STAMP)

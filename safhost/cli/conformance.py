@@ -24,13 +24,18 @@ COLUMNS = ("clause", "sent", "came", "verdict")
 NOTE_INTERVAL_S = 5.0
 HOOK_TIMEOUT_S = 300
 CAME_CHARS = 160
+RTL_VARIANTS = {"one": "one-clock", "four": "four-clocks"}
 
 
 @click.command(cls=SafCommand)
 @click.argument("cards", nargs=-1, metavar="[CARD]...")
 @click.option("--card", "more_cards", metavar="SELECTOR", multiple=True, help="Card to try: serial, MAC or name.")
 @click.option("--model", is_flag=True, help="Try the card model in this process: no network needed.")
-@click.option("--mtu", type=click.IntRange(1500, 65535), default=1500, show_default=True, help="MTU of the model.")
+@click.option("--rtl", is_flag=True, help="Try the shell's RTL in this process; compiled the first time (minutes).")
+@click.option("--clocks", type=click.Choice(list(RTL_VARIANTS)), default="one", show_default=True,
+              help="Of the RTL: one clock is fast; four unrelated ones check every assertion too.")
+@click.option("--mtu", type=click.IntRange(1500, 65535), default=1500, show_default=True,
+              help="MTU of the model or the RTL.")
 @click.option("--key", metavar="FILE|HEX|none", help="The card's key (else the cluster's key file).")
 @click.option("--clause", "clauses", metavar="PATTERN", multiple=True, help="Only these: XOPEN, XOPEN-3, 'S*'.")
 @click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write the results as JUnit XML.")
@@ -60,8 +65,10 @@ def conformance(settings: Settings, /, **options: Any) -> int:
     if options["only_self_test"]:
         return _self_test(settings)
     checks = choose(options["clauses"])
-    if options["model"]:
-        return _finish(settings, options, [_try_model(options, checks)])
+    if options["model"] and options["rtl"]:
+        raise ConfigError("--model and --rtl are two cards", "run the command once for each")
+    if options["model"] or options["rtl"]:
+        return _finish(settings, options, [_try_in_process(options, checks)])
     from safhost.cli.conformance_target import open_targets
 
     reports = []
@@ -71,16 +78,23 @@ def conformance(settings: Settings, /, **options: Any) -> int:
     return _finish(settings, options, reports)
 
 
-def _try_model(options: dict[str, Any], checks: list[Check]) -> Report:
+def _try_in_process(options: dict[str, Any], checks: list[Check]) -> Report:
     from safhost.cli.conformance_target import read_key
-    from safhost.conformance.selftest import MODEL_KEY, make_model
+    from safhost.conformance.selftest import MODEL_KEY, make_model, make_rtl
 
     given = options["key"]
     key = MODEL_KEY if given is None else read_key(given)
-    probe = make_model(int(key is not None), options["mtu"], key or MODEL_KEY)
+    suite, mtu = int(key is not None), options["mtu"]
+    if options["rtl"]:
+        from safhost.lab.rtl_build import build_card_library
+
+        library = build_card_library(RTL_VARIANTS[options["clocks"]], note)
+        probe = make_rtl(library, suite, mtu, key or MODEL_KEY)
+    else:
+        probe = make_model(suite, mtu, key or MODEL_KEY)
     probe.patience = options["patience"]
     try:
-        return _run("model", probe, checks, options, repeat=False)
+        return _run("rtl" if options["rtl"] else "model", probe, checks, options, repeat=False)
     finally:
         probe.wire.close()
 
