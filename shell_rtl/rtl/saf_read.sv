@@ -109,14 +109,15 @@ module saf_read
   logic push_q, ended_q, begins, stops, mute;
   logic head_valid, head_pop, busy_valid, busy_done, slot_re;
   logic [2:0] slot_word, fr_word;
-  logic [31:0] object, index;
+  logic [31:0] object, answer_object, answer_index, answer_length;
   logic [1:0] digest_word;
   logic [63:0] digest_data;
   logic [63:0] slot_data;
   logic judged, copies, copies_role, to_end, copied, hashed, sent_all;
   logic [15:0] status, sent;
   logic [AddrBits-1:0] addr;
-  logic [31:0] length, gap_ns;
+  logic [20:0] length;
+  logic [31:0] gap_ns;
   logic [7:0] block;
   logic [13:0] first, start;
   logic [20:0] bytes;
@@ -139,6 +140,7 @@ module saf_read
       .h_done_o,
       .object_i(req_i.object),
       .index_i(req_i.index),
+      .length_i(pay_i[383:352]),
       .fr_word_o(fr_word),
       .fr_data_i,
       .busy_valid_o(busy_valid),
@@ -149,7 +151,11 @@ module saf_read
       .rd_word_i(slot_word),
       .rd_data_o(slot_data),
       .object_o(object),
-      .index_o(index)
+      .answer_en_i(!answer_q),
+      .answer_busy_i(state_q != StAnswer),
+      .answer_object_o(answer_object),
+      .answer_index_o(answer_index),
+      .answer_length_o(answer_length)
   );
 
   // ---- one READ or push at a time
@@ -272,7 +278,7 @@ module saf_read
       .stop_i(stops),
       .done_o(hashed),
       .addr_i(addr),
-      .length_i(length[20:0]),
+      .length_i(length),
       .digest_o(push_digest_o),
       .digest_word_i(digest_word),
       .digest_data_o(digest_data),
@@ -334,9 +340,9 @@ module saf_read
       .start_i(answer_q),
       .done_o(answered),
       .status_i(answer_busy_q ? saf_pkg::StatusBusy : status),
-      .object_i(answer_busy_q ? req_i.object : object),
-      .index_i(answer_busy_q ? req_i.index : index),
-      .length_i(answer_busy_q ? pay_i[383:352] : length),
+      .object_i(answer_object),
+      .index_i(answer_index),
+      .length_i(answer_length),
       .sent_i(answer_busy_q || status != saf_pkg::StatusOk ? 16'd0 : sent),
       .digest_word_o(digest_word),
       .digest_data_i(digest_data),

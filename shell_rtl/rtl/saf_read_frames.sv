@@ -65,19 +65,21 @@ module saf_read_frames
 
   state_e state_q;
   logic [20:0] left_q;
-  logic [13:0] index_q;
-  logic [14:0] sent_q;
+  logic [14:0] index_q;  // block
   logic [PaceBits-1:0] due_q;
-  logic [10:0] beat_q;  // header: number; block: beats still to come
+  logic [2:0] head_q;  // beat of the header
+  logic [10:0] beat_q;  // of the block, still to come
+  logic [15:0] rest;  // behind this block, in units of 64 bytes
   logic [13:0] size;
   logic [PaceBits-1:0] late;
   logic is_final, block_taken;
 
-  assign is_final = left_q <= {7'd0, block_i, 6'd0};
+  assign rest = {1'b0, left_q[20:6]} - {8'd0, block_i};
+  assign is_final = rest[15] || {rest[14:0], left_q[5:0]} == '0;
   assign size = is_final ? left_q[13:0] : {block_i, 6'd0};
   assign late = time_ns_i - due_q;
   assign done_o = state_q == StIdle;
-  assign sent_o = {1'b0, sent_q};
+  assign sent_o = {1'b0, index_q - {1'b0, first_i}};
   assign block_taken = state_q == StMute || (state_q == StData && tf_valid_o && tf_ready_i && tf_last_o);
 
   assign rd_valid_o = state_q == StCommand && !stop_i && !mute_i;
@@ -93,7 +95,7 @@ module saf_read_frames
   always_comb begin
     tf_data_o = rd_data_i;
     if (state_q == StHead) begin
-      case (beat_q[2:0])
+      case (head_q)
         3'd0: tf_data_o = {host_i, mac_i[47:32]};
         3'd1:
         tf_data_o = {
@@ -101,7 +103,7 @@ module saf_read_frames
         };
         3'd2:
         tf_data_o = {session_i, 2'd0, size, 14'd0, (is_final && to_end_i), 1'b0};
-        3'd3: tf_data_o = {object_i, 18'd0, index_q};
+        3'd3: tf_data_o = {object_i, 18'd0, index_q[13:0]};
         default: tf_data_o = '0;
       endcase
     end
@@ -112,14 +114,13 @@ module saf_read_frames
       state_q <= StIdle;
       left_q <= '0;
       index_q <= '0;
-      sent_q <= '0;
+      head_q <= '0;
       due_q <= '0;
       beat_q <= '0;
     end else begin
       if (block_taken) begin
-        left_q <= left_q - {7'd0, size};
-        index_q <= index_q + 14'd1;
-        sent_q <= sent_q + 15'd1;
+        left_q <= is_final ? '0 : {rest[14:0], left_q[5:0]};
+        index_q <= index_q + 15'd1;
         due_q <= due_q + PaceBits'(gap_ns_i);
       end
       case (state_q)
@@ -127,8 +128,7 @@ module saf_read_frames
           if (start_i) begin
             state_q <= StCommand;
             left_q <= bytes_i;
-            index_q <= first_i;
-            sent_q <= '0;
+            index_q <= {1'b0, first_i};
             due_q <= time_ns_i;
           end
         end
@@ -138,19 +138,17 @@ module saf_read_frames
           else if (rd_ready_i) state_q <= StPace;
         end
         StPace: begin
-          beat_q <= '0;
+          head_q <= '0;
           if (left_q == '0) state_q <= StIdle;
           else if (stop_i || mute_i) state_q <= StAbort;
           else if (!late[PaceBits-1]) state_q <= StHead;
         end
         StHead: begin
           if (tf_ready_i) begin
-            beat_q <= beat_q + 11'd1;
-            if (beat_q[2:0] == LastHead) begin
-              state_q <= StData;
-              beat_q <= 11'((size + 14'd7) >> 3);
-            end
+            head_q <= head_q + 3'd1;
+            if (head_q == LastHead) state_q <= StData;
           end
+          beat_q <= 11'((size + 14'd7) >> 3);
         end
         StData: begin
           if (tf_valid_o && tf_ready_i) beat_q <= beat_q - 11'd1;

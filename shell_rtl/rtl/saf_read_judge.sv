@@ -35,7 +35,7 @@ module saf_read_judge
     output logic copies_o,  // registers are to be copied first
     output logic copies_role_o,
     output logic [AddrBits-1:0] addr_o,  // where the bytes lie in DDR
-    output logic [31:0] length_o,
+    output logic [20:0] length_o,  // of a READ that is not refused
     output logic [7:0] block_o,  // in units of 64 bytes
     output logic [31:0] gap_ns_o,
     output logic [13:0] first_o,  // block that is sent first
@@ -63,7 +63,8 @@ module saf_read_judge
   logic [15:0] status_q, fault;
   logic [7:0] space_q;
   logic [AddrBits-1:0] addr_q;
-  logic [31:0] length_q, gap_q;
+  logic [20:0] length_q;
+  logic [31:0] gap_q;
   logic [7:0] block_q;
   logic addr_bad_q, count_bad_q, count_zero_q;
   logic [14:0] count_q;
@@ -84,7 +85,7 @@ module saf_read_judge
       default: limit = {14'd0, leafq_bytes_i};
     endcase
   end
-  assign is_outside = addr_bad_q || {1'b0, addr_q} + {14'd0, length_q[20:0]} > limit;
+  assign is_outside = addr_bad_q || {1'b0, addr_q} + {14'd0, length_q} > limit;
 
   always_comb begin
     fault = saf_pkg::StatusOk;
@@ -113,7 +114,7 @@ module saf_read_judge
       end
       StRange: begin
         // the last block that is sent must begin inside: its end, less a block, is below the length
-        if (count_bad_q || {product_q, 6'd0} >= 30'(length_q[20:0]) + {16'd0, block_q, 6'd0})
+        if (count_bad_q || {product_q, 6'd0} >= {9'd0, length_q} + {16'd0, block_q, 6'd0})
           fault = saf_pkg::StatusBadRange;
       end
       default: fault = saf_pkg::StatusOk;
@@ -157,7 +158,7 @@ module saf_read_judge
             if (is_push_i) begin
               space_q <= saf_pkg::ReadSpaceDdr;
               addr_q <= push_addr_i;
-              length_q <= {11'd0, push_bytes_i};
+              length_q <= push_bytes_i;
               block_q <= push_block_i;
               gap_q <= '0;
               first_q <= '0;
@@ -180,7 +181,7 @@ module saf_read_judge
               addr_bad_q <= rd_data_i[63:AddrBits] != '0;
             end
             3'd3: begin
-              length_q <= rd_data_i[63:32];
+              length_q <= rd_data_i[52:32];
               first_q <= rd_data_i[13:0];
               count_bad_q <= rd_data_i[31:14] != '0;
             end
@@ -229,7 +230,7 @@ module saf_read_judge
   assign gap_ns_o = gap_q;
   assign first_o = first_q;
   assign start_o = start_q;
-  assign to_end_o = count_zero_q || {product_q, 6'd0} >= 30'(length_q[20:0]);
-  assign bytes_o = (to_end_o ? length_q[20:0] : {product_q[14:0], 6'd0}) - {1'b0, start_q, 6'd0};
+  assign to_end_o = count_zero_q || {product_q, 6'd0} >= {9'd0, length_q};
+  assign bytes_o = (to_end_o ? length_q : {product_q[14:0], 6'd0}) - {1'b0, start_q, 6'd0};
 
 endmodule

@@ -1,9 +1,10 @@
 // READs that wait: the handler's side of saf_read.
 //
-// Data flow: a READ's payload goes word by word from the frame's RAM into a slot of the queue's RAM, its object and index into a
-// RAM beside it; the engine reads the oldest slot word by word (word 4: object and index, which stay shown) and frees it when
-// the READ is over. Nothing is judged here.
-// A READ that finds all slots taken is answered `busy` (busy_*), which is the only answer out of turn.
+// Data flow: a READ's payload goes word by word from the frame's RAM into a slot of the queue's RAM, what its frames and its answer
+// repeat into RAMs beside it; the engine reads the oldest slot word by word (word 4: the object for frames, which stays shown)
+// and frees it when the READ is over. Nothing is judged here.
+// A READ that finds all slots taken is answered `busy` (busy_*), which is the only answer out of turn: its fields have a place of
+// their own in the RAM of answers.
 // Latency: six cycles from h_valid_i to h_done_o. Reset and session_end_i: empty. Back-pressure: none but the busy answer's.
 
 module saf_read_queue
@@ -19,6 +20,7 @@ module saf_read_queue
     output logic h_done_o,
     input logic [31:0] object_i,
     input logic [31:0] index_i,
+    input logic [31:0] length_i,
     output logic [2:0] fr_word_o,  // of the payload
     input logic [63:0] fr_data_i,  // the cycle after
     output logic busy_valid_o,  // held until busy_done_i
@@ -29,8 +31,13 @@ module saf_read_queue
     input logic rd_en_i,
     input logic [2:0] rd_word_i,
     output logic [63:0] rd_data_o,
-    output logic [31:0] object_o,
-    output logic [31:0] index_o
+    output logic [31:0] object_o,  // for frames
+    // for the answer: of the READ that found no slot, else of the oldest; the cycle after
+    input logic answer_en_i,
+    input logic answer_busy_i,
+    output logic [31:0] answer_object_o,
+    output logic [31:0] answer_index_o,
+    output logic [31:0] answer_length_o
 );
 
   localparam int unsigned SlotBits = $clog2(Slots);
@@ -104,18 +111,31 @@ module saf_read_queue
       .rd_data_o
   );
 
-  // twice as deep as need be, so that it is block RAM
+  // both deeper than need be, so that they are block RAM
   saf_ram_1r1w #(
-      .Width(64),
-      .Depth(2 * Slots)
-  ) u_names (
+      .Width(32),
+      .Depth(4 * Slots)
+  ) u_objects (
       .clk_i,
       .wr_en_i(state_q == StStore),
-      .wr_addr_i({1'b0, wr_slot_q[SlotBits-1:0]}),
-      .wr_data_i({object_i, index_i}),
+      .wr_addr_i({2'd0, wr_slot_q[SlotBits-1:0]}),
+      .wr_data_i(object_i),
       .rd_en_i(rd_en_i && rd_word_i == LastWord),
-      .rd_addr_i({1'b0, rd_slot_q[SlotBits-1:0]}),
-      .rd_data_o({object_o, index_o})
+      .rd_addr_i({2'd0, rd_slot_q[SlotBits-1:0]}),
+      .rd_data_o(object_o)
+  );
+
+  saf_ram_1r1w #(
+      .Width(96),
+      .Depth(2 * Slots)
+  ) u_answers (
+      .clk_i,
+      .wr_en_i(h_valid_i && (state_q == StIdle || state_q == StStore)),
+      .wr_addr_i(state_q == StIdle ? {1'b1, SlotBits'(0)} : {1'b0, wr_slot_q[SlotBits-1:0]}),
+      .wr_data_i({object_i, index_i, length_i}),
+      .rd_en_i(answer_en_i),
+      .rd_addr_i(answer_busy_i ? {1'b1, SlotBits'(0)} : {1'b0, rd_slot_q[SlotBits-1:0]}),
+      .rd_data_o({answer_object_o, answer_index_o, answer_length_o})
   );
 
 endmodule
