@@ -22,7 +22,7 @@ from safhost.wire.generated import HEADER_BYTES, DropReason, Opcode, TransferKin
 LEAST_CYCLES, LEAST_FRAMES = 20_000, 32
 """Of one size: more than a dozen refreshes of DDR."""
 
-SWEEP_CYCLES, SWEEP_FRAMES = 5_000, 6
+SWEEP_CYCLES, SWEEP_FRAMES = 2_500, 3
 """Of one size when all of them are tried; what the shell does not keep up with shows behind the line's end."""
 
 FULL_BLOCK_BYTES = HEADER_BYTES + BLOCK_MULTIPLE
