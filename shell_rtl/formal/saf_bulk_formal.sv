@@ -44,7 +44,9 @@ module saf_bulk_formal
   logic [15:0] wr_bytes;
   logic [63:0] wr_data;
 
-  saf_bulk_bounds u_bounds (
+  saf_bulk_bounds #(
+      .TableBits(Contexts * 2 * AddrBits)
+  ) u_bounds (
       .clk_i,
       .rst_ni(rst_n_q),
       .set_i(set),
@@ -187,7 +189,7 @@ module saf_bulk_formal
     if (rst_n_q) begin
       l_known: assert (u_bounds.known_q == open_q);
       for (int unsigned i = 0; i < Contexts; i++) begin
-        assert (!open_q[i] || u_bounds.u_table.mem[i] == {base_q[i], limit_q[i]});
+        assert (!open_q[i] || u_bounds.u_table.u_ram.mem[i] == {base_q[i], limit_q[i]});
       end
       if (undecided || (go_valid && go_write)) begin
         l_take_open: assert (u_bounds.open_q == take_open_q);

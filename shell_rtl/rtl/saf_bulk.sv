@@ -10,7 +10,8 @@
 // that it keeps up with 10 Gb/s of frames of any size. Reset: nothing open, nothing on its way.
 // Back-pressure: wr_ready_i stalls; saf_rx's frame RAM takes up what comes meanwhile.
 // Constraints: open_* and forget_* hold until done, not both at once, with ctx_rx_i of that context low and the context
-// settled before; at most 8 bitmap reads unanswered.
+// settled before; one bitmap read at a time, its address holds until the answer; of a context that was never opened q_* mean
+// nothing but that it is settled.
 
 `include "saf_assert.svh"
 

@@ -11,7 +11,9 @@
 
 module saf_bulk_bounds
   import saf_shell_pkg::*;
-(
+#(
+    parameter int unsigned TableBits = BlockRamBits  // size of the table's RAM
+) (
     input logic clk_i,
     input logic rst_ni,
     input logic set_i,
@@ -35,9 +37,10 @@ module saf_bulk_bounds
   logic [Contexts-1:0] known_q;
   logic open_q;
 
-  saf_ram_1r1w #(
+  saf_ram_few #(
       .Width($bits(bounds_t)),
-      .Depth(Contexts)
+      .Words(Contexts),
+      .MinBits(TableBits)
   ) u_table (
       .clk_i,
       .wr_en_i(set_i),
@@ -50,7 +53,8 @@ module saf_bulk_bounds
 
   // one bit more than an address, so that a block at the very top does not wrap to the bottom
   assign stop = {1'b0, addr_i} + (AddrBits + 1)'(bytes_i);
-  assign ok_o = open_q && bytes_i != '0 && addr_i >= bounds.base && stop <= {1'b0, bounds.limit};
+  // `<` alone: `<=` would take a comparison for equality too
+  assign ok_o = open_q && bytes_i != '0 && !(addr_i < bounds.base) && !({1'b0, bounds.limit} < stop);
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin

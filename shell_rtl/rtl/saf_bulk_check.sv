@@ -94,9 +94,9 @@ module saf_bulk_check
   assign match = ctx_valid_i[ctx_q] && id == df_desc_i.object;
   assign entry_rd = (state_q == StFind && match) || state_q == StOpenRead;
 
-  saf_ram_1r1w #(
+  saf_ram_few #(
       .Width(32),
-      .Depth(Contexts)
+      .Words(Contexts)
   ) u_ids (
       .clk_i,
       .wr_en_i(set),
@@ -107,9 +107,9 @@ module saf_bulk_check
       .rd_data_o(id)
   );
 
-  saf_ram_1r1w #(
+  saf_ram_few #(
       .Width($bits(entry_t)),
-      .Depth(Contexts)
+      .Words(Contexts)
   ) u_entries (
       .clk_i,
       .wr_en_i(set),
@@ -138,7 +138,7 @@ module saf_bulk_check
   assign own_session = df_desc_i.session == session_i.id;
   assign of_group = entry.group != '0 && df_desc_i.session == entry.group;
   assign last_block = entry.blocks - 1'b1;
-  assign bad_index = df_desc_i.index >= 32'(entry.blocks);
+  assign bad_index = df_desc_i.index[31:BlockBits] != '0 || !(df_desc_i.index[BlockBits-1:0] < entry.blocks);
   assign is_last = df_desc_i.index[BlockBits-1:0] == last_block;
   assign wanted_bytes = is_last ? 16'(entry.last_bytes) : {entry.block_units, UnitBits'(0)};
   assign plain_in_repair = ctx_guarded_i[ctx_q] && !df_desc_i.guarded;

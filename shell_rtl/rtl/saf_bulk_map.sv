@@ -7,7 +7,8 @@
 // lowest missing block; open writes a word in every cycle nobody else needs.
 // Latency: a block is taken 3 to 7 cycles after take_valid_i. Reset: idle, all searches off; contents unknown: open writes
 // all that is read later. Back-pressure: take_valid_i, open_valid_i, forget_valid_i hold until done.
-// Constraints: open and forget not at once; at most 8 bitmap reads unanswered; first + count within the object.
+// Constraints: open and forget not at once; one bitmap read at a time, its address holds until the answer; first + count
+// within the object.
 
 `include "saf_assert.svh"
 
@@ -68,35 +69,15 @@ module saf_bulk_map
   logic [Contexts-1:0] search_q;
   logic hit_q, any_q;
   logic [5:0] first_q;
-  logic [6:0] added_q;
-
-  // -- reads that wait
-
-  logic bm_wait, bm_room, bm_pop;
-  logic [1:0] bm_ctx;
-  logic [10:0] bm_word;
-  logic [3:0] bm_count;
-
-  saf_fifo_sync #(
-      .Width(13),
-      .Depth(8)
-  ) u_reads (
-      .clk_i,
-      .rst_ni,
-      .wr_valid_i(bm_rd_valid_i),
-      .wr_ready_o(bm_room),
-      .wr_data_i({bm_ctx_i, bm_word_i}),
-      .rd_valid_o(bm_wait),
-      .rd_ready_i(bm_pop),
-      .rd_data_o({bm_ctx, bm_word}),
-      .count_o(bm_count)
-  );
+  logic [4:0] added_q;
+  logic read_q;  // a word is to be read
 
   // -- work on whole bitmaps
 
-  logic opens, forgets, job_over, job_step;
+  logic opens, forgets, opened_wr, job_step, job_ones;
+  logic [1:0] job_ctx, job_quarter;
+  logic [3:0] job_first, job_last;
   logic [WordBits-1:0] job_word;
-  logic [63:0] mask;
   bulk_state_t opened;
   logic [CounterBits-1:0] opened_missing;
 
@@ -107,30 +88,36 @@ module saf_bulk_map
       .clk_i,
       .rst_ni,
       .open_valid_i,
+      .open_done_o,
       .open_blocks_i,
       .open_complete_i,
       .forget_valid_i,
+      .forget_done_o,
       .forget_first_i,
       .forget_count_i,
       .opens_o(opens),
       .forgets_o(forgets),
       .word_o(job_word),
-      .mask_o(mask),
-      .over_o(job_over),
+      .ones_o(job_ones),
+      .quarter_o(job_quarter),
+      .first_o(job_first),
+      .last_o(job_last),
       .step_i(job_step),
+      .opened_wr_o(opened_wr),
       .opened_o(opened),
       .missing_o(opened_missing)
   );
+  assign job_ctx = open_valid_i ? open_ctx_i : forget_ctx_i;
 
   // -- who is next
 
   logic [Contexts-1:0] searchable;
-  logic [1:0] search_ctx;
+  logic [1:0] search_ctx, search_ctx_q;
   logic start, clear;
 
   always_comb begin
     searchable = search_q;
-    if (forgets) searchable[forget_ctx_i] = 1'b0;
+    if (open_valid_i || forget_valid_i) searchable[job_ctx] = 1'b0;
     search_ctx = '0;
     for (int i = Contexts - 1; i >= 0; i--) if (searchable[i]) search_ctx = 2'(i);
   end
@@ -144,7 +131,7 @@ module saf_bulk_map
       op = OpTake;
       if (take_valid_i) start = 1'b1;
       else if (forgets) {start, op} = {1'b1, OpForget};
-      else if (bm_wait && !opens) {start, op} = {1'b1, OpRead};
+      else if (read_q && !opens) {start, op} = {1'b1, OpRead};
       else if (searchable != '0 && !opens) {start, op} = {1'b1, OpSearch};
     end
   end
@@ -159,11 +146,11 @@ module saf_bulk_map
   always_comb begin
     unique case (op)
       OpTake: {ctx, word} = {take_ctx_i, take_index_i[BlockBits-2:6]};
-      OpForget: {ctx, word} = {forget_ctx_i, job_word};
-      OpRead: {ctx, word} = {bm_ctx, bm_word};
-      OpSearch: {ctx, word} = {search_ctx, st.lowest[BlockBits-2:6]};
+      OpForget: {ctx, word} = {job_ctx, job_word};
+      OpRead: {ctx, word} = {bm_ctx_i, bm_word_i};
+      OpSearch: {ctx, word} = {state_q == StIdle ? search_ctx : search_ctx_q, st.lowest[BlockBits-2:6]};
     endcase
-    if (clear) {ctx, word} = {open_ctx_i, job_word};
+    if (clear) {ctx, word} = {job_ctx, job_word};
   end
 
   assign bm_addr = ctx == '0 ? {2'b00, word} : {{1'b0, ctx} + 3'd1, word[WordBits-2:0]};
@@ -171,19 +158,19 @@ module saf_bulk_map
   // -- the memories
 
   logic data_rd, bm_wr, sec_wr;
-  logic [63:0] bm_word_data, bm_next, rest;
+  logic [63:0] bm_word_data, bm_next;
+  logic [BlockBits-1:0] blocks;
   logic [CounterBits-1:0] sec, sec_next;
   logic hit, any;
   logic [5:0] first;
-  logic [6:0] added;
+  logic [4:0] added;
   logic writes;
 
   assign data_rd = (state_q == StIdle && start && op != OpSearch) || state_q == StLook;
   assign writes = state_q == StWrite;
   assign bm_wr = clear || (writes && ((op_q == OpTake && hit_q) || op_q == OpForget));
-  assign bm_next = clear ? mask : op_q == OpTake ? rest : bm_word_data | mask;
   assign sec_wr = (clear && job_word[6:0] == '0) || (writes && ((op_q == OpTake && hit_q) || op_q == OpForget));
-  assign st_wr_o = (clear && job_over) || writes;
+  assign st_wr_o = (clear && opened_wr) || writes;
   assign st_anew_o = clear || op_q == OpForget;
   assign st_ctx_o = ctx;
   assign st_o = clear ? opened : nst;
@@ -201,9 +188,9 @@ module saf_bulk_map
       .rd_data_o(bm_word_data)
   );
 
-  saf_ram_1r1w #(
+  saf_ram_few #(
       .Width(CounterBits),
-      .Depth(64)
+      .Words(64)
   ) u_sections (
       .clk_i,
       .wr_en_i(sec_wr),
@@ -214,9 +201,22 @@ module saf_bulk_map
       .rd_data_o(sec)
   );
 
-  saf_ram_1r1w #(
+  saf_ram_few #(
+      .Width(BlockBits),
+      .Words(Contexts)
+  ) u_blocks (
+      .clk_i,
+      .wr_en_i(clear),
+      .wr_addr_i(ctx),
+      .wr_data_i(open_blocks_i),
+      .rd_en_i(state_q == StIdle && start),
+      .rd_addr_i(ctx),
+      .rd_data_o(blocks)
+  );
+
+  saf_ram_few #(
       .Width($bits(bulk_state_t)),
-      .Depth(Contexts)
+      .Words(Contexts)
   ) u_state (
       .clk_i,
       .wr_en_i(st_wr_o),
@@ -229,11 +229,14 @@ module saf_bulk_map
 
   saf_bulk_bits u_look (
       .word_i(bm_word_data),
-      .remove_i(op_q == OpTake),
-      .bit_i(take_index_i[5:0]),
-      .mask_i(mask),
+      .fill_i(clear),
+      .set_i(clear ? job_ones : op_q == OpForget),
+      .touch_i(op_q == OpTake || op_q == OpForget),
+      .quarter_i(op_q == OpTake ? take_index_i[5:4] : job_quarter),
+      .first_i(op_q == OpTake ? take_index_i[3:0] : job_first),
+      .last_i(op_q == OpTake ? take_index_i[3:0] : job_last),
+      .word_o(bm_next),
       .hit_o(hit),
-      .rest_o(rest),
       .any_o(any),
       .first_o(first),
       .added_o(added)
@@ -242,44 +245,36 @@ module saf_bulk_map
   // -- what an operation leaves behind
 
   logic [15:0] section_bit;
-  logic at_lowest;
+  logic [BlockBits-1:0] change, next_missing;
+  logic at_lowest, taken, all_taken;
 
   assign section_bit = 16'd1 << word[WordBits-1:7];
+  // a block taken, if it was missing, or blocks added
+  assign taken = op_q == OpTake && hit_q;
+  assign all_taken = taken && st.missing == BlockBits'(1);
+  assign change = op_q == OpTake ? {BlockBits{hit_q}} : BlockBits'(added_q);
+  // where none is left in the word the search goes on; first_q is 0 then
+  assign next_missing = {{1'b0, word} + (WordBits + 1)'(!any_q), first_q};
   assign at_lowest = st.lowest == {1'b0, take_index_i} && !search_q[ctx];
 
   always_comb begin
     nst = st;
-    sec_next = sec + CounterBits'(added_q);
-    case (op_q)
-      OpTake: begin
-        nst.received = st.received + 1'b1;
-        sec_next = sec - 1'b1;
-        if (hit_q) begin
-          nst.missing = st.missing - 1'b1;
-          if (sec == CounterBits'(1)) nst.sections = st.sections & ~section_bit;
-          if (nst.missing == '0) nst.lowest = st.blocks;
-          else if (at_lowest) nst.lowest = any_q ? {1'b0, word, first_q} : {{1'b0, word} + 1'b1, 6'd0};
-        end
-      end
-      OpForget: begin
-        nst.missing = st.missing + BlockBits'(added_q);
-        nst.sections = st.sections | section_bit;
-        if (forget_first_i < st.lowest) nst.lowest = forget_first_i;
-      end
-      OpSearch: nst.lowest = any_q ? {1'b0, word, first_q} : {{1'b0, word} + 1'b1, 6'd0};
-      default: nst = st;
-    endcase
+    nst.received = st.received + 32'(op_q == OpTake);
+    if (op_q == OpTake || op_q == OpForget) nst.missing = st.missing + change;
+    if (op_q == OpForget) nst.sections = st.sections | section_bit;
+    else if (taken && sec == CounterBits'(1)) nst.sections = st.sections & ~section_bit;
+    if (all_taken) nst.lowest = blocks;
+    else if (op_q == OpSearch || (taken && at_lowest)) nst.lowest = next_missing;
+    else if (op_q == OpForget && forget_valid_i && forget_first_i < st.lowest) nst.lowest = forget_first_i;
+    sec_next = sec + change[CounterBits-1:0];
     if (clear) sec_next = opened_missing;
   end
 
   assign take_done_o = writes && op_q == OpTake;
   assign take_new_o = hit_q;
   assign job_step = clear || (writes && op_q == OpForget);
-  assign forget_done_o = writes && op_q == OpForget && job_over;
-  assign open_done_o = clear && job_over;
   assign bm_valid_o = state_q == StData && op_q == OpRead;
   assign bm_data_o = bm_word_data;
-  assign bm_pop = bm_valid_o;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -290,10 +285,15 @@ module saf_bulk_map
       any_q <= 1'b0;
       first_q <= '0;
       added_q <= '0;
+      read_q <= 1'b0;
+      search_ctx_q <= '0;
     end else begin
+      if (bm_valid_o) read_q <= 1'b0;
+      if (bm_rd_valid_i) read_q <= 1'b1;
       unique case (state_q)
         StIdle: begin
           op_q <= op;
+          search_ctx_q <= search_ctx;
           if (start) state_q <= op == OpSearch ? StLook : StData;
         end
         StLook: state_q <= StData;
@@ -308,8 +308,8 @@ module saf_bulk_map
           state_q <= StIdle;
           case (op_q)
             OpTake: begin
-              if (hit_q && nst.missing == '0) search_q[ctx] <= 1'b0;
-              else if (hit_q && at_lowest && !any_q) search_q[ctx] <= 1'b1;
+              if (all_taken) search_q[ctx] <= 1'b0;
+              else if (taken && at_lowest && !any_q) search_q[ctx] <= 1'b1;
             end
             OpForget: search_q[ctx] <= 1'b1;
             OpSearch: search_q[ctx] <= !any_q;
@@ -317,7 +317,7 @@ module saf_bulk_map
           endcase
         end
       endcase
-      if (open_done_o) search_q[open_ctx_i] <= 1'b0;
+      if (clear || open_done_o) search_q[job_ctx] <= 1'b0;
     end
   end
 
@@ -327,13 +327,10 @@ module saf_bulk_map
     if (forget_valid_i) unsettled_o[forget_ctx_i] = 1'b1;
   end
 
-  `SAF_ASSERT(AssertReadsFit, !bm_rd_valid_i || bm_room)
+  `SAF_ASSERT(AssertOneRead, !bm_rd_valid_i || !read_q || bm_valid_o)
   `SAF_ASSERT(AssertOneJob, !(open_valid_i && forget_valid_i))
   `SAF_ASSERT(AssertSearchFinds, !(writes && op_q == OpSearch) || st.missing != '0)
   `SAF_ASSERT(AssertCounterHolds, !(writes && op_q == OpTake && hit_q) || (sec != '0 && st.missing != '0))
-  `SAF_ASSERT(AssertForgetInside, !(writes && op_q == OpForget) || forget_first_i + forget_count_i <= st.blocks)
-
-  logic unused_count;
-  assign unused_count = ^bm_count;
+  `SAF_ASSERT(AssertForgetInside, !(writes && op_q == OpForget && forget_valid_i) || forget_first_i + forget_count_i <= blocks)
 
 endmodule

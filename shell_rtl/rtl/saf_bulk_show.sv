@@ -6,7 +6,8 @@
 // Data flow: every change of state (st_*) goes to a copy of the state, as block RAM has one read port. For lowest there are
 // two places a context: the one shown, and one that waits until the DDR has reported the blocks issued up to then; a
 // change is put there when nothing waits. What an open or a forget leaves behind is shown at once: nothing is under way.
-// Latency: q_* two cycles after q_ctx_i. Reset: nothing was opened: zeros. Back-pressure: none.
+// Latency: q_* two cycles after q_ctx_i. Reset: nothing waits; a context that was never opened has no
+// meaningful state. Back-pressure: none.
 
 module saf_bulk_show
   import saf_shell_pkg::*;
@@ -31,9 +32,9 @@ module saf_bulk_show
 );
 
   logic [Contexts-1:0][NumberBits-1:0] number_q;  // a context's lowest may be shown when this block is in DDR
-  logic [Contexts-1:0] waits_q, place_q, reached, opened_q;
+  logic [Contexts-1:0] waits_q, place_q, reached;
   logic [1:0] q_ctx_q;
-  logic q_opened_q, keep;
+  logic keep;
   logic [BlockBits-1:0] lowest;
   bulk_state_t shown;
 
@@ -46,9 +47,7 @@ module saf_bulk_show
       number_q <= '0;
       waits_q <= '0;
       place_q <= '0;
-      opened_q <= '0;
       q_ctx_q <= '0;
-      q_opened_q <= 1'b0;
       q_settled_o <= 1'b0;
     end else begin
       waits_q <= waits_q & ~reached;
@@ -58,17 +57,14 @@ module saf_bulk_show
         waits_q[st_ctx_i] <= !st_anew_i;
         if (st_anew_i) place_q[st_ctx_i] <= !place_q[st_ctx_i];
       end
-      // a context's first change is its open
-      if (st_wr_i) opened_q[st_ctx_i] <= 1'b1;
       q_ctx_q <= q_ctx_i;
-      q_opened_q <= opened_q[q_ctx_q];
       q_settled_o <= !busy_i[q_ctx_q];
     end
   end
 
-  saf_ram_1r1w #(
+  saf_ram_few #(
       .Width($bits(bulk_state_t)),
-      .Depth(Contexts)
+      .Words(Contexts)
   ) u_state (
       .clk_i,
       .wr_en_i(st_wr_i),
@@ -79,9 +75,9 @@ module saf_bulk_show
       .rd_data_o(shown)
   );
 
-  saf_ram_1r1w #(
+  saf_ram_few #(
       .Width(BlockBits),
-      .Depth(2 * Contexts)
+      .Words(2 * Contexts)
   ) u_lowest (
       .clk_i,
       .wr_en_i(keep),
@@ -92,13 +88,8 @@ module saf_bulk_show
       .rd_data_o(lowest)
   );
 
-  assign q_missing_o = q_opened_q ? shown.missing : '0;
-  assign q_lowest_o = !q_opened_q ? '0 : q_settled_o ? shown.lowest : lowest;
-  assign q_received_o = q_opened_q ? shown.received : '0;
-  assign q_sections_o = q_opened_q ? shown.sections : '0;
-
-
-  logic unused_blocks;
-  assign unused_blocks = ^shown.blocks;
-
+  assign q_missing_o = shown.missing;
+  assign q_lowest_o = q_settled_o ? shown.lowest : lowest;
+  assign q_received_o = shown.received;
+  assign q_sections_o = shown.sections;
 endmodule

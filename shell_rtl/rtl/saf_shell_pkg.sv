@@ -279,8 +279,8 @@ package saf_shell_pkg;
   } slot_launch_t;
 
   // ---------------------------------------------------------------- transfers (modules of saf_xfer_ctl)
-  // A context's record in their RAM has 16 words, that of a past (verified) transfer 8; words XferRecCtl to
-  // XferRecDigest + 3 mean the same in both, but for XferRecPlace, which for a past transfer is xfer_past_t.
+  // A context's record in their RAM has 16 words, that of a past (verified) transfer 8; words XferRecCtl and XferRecDigest
+  // to XferRecDigest + 3 mean the same in both.
 
   // life of a transfer, as on the wire, in three bits
   typedef logic [2:0] xfer_state_t;
@@ -301,11 +301,7 @@ package saf_shell_pkg;
   typedef logic [8:0] xfer_addr_t;
 
   localparam logic [3:0] XferRecCtl = 4'd0;  // xfer_ctl_t
-  localparam logic [3:0] XferRecShape = 4'd1;  // xfer_shape_t
-  localparam logic [3:0] XferRecPlace = 4'd2;  // xfer_place_t
-  localparam logic [3:0] XferRecLeaves = 4'd3;  // xfer_leaves_t
   localparam logic [3:0] XferRecDigest = 4'd4;  // four words: root announced
-  localparam logic [3:0] XferRecFound = 4'd8;  // four words: root found
   localparam logic [3:0] XferRecClose = 4'd12;  // xfer_ctl_t of the newest CLOSE, for the VERDICT nobody asks for
 
   typedef struct packed {
@@ -313,34 +309,23 @@ package saf_shell_pkg;
     logic [31:0] index;  // of the newest INVALIDATE: repair id
   } xfer_ctl_t;
 
+  // of a context, in a RAM of its own
   typedef struct packed {
-    logic [23:0] unused;
     logic [17:0] blocks;
     logic [7:0] units;  // block size / 64
     logic [LeafBits-1:0] leaves;
-  } xfer_shape_t;
-
-  typedef struct packed {
-    logic [12:0] unused;
     logic [16:0] last_leaf_bytes;
     logic [33:0] base;
-  } xfer_place_t;
+  } xfer_shape_t;
 
+  // of a past transfer, likewise
   typedef struct packed {
+    logic [17:0] blocks;
+    logic [LeafBits-1:0] leaves;
     logic [31:0] received;
-    logic [28:0] unused;
     logic hashed;  // its leaves were digested (not so when the slot held the image already)
     logic [1:0] ctx;  // the context it had
   } xfer_past_t;
-
-  // How far the leaves are digested: [0, issued) have been given to the crypto unit; all from hole_end on are digested
-  // when that is not 0 (INVALIDATE tore a hole into a complete object). Leaves before `ready` are in DDR.
-  typedef struct packed {
-    logic [21:0] unused;
-    logic [LeafBits-1:0] ready;
-    logic [LeafBits-1:0] hole_end;
-    logic [LeafBits-1:0] issued;
-  } xfer_leaves_t;
 
   function automatic xfer_addr_t xfer_context_word(input logic [1:0] ctx, input logic [3:0] word);
     return {3'b100, ctx, word};
@@ -376,6 +361,7 @@ package saf_shell_pkg;
     logic [13:0] bits;  // of the bitmap
     logic [LeafBits-1:0] leaves;
     logic with_digest;
+    logic found;  // the digest is the root found; else:
     xfer_addr_t digest;  // first of its four words
   } xfer_say_t;
 
@@ -385,7 +371,6 @@ package saf_shell_pkg;
     logic [31:0] received;
     logic [BlockBits-1:0] lowest;
     logic [BlockBits-1:0] missing;
-    logic [BlockBits-1:0] blocks;
   } bulk_state_t;
 
   // kernels that a role may number (its ROM has room for them)

@@ -23,33 +23,33 @@ module saf_xfer_act
     output xfer_next_e next_o,
     output logic closing_o,  // the outcome is to be told when it is there
     output logic [15:0] sections_o,
-    output logic [13:0] bits_o,
-    output logic [18:0] range_end_o  // INVALIDATE
+    output logic [13:0] bits_o
 );
 
   logic [31:0] first, count;
-  logic [17:0] rest;
-  logic in_section, range_ok;
+  logic [18:0] range_end;
+  logic in_section, in_last, range_ok;
 
   assign first = pay_i[63:32];
   assign count = pay_i[31:0];
 
   // POLL
-  assign in_section = first[31:18] == '0 && first[12:0] == '0 && first[17:0] < blocks_i;
-  assign rest = blocks_i - first[17:0];
+  assign in_last = first[17:13] == blocks_i[17:13];
+  assign in_section = first[31:18] == '0 && first[12:0] == '0
+      && (first[17:13] < blocks_i[17:13] || (in_last && blocks_i[12:0] != '0));
   always_comb begin
     sections_o = '0;
     bits_o = '0;
     if (in_section && missing_i != '0) begin
       sections_o = sections_i;
       if (sections_i[first[16:13]])
-        bits_o = rest > 18'(saf_pkg::SectionBlocks) ? 14'(saf_pkg::SectionBlocks) : rest[13:0];
+        bits_o = in_last ? {1'b0, blocks_i[12:0]} : 14'(saf_pkg::SectionBlocks);
     end
   end
 
   // INVALIDATE
-  assign range_end_o = {1'b0, first[17:0]} + {1'b0, count[17:0]};
-  assign range_ok = count != '0 && first[31:18] == '0 && count[31:18] == '0 && range_end_o <= {1'b0, blocks_i};
+  assign range_end = {1'b0, first[17:0]} + {1'b0, count[17:0]};
+  assign range_ok = count != '0 && first[31:18] == '0 && count[31:18] == '0 && !({1'b0, blocks_i} < range_end);
 
   always_comb begin
     status_o = 6'(saf_pkg::StatusOk);

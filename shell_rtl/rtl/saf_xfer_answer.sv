@@ -1,7 +1,7 @@
 // What is known of the transfer that a control frame is about, and what the answer to it says.
 //
 // saf_xfer_handle gives the strobes: found_i (a transfer was looked for: nothing but unknown_transfer can be said yet),
-// refuse_i (another status), shape_i, rest_i and act_i (that word of the record is on st_data_i), count_i (saf_bulk's
+// refuse_i (another status), shape_i and rest_i (what is kept of the transfer is there), act_i (xfer_ctl_t is on st_data_i), count_i (saf_bulk's
 // counters anew), begun_i (a new transfer, or none any more), torn_i (INVALIDATE).
 // say_o holds until the next strobe. Latency: one cycle. Reset: nothing is known.
 
@@ -27,6 +27,8 @@ module saf_xfer_answer
     input xfer_state_t state_i,
     input logic hashed_i,
     input logic [63:0] st_data_i,
+    input xfer_shape_t shape_data_i,
+    input xfer_past_t past_data_i,
     input logic [LeafBits-1:0] leaves_done_i,
     input logic [17:0] q_missing_i,
     input logic [17:0] q_lowest_i,
@@ -42,9 +44,6 @@ module saf_xfer_answer
     // what follows from them, with act_i
     output xfer_next_e next_o,
     output logic closing_o,
-    output logic [18:0] range_end_o,
-    output logic [7:0] units_o,
-    output logic all_leaves_o,
     output xfer_say_t say_o,
     output logic [31:0] say_object_o,  // of a VERDICT that nobody asked for
     output logic [31:0] say_index_o
@@ -57,19 +56,12 @@ module saf_xfer_answer
   logic [17:0] missing_q, lowest_q, blocks_q;
   logic [15:0] sections_q, sections;
   logic [13:0] bits_q, bits;
-  logic [7:0] units_q;
   logic [LeafBits-1:0] leaves_q;
   xfer_ctl_t ctl;
-  xfer_shape_t shape;
-  xfer_past_t past;
 
   assign ctl = st_data_i;
-  assign shape = st_data_i;
-  assign past = st_data_i;
-  assign unused = ^{shape, past};
+  assign unused = ^{shape_data_i, past_data_i};
   assign verdict = tell_i || opcode_i == saf_pkg::OpcodeClose;
-  assign units_o = units_q;
-  assign all_leaves_o = state_q == XsBad;
   assign say_object_o = object_q;
   assign say_index_o = index_q;
 
@@ -91,8 +83,7 @@ module saf_xfer_answer
       .next_o,
       .closing_o,
       .sections_o(sections),
-      .bits_o(bits),
-      .range_end_o
+      .bits_o(bits)
   );
 
   always_comb begin
@@ -110,8 +101,8 @@ module saf_xfer_answer
     say_o.bits = bits_q;
     say_o.leaves = leaves_q;
     say_o.with_digest = !blank_q && (state_q == XsVerified || state_q == XsBad);
-    say_o.digest = past_i ? xfer_past_word(which_i, XferRecDigest[2:0])
-        : xfer_context_word(ctx_i, state_q == XsBad ? XferRecFound : XferRecDigest);
+    say_o.found = state_q == XsBad;
+    say_o.digest = past_i ? xfer_past_word(which_i, XferRecDigest[2:0]) : xfer_context_word(ctx_i, XferRecDigest);
   end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -127,7 +118,6 @@ module saf_xfer_answer
       blocks_q <= '0;
       sections_q <= '0;
       bits_q <= '0;
-      units_q <= '0;
       leaves_q <= '0;
     end else begin
       if (found_i) begin
@@ -137,14 +127,13 @@ module saf_xfer_answer
       end
       if (refuse_i) status_q <= refuse_status_i;
       if (shape_i) begin
-        blocks_q <= shape.blocks;
-        units_q <= shape.units;
-        leaves_q <= shape.leaves;
+        blocks_q <= past_i ? past_data_i.blocks : shape_data_i.blocks;
+        leaves_q <= past_i ? past_data_i.leaves : shape_data_i.leaves;
       end
       if (rest_i || count_i) begin
         // a message has one of these: blocks received, leaves done, blocks missing
-        received_q <= past_i ? past.received : q_received_i;
-        if (verdict) received_q <= {18'd0, past_i ? (past.hashed ? leaves_q : '0) : leaves_done_i};
+        received_q <= past_i ? past_data_i.received : q_received_i;
+        if (verdict) received_q <= {18'd0, past_i ? (past_data_i.hashed ? leaves_q : '0) : leaves_done_i};
         else if (opcode_i == saf_pkg::OpcodeInvalidate) received_q <= past_i ? '0 : {14'd0, q_missing_i};
         // of a transfer that is being hashed, or was, nothing is missing
         missing_q <= past_i || tell_i || leaves_i ? '0 : q_missing_i;

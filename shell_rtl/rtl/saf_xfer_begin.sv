@@ -18,19 +18,13 @@ module saf_xfer_begin
     output logic same_o,
     input logic [1:0] ctx_i,
     // the old transfer
-    input logic [31:0] received_i,
-    input logic hashed_i,
     input logic [4:0] past_i,
     output logic remember_o,
     // the new one
-    input logic [31:0] id_i,
     input saf_pkg::xfer_open_t ask_i,
     input logic is_image_i,
-    input logic [LeafBits-1:0] leaves_i,
-    input logic [16:0] last_leaf_bytes_i,
     output logic enter_o,
     output logic [2:0] pay_word_o,
-    input logic [63:0] pay_data_i,
     // image slot
     output logic same_start_o,
     input logic same_busy_i,
@@ -42,10 +36,10 @@ module saf_xfer_begin
     // records
     output logic st_rd_o,
     output xfer_addr_t st_rd_addr_o,
-    input logic [63:0] st_data_i,
     output logic st_wr_o,
     output xfer_addr_t st_wr_addr_o,
-    output logic [63:0] st_wr_data_o,
+    output logic copies_o,  // what is written is what was read before; else:
+    output logic pays_o,  // the payload word asked for, else the frame's object
     // saf_bulk
     output logic open_valid_o,
     input logic open_done_i,
@@ -63,10 +57,6 @@ module saf_xfer_begin
 
   state_e state_q;
   logic [2:0] word_q;
-  xfer_ctl_t ctl;
-  xfer_shape_t shape;
-  xfer_place_t place;
-  xfer_past_t past;
   logic open_start, unused;
 
   assign open_start = open_i && ((state_q == StIdle && start_i && !leave_i) || remember_o);
@@ -97,36 +87,13 @@ module saf_xfer_begin
   assign slot_wr_o = is_image_i && state_q == StRecord && word_q >= 3'd3;
 
   always_comb begin
-    ctl = '0;
-    ctl.id = id_i;
-    shape = '0;
-    shape.blocks = ask_i.blocks[17:0];
-    shape.units = ask_i.block_bytes[13:6];
-    shape.leaves = leaves_i;
-    place = '0;
-    place.last_leaf_bytes = last_leaf_bytes_i;
-    place.base = open_base_o;
-    past = '0;
-    past.received = received_i;
-    past.hashed = hashed_i;
-    past.ctx = ctx_i;
-
     st_rd_o = state_q == StRead;
     st_rd_addr_o = xfer_context_word(ctx_i, {1'b0, word_q});
-    st_wr_o = state_q == StWrite || state_q == StRecord;
-    st_wr_addr_o = xfer_past_word(past_i, word_q);
-    st_wr_data_o = word_q == XferRecPlace[2:0] ? past : st_data_i;
-    if (state_q == StRecord) begin
-      st_wr_addr_o = xfer_context_word(ctx_i, {1'b0, word_q});
-      case (word_q)
-        3'd0: st_wr_data_o = ctl;
-        3'd1: st_wr_data_o = shape;
-        3'd2: st_wr_data_o = place;
-        3'd3: st_wr_data_o = '0;
-        default: st_wr_data_o = pay_data_i;
-      endcase
-    end
+    st_wr_o = copies_o || state_q == StRecord;
+    st_wr_addr_o = copies_o ? xfer_past_word(past_i, word_q) : xfer_context_word(ctx_i, {1'b0, word_q});
   end
+  assign copies_o = state_q == StWrite;
+  assign pays_o = word_q[2];
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin

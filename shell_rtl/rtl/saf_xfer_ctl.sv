@@ -110,14 +110,11 @@ module saf_xfer_ctl
   logic lock, quiet, granted;
   logic h_q_use, v_q_use, info_changed, info_ours;
   logic [1:0] ctx, v_q_ctx, info_ctx;
-  logic mul_start, mul_done, h_mul_start, h_mul_blocks, v_mul_start;
-  logic [31:0] mul_a, h_mul_a, v_mul_a;
-  logic [7:0] mul_b, h_mul_b, v_mul_b;
   logic [39:0] mul_p;
-  logic st_rd, h_st_rd, b_st_rd, f_st_rd, s_st_rd, v_st_rd, st_wr, h_st_wr, b_st_wr, v_st_wr;
+  logic st_rd, h_st_rd, b_st_rd, f_st_rd, s_st_rd, st_wr, h_st_wr, b_st_wr, b_copies, b_pays;
   xfer_addr_t st_rd_addr, h_st_rd_addr, b_st_rd_addr, f_st_rd_addr, s_st_rd_addr, v_st_rd_addr;
-  xfer_addr_t st_wr_addr, h_st_wr_addr, b_st_wr_addr, v_st_wr_addr;
-  logic [63:0] st_rd_data, st_wr_data, h_st_wr_data, b_st_wr_data, v_st_wr_data;
+  xfer_addr_t st_wr_addr, h_st_wr_addr, b_st_wr_addr;
+  logic [63:0] st_rd_data, st_wr_data;
 
   assign granted = lock && quiet;
 
@@ -128,42 +125,30 @@ module saf_xfer_ctl
   end
   assign info_ours = !h_q_use && (!v_q_use || info_changed);
 
-  assign mul_start = granted ? h_mul_start : v_mul_start;
-  always_comb begin
-    mul_a = v_mul_a;
-    mul_b = v_mul_b;
-    if (granted) begin
-      mul_a = h_mul_blocks ? ask.blocks : h_mul_a;
-      mul_b = h_mul_blocks ? ask.block_bytes[13:6] : h_mul_b;
-    end
-  end
-
   saf_xfer_mul u_mul (
       .clk_i,
       .rst_ni,
-      .start_i(mul_start),
-      .a_i(mul_a),
-      .b_i(mul_b),
-      .done_o(mul_done),
+      .a_i(ask.blocks),
+      .b_i(ask.block_bytes[13:6]),
       .p_o(mul_p)
   );
 
   always_comb begin
-    st_rd = v_st_rd;
+    st_rd = 1'b1;
     st_rd_addr = v_st_rd_addr;
-    st_wr = v_st_wr;
-    st_wr_addr = v_st_wr_addr;
-    st_wr_data = v_st_wr_data;
     if (granted) begin
       st_rd = h_st_rd || b_st_rd || f_st_rd || s_st_rd;
       st_rd_addr = h_st_rd_addr;
       if (s_st_rd) st_rd_addr = s_st_rd_addr;
       else if (b_st_rd) st_rd_addr = b_st_rd_addr;
       else if (f_st_rd) st_rd_addr = f_st_rd_addr;
-      st_wr = h_st_wr || b_st_wr;
-      st_wr_addr = b_st_wr ? b_st_wr_addr : h_st_wr_addr;
-      st_wr_data = b_st_wr ? b_st_wr_data : h_st_wr_data;
     end
+    // a new transfer's repair id is 0
+    st_wr = h_st_wr || b_st_wr;
+    st_wr_addr = b_st_wr ? b_st_wr_addr : h_st_wr_addr;
+    st_wr_data = {req_i.object, b_st_wr ? 32'd0 : req_i.index};
+    if (b_st_wr && b_copies) st_wr_data = st_rd_data;
+    else if (b_st_wr && b_pays) st_wr_data = fr_data_i;
   end
 
   saf_ram_1r1w #(
@@ -179,6 +164,56 @@ module saf_xfer_ctl
       .rd_data_o(st_rd_data)
   );
 
+  // What a context's transfer is, how many of its leaves were given to the crypto unit; what past transfers were.
+
+  logic enter, remember, leaves_wr, issued_wr;
+  logic [1:0] v_ctx, at_ctx;
+  logic [4:0] past, find_which;
+  logic [LeafBits-1:0] issued, issued_next, leaves_next;
+  xfer_shape_t shape, shape_new;
+  xfer_past_t past_rec, past_new;
+
+  assign at_ctx = granted ? ctx : v_ctx;
+
+  saf_ram_few #(
+      .Width($bits(xfer_shape_t)),
+      .Words(Contexts)
+  ) u_shapes (
+      .clk_i,
+      .wr_en_i(enter),
+      .wr_addr_i(ctx),
+      .wr_data_i(shape_new),
+      .rd_en_i(1'b1),
+      .rd_addr_i(at_ctx),
+      .rd_data_o(shape)
+  );
+
+  saf_ram_few #(
+      .Width(LeafBits),
+      .Words(Contexts)
+  ) u_issued (
+      .clk_i,
+      .wr_en_i(enter || leaves_wr || issued_wr),
+      .wr_addr_i(at_ctx),
+      .wr_data_i(enter ? '0 : leaves_wr ? leaves_next : issued_next),
+      .rd_en_i(1'b1),
+      .rd_addr_i(at_ctx),
+      .rd_data_o(issued)
+  );
+
+  saf_ram_few #(
+      .Width($bits(xfer_past_t)),
+      .Words(XferRemembered)
+  ) u_past (
+      .clk_i,
+      .wr_en_i(remember),
+      .wr_addr_i(past),
+      .wr_data_i(past_new),
+      .rd_en_i(1'b1),
+      .rd_addr_i(find_which),
+      .rd_data_o(past_rec)
+  );
+
   // ---------------------------------------------------------------- handler
 
   logic clear, set, set_guarded, set_new, set_slot, use_slot, set_closing, told, choice_valid;
@@ -188,17 +223,16 @@ module saf_xfer_ctl
   xfer_state_t [saf_shell_pkg::Contexts-1:0] state;
   logic [saf_shell_pkg::Contexts-1:0] used, hashed, due, kill;
   logic find, find_done, find_hit, find_past, not_newer, leafq_ok, leafq_unknown, from_leafq_q;
-  logic [4:0] find_which, past;
   logic [31:0] find_id, say_object, say_index;
   logic [5:0] judged;
   logic is_image, begin_, begin_leave, begin_open, begin_done, begin_same;
-  logic [LeafBits-1:0] leaves, leaves_done, leaves_start, leaves_stop;
+  logic [LeafBits-1:0] leaves, leaves_done;
   logic [16:0] last_leaf_bytes;
-  xfer_leaves_t leaves_forgotten;
-  logic leaves_all;
   logic say, say_unasked, say_done;
   xfer_say_t say_what;
   logic [15:0] say_length;
+  logic [1:0] found_word;
+  logic [63:0] found_data;
 
   saf_xfer_handle u_handle (
       .clk_i,
@@ -247,22 +281,15 @@ module saf_xfer_ctl
       .begin_done_i(begin_done),
       .begin_same_i(begin_same),
       .leaves_done_i(leaves_done),
-      .leaves_forgotten_i(leaves_forgotten),
-      .leaves_all_o(leaves_all),
-      .leaves_start_o(leaves_start),
-      .leaves_stop_o(leaves_stop),
-      .mul_start_o(h_mul_start),
-      .mul_blocks_o(h_mul_blocks),
-      .mul_a_o(h_mul_a),
-      .mul_b_o(h_mul_b),
-      .mul_done_i(mul_done),
-      .mul_p_i(mul_p),
+      .leaves_wr_o(leaves_wr),
+      .leaves_next_o(leaves_next),
+      .shape_i(shape),
+      .past_i(past_rec),
       .st_rd_o(h_st_rd),
       .st_rd_addr_o(h_st_rd_addr),
       .st_data_i(st_rd_data),
       .st_wr_o(h_st_wr),
       .st_wr_addr_o(h_st_wr_addr),
-      .st_wr_data_o(h_st_wr_data),
       .rx_pending_i,
       .q_use_o(h_q_use),
       .q_missing_i,
@@ -319,8 +346,6 @@ module saf_xfer_ctl
     else if (!lock) from_leafq_q <= leafq_valid_i && !h_valid_i;
   end
 
-  logic remember, enter;
-
   saf_xfer_find u_find (
       .clk_i,
       .rst_ni,
@@ -342,16 +367,7 @@ module saf_xfer_ctl
       .not_newer_o(not_newer)
   );
 
-  saf_xfer_leaves u_leaves (
-      .leaves_i(st_rd_data),
-      .in_flight_i(in_flight),
-      .all_i(leaves_all),
-      .total_i(say_what.leaves),
-      .start_i(leaves_start),
-      .stop_i(leaves_stop),
-      .done_o(leaves_done),
-      .forgotten_o(leaves_forgotten)
-  );
+  assign leaves_done = issued - LeafBits'(in_flight);
 
   // ---------------------------------------------------------------- new transfers
 
@@ -383,18 +399,12 @@ module saf_xfer_ctl
       .done_o(begin_done),
       .same_o(begin_same),
       .ctx_i(ctx),
-      .received_i(q_received_i),
-      .hashed_i(hashed[ctx]),
       .past_i(past),
       .remember_o(remember),
-      .id_i(req_i.object),
       .ask_i(ask),
       .is_image_i(is_image),
-      .leaves_i(leaves),
-      .last_leaf_bytes_i(last_leaf_bytes),
       .enter_o(enter),
       .pay_word_o(pay_word),
-      .pay_data_i(fr_data_i),
       .same_start_o(same_start),
       .same_busy_i(same_busy),
       .same_word_i(same_word),
@@ -404,15 +414,27 @@ module saf_xfer_ctl
       .slot_word_o(slot_word),
       .st_rd_o(b_st_rd),
       .st_rd_addr_o(b_st_rd_addr),
-      .st_data_i(st_rd_data),
       .st_wr_o(b_st_wr),
       .st_wr_addr_o(b_st_wr_addr),
-      .st_wr_data_o(b_st_wr_data),
+      .copies_o(b_copies),
+      .pays_o(b_pays),
       .open_valid_o,
       .open_done_i,
       .open_base_o
   );
   assign fr_addr_o = {8'd0, pay_word};
+  always_comb begin
+    shape_new.blocks = ask.blocks[BlockBits-1:0];
+    shape_new.units = ask.block_bytes[13:6];
+    shape_new.leaves = leaves;
+    shape_new.last_leaf_bytes = last_leaf_bytes;
+    shape_new.base = open_base_o;
+    past_new.blocks = shape.blocks;
+    past_new.leaves = shape.leaves;
+    past_new.received = q_received_i;
+    past_new.hashed = hashed[ctx];
+    past_new.ctx = ctx;
+  end
   assign open_ctx_o = ctx;
   assign open_id_o = req_i.object;
   assign open_group_o = ask.group;
@@ -497,17 +519,15 @@ module saf_xfer_ctl
       .q_missing_i,
       .q_lowest_i,
       .q_settled_i,
-      .mul_start_o(v_mul_start),
-      .mul_a_o(v_mul_a),
-      .mul_b_o(v_mul_b),
-      .mul_done_i(mul_done),
-      .mul_p_i(mul_p),
-      .st_rd_o(v_st_rd),
+      .ctx_o(v_ctx),
+      .shape_i(shape),
+      .issued_i(issued),
+      .issued_wr_o(issued_wr),
+      .issued_next_o(issued_next),
       .st_rd_addr_o(v_st_rd_addr),
       .st_data_i(st_rd_data),
-      .st_wr_o(v_st_wr),
-      .st_wr_addr_o(v_st_wr_addr),
-      .st_wr_data_o(v_st_wr_data),
+      .found_at_i({ctx, found_word}),
+      .found_data_o(found_data),
       .job_valid_o,
       .job_ready_i,
       .job_o,
@@ -561,6 +581,8 @@ module saf_xfer_ctl
       .st_rd_o(s_st_rd),
       .st_addr_o(s_st_rd_addr),
       .st_data_i(st_rd_data),
+      .found_word_o(found_word),
+      .found_data_i(found_data),
       .bm_rd_valid_o,
       .bm_word_o,
       .bm_valid_i,

@@ -45,7 +45,7 @@ module saf_xfer_find
   assign match = seen_valid_q && seen_known_q && ctl.id == id_i;
   assign past_o = head_q;
   assign newest_o = newest_q;
-  assign not_newer_o = id_i <= newest_q;
+  assign not_newer_o = !(newest_q < id_i);
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin

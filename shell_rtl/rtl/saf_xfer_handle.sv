@@ -29,7 +29,7 @@ module saf_xfer_handle
     output logic leafq_done_o,
     output logic leafq_ok_o,
     output logic leafq_unknown_o,
-    // lock over records, multiplier, saf_bulk
+    // lock over records and saf_bulk
     output logic lock_o,
     input logic quiet_i,
     // contexts
@@ -64,25 +64,18 @@ module saf_xfer_handle
     output logic begin_open_o,
     input logic begin_done_i,
     input logic begin_same_i,
-    // leaves of the record word on st_data_i
+    // leaves of the context: those whose digest holds; of these only so many from now on
     input logic [LeafBits-1:0] leaves_done_i,
-    input xfer_leaves_t leaves_forgotten_i,
-    output logic leaves_all_o,  // before INVALIDATE every leaf was digested
-    output logic [LeafBits-1:0] leaves_start_o,
-    output logic [LeafBits-1:0] leaves_stop_o,
-    output logic mul_start_o,
-    output logic mul_blocks_o,  // of an XFER_OPEN; else mul_a_o and mul_b_o
-    output logic [31:0] mul_a_o,
-    output logic [7:0] mul_b_o,
-    input logic mul_done_i,
-    input logic [39:0] mul_p_i,
+    output logic leaves_wr_o,
+    output logic [LeafBits-1:0] leaves_next_o,
     // records
+    input xfer_shape_t shape_i,
+    input xfer_past_t past_i,
     output logic st_rd_o,
     output xfer_addr_t st_rd_addr_o,
     input logic [63:0] st_data_i,
     output logic st_wr_o,
     output xfer_addr_t st_wr_addr_o,
-    output logic [63:0] st_wr_data_o,
     // saf_bulk
     input logic rx_pending_i,
     output logic q_use_o,
@@ -107,7 +100,7 @@ module saf_xfer_handle
   typedef enum logic [4:0] {
     StIdle, StLock, StFind, StSettle, StLoad, StShape, StRest, StAct, StSay, StSaying, StDone, StLeafAnswer,
     StMul, StJudge, StScrub, StBegin, StBegun, StLeave, StAbort, StDrain, StFence, StVerdict,
-    StTear, StStart, StStop, StForget, StTorn, StAgain, StRepaired, StClear, StCleared
+    StTear, StForget, StTorn, StAgain, StRepaired, StClear, StCleared
   } state_e;
 
   typedef enum logic [1:0] {
@@ -123,19 +116,16 @@ module saf_xfer_handle
   logic past_q, again_q, forget_q, settled;
   logic [4:0] which_q;
   logic [TimerBits-1:0] timer_q;
-  logic [LeafBits-1:0] start_q;
+  logic [LeafBits-1:0] start_q;  // leaf in which INVALIDATE's range begins
+  logic [25:0] start_units;
   logic [Contexts-1:0] drain_q;
 
-  xfer_past_t past;
   xfer_state_t own;
   xfer_next_e next;
   logic is_open, is_close, is_abort, says_verdict, closing, refuse, unused;
   logic [5:0] refuse_status;
-  logic [18:0] range_end;
-  logic [7:0] units;
 
-  assign unused = ^{req_i, mul_p_i, past};
-  assign past = st_data_i;
+  assign unused = ^{req_i, shape_i, past_i, start_units};
   assign own = state_i[ctx_q];
   assign ctx_o = ctx_q;
   assign is_open = req_i.opcode == saf_pkg::OpcodeXferOpen;
@@ -153,7 +143,7 @@ module saf_xfer_handle
           && (is_open || (is_abort && req_i.object != '0));
       if (!is_open) refuse_status = 6'(saf_pkg::StatusOk);
     end else if (state_q == StJudge) begin
-      refuse = mul_done_i;
+      refuse = 1'b1;
       refuse_status = judged_i != 6'(saf_pkg::StatusOk) ? judged_i : 6'(saf_pkg::StatusBusy);
     end
   end
@@ -177,6 +167,8 @@ module saf_xfer_handle
       .state_i(own),
       .hashed_i(hashed_i[ctx_q]),
       .st_data_i,
+      .shape_data_i(shape_i),
+      .past_data_i(past_i),
       .leaves_done_i,
       .q_missing_i,
       .q_lowest_i,
@@ -190,9 +182,6 @@ module saf_xfer_handle
       .pay_i,
       .next_o(next),
       .closing_o(closing),
-      .range_end_o(range_end),
-      .units_o(units),
-      .all_leaves_o(leaves_all_o),
       .say_o(say_what_o),
       .say_object_o,
       .say_index_o
@@ -202,7 +191,7 @@ module saf_xfer_handle
   // ---------------------------------------------------------------- what it drives, by state
 
   // saf_bulk's answers lag two cycles behind ctx_q and the levels of a context
-  assign settled = q_settled_i && timer_q >= TimerBits'(4);
+  assign settled = q_settled_i && timer_q[TimerBits-1:2] != '0;
   assign forget_busy_o = forget_q;
   assign lock_o = state_q != StIdle && state_q != StVerdict;
   assign q_use_o = lock_o && (task_q == TkFrame || task_q == TkForget);
@@ -221,17 +210,10 @@ module saf_xfer_handle
   assign set_slot_o = set_o && ctx_q == '0 && (state_q != StBegin || is_open);
   assign use_slot_o = is_open && (state_q == StScrub || state_q == StBegin);
 
-  assign mul_start_o = state_q == StMul || (state_q == StTear && settled) || (state_q == StStart && mul_done_i);
-  assign mul_blocks_o = is_open;
-  assign mul_a_o = state_q == StTear || (state_q == StStart && !mul_done_i) ? pay_i[63:32] : {13'd0, range_end};
-  assign mul_b_o = units;
-  assign leaves_start_o = start_q;
-
-  always_comb begin
-    logic [LeafBits-1:0] stop;
-    stop = mul_p_i[23:10] + {{LeafBits - 1{1'b0}}, |mul_p_i[9:0]};
-    leaves_stop_o = stop < say_what_o.leaves ? stop : say_what_o.leaves;
-  end
+  // leaves in front of the range hold, those behind it are digested again
+  assign start_units = 26'(pay_i[49:32]) * 26'(shape_i.units);
+  assign leaves_wr_o = state_q == StTorn;
+  assign leaves_next_o = leaves_done_i < start_q ? leaves_done_i : start_q;
 
   always_comb begin
     set_o = 1'b0;
@@ -269,17 +251,13 @@ module saf_xfer_handle
   end
 
   always_comb begin
-    st_rd_o = 1'b1;
-    st_rd_addr_o = past_q ? xfer_past_word(which_q, XferRecShape[2:0]) : xfer_context_word(ctx_q, XferRecShape);
-    case (state_q)
-      StShape: st_rd_addr_o = past_q ? xfer_past_word(which_q, XferRecPlace[2:0]) : xfer_context_word(ctx_q, XferRecLeaves);
-      StRest: st_rd_addr_o = past_q ? xfer_past_word(which_q, XferRecCtl[2:0]) : xfer_context_word(ctx_q, says_verdict ? XferRecClose : XferRecCtl);
-      StForget: st_rd_addr_o = xfer_context_word(ctx_q, XferRecLeaves);
-      default: st_rd_o = state_q == StLoad;
-    endcase
-    st_wr_o = state_q == StTorn || state_q == StAgain || (state_q == StAct && task_q == TkFrame && is_close && !past_q);
-    st_wr_addr_o = xfer_context_word(ctx_q, state_q == StTorn ? XferRecLeaves : is_close ? XferRecClose : XferRecCtl);
-    st_wr_data_o = state_q == StTorn ? leaves_forgotten_i : {req_i.object, req_i.index};
+    // the newest CLOSE's index for a verdict, else the newest INVALIDATE's
+    st_rd_o = state_q == StRest;
+    st_rd_addr_o = past_q ? xfer_past_word(which_q, XferRecCtl[2:0])
+        : xfer_context_word(ctx_q, says_verdict ? XferRecClose : XferRecCtl);
+    // object and index of the frame
+    st_wr_o = state_q == StAgain || (state_q == StAct && task_q == TkFrame && is_close && !past_q);
+    st_wr_addr_o = xfer_context_word(ctx_q, is_close ? XferRecClose : XferRecCtl);
   end
 
   // ---------------------------------------------------------------- what comes next
@@ -339,7 +317,7 @@ module saf_xfer_handle
         StLoad: state_q <= StShape;
         StShape: state_q <= StRest;
         StRest: begin
-          if (past_q) ctx_q <= past.ctx;
+          if (past_q) ctx_q <= past_i.ctx;
           state_q <= StAct;
         end
         StAct: begin
@@ -357,8 +335,7 @@ module saf_xfer_handle
 
         // XFER_OPEN of a new transfer
         StMul: state_q <= StJudge;
-        StJudge:
-        if (mul_done_i) begin
+        StJudge: begin
           ctx_q <= choice_i;
           state_q <= judged_i == 6'(saf_pkg::StatusOk) && choice_valid_i ? StScrub : StSay;
         end
@@ -388,13 +365,10 @@ module saf_xfer_handle
         StVerdict: if (own != XsVerifying || timer_q == TimerBits'(VerdictWait)) state_q <= StLock;
 
         // INVALIDATE
-        StTear: if (settled) state_q <= StStart;
-        StStart:
-        if (mul_done_i) begin
-          start_q <= mul_p_i[23:10];
-          state_q <= StStop;
+        StTear: begin
+          start_q <= start_units[23:10];
+          if (settled) state_q <= StForget;
         end
-        StStop: if (mul_done_i) state_q <= StForget;
         StForget: if (forget_done_i) state_q <= StTorn;
         StTorn: begin
           timer_q <= '0;

@@ -21,10 +21,10 @@ module saf_xfer_judge
 
   logic is_ddr, fits, base_fits, ddr_blocks_fit, image_blocks_fit, image_fits;
   logic [34:0] base_end;
-  logic [15:0] mtu_room;
-  logic [FrameBytesBits-1:0] shortest, full;
+  logic [10:0] mtu_room, asked_room;
+  logic [7:0] units;
+  logic [FrameBytesBits-1:0] full;
   logic [46:0] over;  // bytes by which the blocks are more than the object
-  logic [30:0] leaves;
   logic unused;
 
   if (RoleBytes != 34'h1_C000_0000 || ImageSlotBytes != 34'h0E00_0000 || saf_pkg::DdrMaxBlocks != 65536
@@ -35,16 +35,18 @@ module saf_xfer_judge
   assign is_image_o = ask_i.kind == saf_pkg::TransferKindImage;
   assign is_ddr = ask_i.kind == saf_pkg::TransferKindDdr;
 
-  // a frame holds 14 bytes more than the MTU, of which 40 are the header
-  assign mtu_room = cfg_i.mtu - 16'd26;
-  // the frame must be as long as a full DATA frame, tag included (or as short as XFER_OPEN can be)
-  assign shortest = cfg_i.key_valid ? 14'd120 : 14'd104;
-  assign full = ask_i.block_bytes[13:0] + 14'd40;
+  // a frame holds 14 bytes more than the MTU, of which 40 are the header: block_bytes <= mtu - 26, in units of 64
+  assign units = ask_i.block_bytes[13:6];
+  assign mtu_room = {cfg_i.mtu[15:6], cfg_i.mtu[5:0] >= 6'd26};
+  assign asked_room = {ask_i.block_bytes[15:6], 1'b1};
+  // the frame must be as long as a full DATA frame (40 more than the block), or as short as XFER_OPEN can be: 104, 120 with
+  // its tag
+  assign full = {units, cfg_i.key_valid && units == 8'd1 ? 6'd56 : 6'd40};
 
   assign over = {1'b0, product_i, 6'd0} - {1'b0, ask_i.length[45:0]};
   assign fits = ask_i.length != '0 && ask_i.length[63:46] == '0 && over[46:14] == '0
-      && over[13:0] < ask_i.block_bytes[13:0];
-  assign last_bytes_o = ask_i.block_bytes - over[15:0];
+      && over[13:6] < units;
+  assign last_bytes_o = {2'b00, ask_i.block_bytes[13:0] - over[13:0]};
 
   // length is at most 65,536 blocks of less than 16 KiB where this counts; RoleBytes is 7 × 2^30
   assign base_end = {1'b0, ask_i.base[33:0]} + {5'd0, ask_i.length[29:0]};
@@ -55,17 +57,16 @@ module saf_xfer_judge
   assign image_blocks_fit = ask_i.blocks[31:18] == '0 && (!ask_i.blocks[17] || ask_i.blocks[16:0] == '0);
   assign image_fits = ask_i.length[45:28] == '0 && (ask_i.length[27:25] != '1 || ask_i.length[24:0] == '0);
 
-  assign leaves = {1'b0, ask_i.length[45:16]} + {30'd0, |ask_i.length[15:0]};
-  assign leaves_o = leaves[LeafBits-1:0];
+  assign leaves_o = ask_i.length[16+:LeafBits] + LeafBits'(|ask_i.length[15:0]);
   assign last_leaf_bytes_o = {ask_i.length[15:0] == '0, ask_i.length[15:0]};
 
   always_comb begin
     status_o = 6'(saf_pkg::StatusOk);
     if (!is_image_o && !is_ddr) status_o = 6'(saf_pkg::StatusBadParameter);
-    else if (ask_i.block_bytes[5:0] != '0 || ask_i.block_bytes == '0 || ask_i.block_bytes > mtu_room
+    else if (ask_i.block_bytes[5:0] != '0 || ask_i.block_bytes == '0 || mtu_room < asked_room
              || ask_i.block_bytes[15:14] != '0)
       status_o = 6'(saf_pkg::StatusBadBlockSize);
-    else if (req_i.frame_bytes != (full > shortest ? full : shortest)) status_o = 6'(saf_pkg::StatusBadParameter);
+    else if (req_i.frame_bytes != full) status_o = 6'(saf_pkg::StatusBadParameter);
     else if (req_i.etype != (is_image_o ? EtImage : EtInput)) status_o = 6'(saf_pkg::StatusBadParameter);
     else if (!fits) status_o = 6'(saf_pkg::StatusBadParameter);
     else if (is_ddr) begin
@@ -78,6 +79,6 @@ module saf_xfer_judge
     end
   end
 
-  assign unused = ^{leaves, ask_i, req_i, cfg_i};
+  assign unused = ^{ask_i, req_i, cfg_i};
 
 endmodule

@@ -17,6 +17,8 @@ module saf_xfer_say
     output logic st_rd_o,
     output xfer_addr_t st_addr_o,
     input logic [63:0] st_data_i,
+    output logic [1:0] found_word_o,  // of the root found, likewise
+    input logic [63:0] found_data_i,
     output logic bm_rd_valid_o,
     output logic [10:0] bm_word_o,
     input logic bm_valid_i,
@@ -38,18 +40,27 @@ module saf_xfer_say
   logic [7:0] beat_q, last_beat;
   logic [63:0] data_q, head, bitmap;
   logic [31:0] credit;
-  logic [7:0] map_word;
+  logic [6:0] map_word;
   logic is_map, is_digest, full, unused;
+
+  // beats: 2 of READY, 4 and the bitmap's of NACK, 6 of VERDICT
+  always_comb begin
+    case (say_i.opcode)
+      saf_pkg::OpcodeReady: last_beat = 8'(saf_pkg::ReadyBytes / 8 - 1);
+      saf_pkg::OpcodeNack: last_beat = 8'(saf_pkg::NackBytes / 8 - 1) + say_i.bits[13:6] + 8'(|say_i.bits[5:0]);
+      saf_pkg::OpcodeVerdict: last_beat = 8'(saf_pkg::VerdictBytes / 8 - 1);
+      default: last_beat = 8'((saf_pkg::AnswerBytes - 1) / 8);
+    endcase
+  end
 
   always_comb begin
     case (say_i.opcode)
       saf_pkg::OpcodeReady: length_o = 16'(saf_pkg::ReadyBytes);
-      saf_pkg::OpcodeNack: length_o = 16'(saf_pkg::NackBytes) + {5'd0, 11'((say_i.bits + 14'd7) >> 3)};
+      saf_pkg::OpcodeNack: length_o = 16'(saf_pkg::NackBytes) + 16'(say_i.bits[13:3]) + 16'(|say_i.bits[2:0]);
       saf_pkg::OpcodeVerdict: length_o = 16'(saf_pkg::VerdictBytes);
       default: length_o = 16'(saf_pkg::AnswerBytes);
     endcase
   end
-  assign last_beat = 8'((length_o - 16'd1) >> 3);
 
   // ---------------------------------------------------------------- beats that come from say_i
 
@@ -82,10 +93,11 @@ module saf_xfer_say
   assign is_map = say_i.opcode == saf_pkg::OpcodeNack && beat_q >= 8'd4;
   assign is_digest = say_i.opcode == saf_pkg::OpcodeVerdict && beat_q >= 8'd2;
   assign st_rd_o = state_q == StAsk && is_digest;
-  assign st_addr_o = say_i.digest + {7'd0, beat_q[1:0] - 2'd2};
+  assign found_word_o = beat_q[1:0] ^ 2'd2;  // the digest begins with beat 2
+  assign st_addr_o = {say_i.digest[8:2], found_word_o};
   assign bm_rd_valid_o = state_q == StAsk && is_map;
-  assign map_word = beat_q - 8'd4;
-  assign bm_word_o = say_i.first_block[16:6] + {3'd0, map_word};
+  assign map_word = {beat_q[6:2] - 5'd1, beat_q[1:0]};
+  assign bm_word_o = {say_i.first_block[16:13], map_word};  // a section's first block
   // bit 0 of the first byte is the section's first block
   always_comb for (int i = 0; i < 8; i++) bitmap[8*(7-i)+:8] = bm_data_i[8*i+:8];
 
@@ -93,7 +105,7 @@ module saf_xfer_say
   assign msg_data_o = data_q;
   assign msg_last_o = beat_q == last_beat;
   assign done_o = state_q == StPut && msg_ready_i && msg_last_o;
-  assign unused = ^{say_i.first_block};
+  assign unused = ^{say_i.first_block, say_i.digest[1:0]};
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -112,7 +124,7 @@ module saf_xfer_say
         if (!is_map || bm_valid_i) begin
           data_q <= head;
           if (is_map) data_q <= bitmap;
-          else if (is_digest) data_q <= say_i.with_digest ? st_data_i : '0;
+          else if (is_digest) data_q <= !say_i.with_digest ? '0 : say_i.found ? found_data_i : st_data_i;
           state_q <= StPut;
         end
         default:

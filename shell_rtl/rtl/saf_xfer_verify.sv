@@ -30,19 +30,18 @@ module saf_xfer_verify
     input logic [17:0] q_missing_i,
     input logic [17:0] q_lowest_i,
     input logic q_settled_i,
-    // multiplier
-    output logic mul_start_o,
-    output logic [31:0] mul_a_o,
-    output logic [7:0] mul_b_o,
-    input logic mul_done_i,
-    input logic [39:0] mul_p_i,
+    // of the context ctx_o: what it is (the cycle after), how many of its leaves were given to the crypto unit
+    output logic [1:0] ctx_o,
+    input xfer_shape_t shape_i,
+    input logic [LeafBits-1:0] issued_i,
+    output logic issued_wr_o,
+    output logic [LeafBits-1:0] issued_next_o,
     // records
-    output logic st_rd_o,
     output xfer_addr_t st_rd_addr_o,
     input logic [63:0] st_data_i,
-    output logic st_wr_o,
-    output xfer_addr_t st_wr_addr_o,
-    output logic [63:0] st_wr_data_o,
+    // root found in a context, word by word, while it is quiet (data in the next cycle)
+    input logic [3:0] found_at_i,
+    output logic [63:0] found_data_o,
     // jobs
     output logic job_valid_o,
     input logic job_ready_i,
@@ -54,8 +53,7 @@ module saf_xfer_verify
   typedef enum logic [2:0] {
     StPick,
     StShape,
-    StLeaves,
-    StPlace,
+    StAsk,
     StMul,
     StDecide,
     StJob,
@@ -68,19 +66,15 @@ module saf_xfer_verify
 
   state_e state_q;
   logic [1:0] ctx_q;
-  xfer_leaves_t leaves_q;
-  xfer_shape_t shape;
-  xfer_place_t place;
-  logic [LeafBits-1:0] total_q, leaf_q;
-  logic [7:0] units_q;
-  logic [16:0] last_leaf_bytes_q;
+  xfer_shape_t shape_q;  // of the context that has the job
+  logic [LeafBits-1:0] leaf_q;
+  logic [LeafBits-1:0] ready_q;  // leaves in front of the lowest missing block
   logic [17:0] lowest_q;
-  logic [33:0] base_q;
-  logic all_q, root_q, active, unused;
+  logic [25:0] ready_units;  // of 64 bytes
+  logic all_q, root_q, last_q, active, unused;
 
-  assign shape = st_data_i;
-  assign place = st_data_i;
-  assign unused = ^{shape, place.unused, mul_p_i};
+  assign unused = ^{shape_q, ready_units};
+  assign ctx_o = ctx_q;
   assign active = state_i[ctx_q] == XsReceiving || state_i[ctx_q] == XsVerifying;
   assign quiet_o = state_q == StPick || state_q == StJob;
 
@@ -111,12 +105,16 @@ module saf_xfer_verify
   logic root_there_q, same_q;
   logic [1:0] root_ctx_q;
   logic [2:0] word_q;
+  logic [3:0] found_at;
   logic [63:0] root_word;
   logic root_taken;
 
   assign root_taken = job_done_i && fly_root_q[0] && !fly_stale[0];
 
-  // word 0 in the most significant part
+  // a context's root, its word 0 in the most significant part
+  assign found_at = state_q == StCompare ? {root_ctx_q, ~word_q[1:0]} : {found_at_i[3:2], ~found_at_i[1:0]};
+  assign found_data_o = root_word;
+
   saf_ram_2clk_narrow #(
       .Width(256),
       .Depth(BlockRamBits / 256),
@@ -124,11 +122,11 @@ module saf_xfer_verify
   ) u_root (
       .wr_clk_i(clk_i),
       .wr_en_i(root_taken),
-      .wr_addr_i('0),
+      .wr_addr_i({2'd0, fly_ctx_q[0]}),
       .wr_data_i(job_digest_i),
       .rd_clk_i(clk_i),
       .rd_en_i(1'b1),
-      .rd_addr_i({4'd0, ~word_q[1:0]}),
+      .rd_addr_i({2'd0, found_at}),
       .rd_data_o(root_word)
   );
 
@@ -138,67 +136,33 @@ module saf_xfer_verify
 
   // ---------------------------------------------------------------- a step
 
-  logic hole, at_hole, leaf_due, root_due;
-  xfer_leaves_t leaves_d;
-  logic [LeafBits-1:0] ready, ready_now;
+  logic leaf_due, root_due;
 
-  assign hole = leaves_q.hole_end != '0;
-  assign at_hole = hole && leaves_q.issued == leaves_q.hole_end;
-  assign ready = all_q ? total_q : mul_p_i[23:10];
-  assign ready_now = ready > leaves_q.ready ? ready : leaves_q.ready;
-  assign leaf_due = can_give && !at_hole && leaves_q.issued < ready_now;
-  assign root_due = can_give && !hole && leaves_q.issued == total_q && idle_ctx && !root_there_q
+  assign leaf_due = can_give && issued_i < ready_q;
+  assign root_due = can_give && issued_i == shape_i.leaves && idle_ctx && !root_there_q
       && !(count_q[0] && fly_root_q[0]) && state_i[ctx_q] == XsVerifying;
   assign give = state_q == StDecide && (leaf_due || root_due);
-
-  always_comb begin
-    leaves_d = leaves_q;
-    leaves_d.ready = ready_now;
-    if (at_hole && idle_ctx) begin
-      leaves_d.issued = total_q;
-      leaves_d.hole_end = '0;
-    end else if (leaf_due) leaves_d.issued = leaves_q.issued + 1'b1;
-  end
+  assign issued_wr_o = state_q == StDecide && leaf_due;
+  assign issued_next_o = issued_i + 1'b1;
 
   assign q_use_o = state_q == StPick && !lock_i && !root_there_q && active;
   assign q_ctx_o = ctx_q;
-  assign mul_start_o = state_q == StPlace;
-  assign mul_a_o = {14'd0, lowest_q};
-  assign mul_b_o = units_q;
-
-  always_comb begin
-    st_rd_o = 1'b1;
-    case (state_q)
-      StPick: st_rd_addr_o = xfer_context_word(ctx_q, XferRecShape);
-      StShape: st_rd_addr_o = xfer_context_word(ctx_q, XferRecLeaves);
-      StLeaves: st_rd_addr_o = xfer_context_word(ctx_q, XferRecPlace);
-      default: st_rd_addr_o = xfer_context_word(root_ctx_q, {XferRecDigest[3:2], word_q[1:0]});
-    endcase
-    st_wr_o = state_q == StDecide;
-    st_wr_addr_o = xfer_context_word(ctx_q, XferRecLeaves);
-    st_wr_data_o = leaves_d;
-    if (state_q == StCompare) begin
-      st_wr_o = word_q != 3'd0;
-      st_wr_addr_o = xfer_context_word(root_ctx_q, {XferRecFound[3:2], 2'(word_q - 3'd1)});
-      st_wr_data_o = root_word;
-    end
-  end
+  assign ready_units = 26'(lowest_q) * 26'(shape_i.units);
+  assign st_rd_addr_o = xfer_context_word(root_ctx_q, {XferRecDigest[3:2], word_q[1:0]});
 
   assign job_valid_o = state_q == StJob;
   always_comb begin
-    logic last;
     logic [33:0] leaves_at;
-    last = leaf_q == total_q - 1'b1;
     leaves_at = LeafBase | {13'd0, ctx_q, 19'd0};
     job_o = '0;
     job_o.root = root_q;
-    job_o.last = root_q || last;
+    job_o.last = last_q;
     if (root_q) begin
       job_o.addr = leaves_at;
-      job_o.bytes = {2'd0, total_q, 5'd0};
+      job_o.bytes = {2'd0, shape_q.leaves, 5'd0};
     end else begin
-      job_o.addr = {base_q[33:16] + {4'd0, leaf_q}, base_q[15:0]};
-      job_o.bytes = last ? {4'd0, last_leaf_bytes_q} : 21'(saf_pkg::LeafBytes);
+      job_o.addr = {shape_q.base[33:16] + {4'd0, leaf_q}, shape_q.base[15:0]};
+      job_o.bytes = last_q ? {4'd0, shape_q.last_leaf_bytes} : 21'(saf_pkg::LeafBytes);
       job_o.node = {18'd0, leaf_q};
     end
     job_o.store_addr = leaves_at | {15'd0, leaf_q, 5'd0};
@@ -208,12 +172,10 @@ module saf_xfer_verify
     if (!rst_ni) begin
       state_q <= StPick;
       ctx_q <= '0;
-      leaves_q <= '0;
-      total_q <= '0;
       leaf_q <= '0;
-      units_q <= '0;
-      last_leaf_bytes_q <= '0;
-      base_q <= '0;
+      shape_q <= '0;
+      ready_q <= '0;
+      last_q <= 1'b0;
       lowest_q <= '0;
       all_q <= 1'b0;
       root_q <= 1'b0;
@@ -230,27 +192,22 @@ module saf_xfer_verify
             else if (q_free_i) state_q <= StShape;
           end
         end
-        StShape: begin
-          total_q <= shape.leaves;
-          units_q <= shape.units;
-          state_q <= StLeaves;
-        end
-        StLeaves: begin
-          leaves_q <= st_data_i;
+        StShape: state_q <= StAsk;
+        StAsk: begin
           lowest_q <= q_lowest_i;
           // the last leaf is there only when the last block is in DDR; what is below q_lowest_i is, at any time
           all_q <= state_i[ctx_q] == XsVerifying || (q_missing_i == '0 && q_settled_i);
-          state_q <= StPlace;
-        end
-        StPlace: begin
-          base_q <= place.base;
-          last_leaf_bytes_q <= place.last_leaf_bytes;
           state_q <= StMul;
         end
-        StMul: if (mul_done_i) state_q <= StDecide;
+        StMul: begin
+          ready_q <= all_q ? shape_i.leaves : ready_units[23:10];
+          state_q <= StDecide;
+        end
         StDecide: begin
-          leaf_q <= leaves_q.issued;
+          leaf_q <= issued_i;
+          shape_q <= shape_i;
           root_q <= !leaf_due;
+          last_q <= !leaf_due || issued_next_o == shape_i.leaves;
           ctx_q <= give ? ctx_q : ctx_q + 2'd1;
           state_q <= give ? StJob : StPick;
         end

@@ -15,8 +15,8 @@ def test_bulk_no_write_outside_an_open_context_is_proven():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("file", "old", "new"), [
-    ("saf_bulk_bounds.sv", "stop <= {1'b0, bounds.limit}", "stop[AddrBits-1:0] <= bounds.limit"),
-    ("saf_bulk_bounds.sv", "addr_i >= bounds.base && stop", "stop"),
+    ("saf_bulk_bounds.sv", "{1'b0, bounds.limit} < stop", "bounds.limit < stop[AddrBits-1:0]"),
+    ("saf_bulk_bounds.sv", "!(addr_i < bounds.base) && ", ""),
     ("saf_bulk_bounds.sv", "assign ok_o = open_q && ", "assign ok_o = "),
     ("saf_bulk_take.sv", "out_of_bounds ? StSkip : guarded_q", "guarded_q"),
     ("saf_bulk_write.sv", "assign wr_last_o = all_read", "assign wr_last_o = beat_q + 1'b1 == stop"),

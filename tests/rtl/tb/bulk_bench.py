@@ -366,11 +366,11 @@ class Bench:
         raise AssertionError(f"context {ctx} never settles")
 
     async def words(self, ctx: int, first: int, count: int) -> list[int]:
-        """Bitmap words, at most eight unanswered at once."""
+        """Bitmap words, one after another."""
         asked = 0
         while len(self.bitmap) < count:
-            ask = asked < count and asked - len(self.bitmap) < 8
-            self.put(bm_rd_valid=ask, bm_ctx=ctx, bm_word=first + asked if ask else 0)
+            ask = asked == len(self.bitmap)
+            self.put(bm_rd_valid=ask, bm_ctx=ctx, bm_word=first + len(self.bitmap))
             asked += ask
             await self.cycle()
         return [self.bitmap.popleft() for _ in range(count)]
