@@ -6,8 +6,8 @@ from PyPI, which reads SystemVerilog with slang) proves the assertions by tempor
 first from the initial state, then from any state in which they held for a few cycles. That needs assertions that follow
 from one another; a proof that fails prints the state it starts from.
 
-In a wrapper that says `Clocks are free inputs` each register keeps its own clock, and a step is any moment; in all others
-there is one clock, and a step is its cycle.
+In a wrapper that says `Clocks are free inputs` each register keeps its own clock, and a step is any moment; in all
+others there is one clock, and a step is its cycle.
 
 The design is read with SYNTHESIS set: assertions inside it concern neighbours that a wrapper leaves out.
 """
