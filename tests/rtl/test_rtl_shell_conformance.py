@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+from safhost.cli import main
 from safhost.conformance.probe import Probe
 from safhost.conformance.selftest import make_rtl
 from safhost.conformance.suite import FAIL, NOT_RUN, Check, choose, run
@@ -63,3 +65,24 @@ def test_rtl_shell_passes_all_clauses(card_suite: int, mtu: int) -> None:
 def test_rtl_shell_with_unrelated_clocks_passes_and_no_assertion_fails(card_suite: int) -> None:
     with probing("four-clocks", card_suite) as probe:
         assert_all_pass(probe, choose([]))
+
+
+def test_the_command_tries_the_rtl(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+                                   tmp_path: Path) -> None:
+    monkeypatch.setenv("SAFHOST_STATE", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["conformance", "--rtl", "--clause", "TAG-3", "--clause", "XOPEN-4"])
+    out, _ = capsys.readouterr()
+    assert not ended.value.code
+    lines = out.splitlines()
+    assert lines[0] == "card rtl"
+    assert {line.split()[0] for line in lines[2:-1]} == {"TAG-3", "XOPEN-4"}
+    assert " passed, 0 failed, 0 not run" in lines[-1]
+
+
+def test_the_command_takes_one_card_in_this_process(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["conformance", "--rtl", "--model"])
+    assert ended.value.code
+    assert "--model and --rtl are two cards" in capsys.readouterr().err

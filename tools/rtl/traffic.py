@@ -166,33 +166,40 @@ class Traffic:
             return channel.seal(Opcode.SESSION_OPEN, ask.pack(), ETHERTYPE_CONTROL)
         return make
 
-    def begin_transfer(self, *, is_new: bool = False) -> Recipe:
-        """XFER_OPEN of a new object, or of one under way."""
+    def new_transfer(self) -> Transfer:
+        """An object that nobody was told of yet."""
         rng = self.rng
-        if not is_new and self.transfers and rng.random() < 0.2:
-            transfer = rng.choice(self.transfers)
+        if rng.random() < 0.15:
+            image = rng.choice(self.images)
+            data, block, base, kind = np.frombuffer(image.payload, np.uint8), 1472, 0, TransferKind.IMAGE
         else:
+            block = rng.choice(BLOCKS_BYTES)
+            length = rng.randint(1, min(MAX_OBJECT_BYTES, 100 * block))
+            data = np.frombuffer(rng.randbytes(length), np.uint8)
+            base, kind = rng.randrange(AREA_BYTES - length), TransferKind.DDR
+        ask = XferOpen(kind=kind, slot=rng.randrange(3), block_bytes=block, base=base, length=len(data),
+                       group=rng.choice((0, 0, 0xAB00_0001 + rng.randrange(1000))), blocks=-(-len(data) // block),
+                       digest=tree_root(data.data) if rng.random() < 0.95 else bytes(32))
+        transfer = Transfer(0, ask, data)
+        self.transfers = [*self.transfers[-5:], transfer]
+        return transfer
+
+    def begin_transfer(self, transfer: Transfer | None = None) -> Recipe:
+        """XFER_OPEN of an object: by default of a new one, or of one under way."""
+        rng = self.rng
+        if transfer is None:
+            old = self.transfers and rng.random() < 0.5
+            transfer = rng.choice(self.transfers) if old else self.new_transfer()
+        if transfer.number == 0:
             self.number += 1
-            if rng.random() < 0.15:
-                image = rng.choice(self.images)
-                data, block, base, kind = np.frombuffer(image.payload, np.uint8), 1472, 0, TransferKind.IMAGE
-            else:
-                block = rng.choice(BLOCKS_BYTES)
-                length = rng.randint(1, min(MAX_OBJECT_BYTES, 100 * block))
-                data = np.frombuffer(rng.randbytes(length), np.uint8)
-                base, kind = rng.randrange(AREA_BYTES - length), TransferKind.DDR
-            ask = XferOpen(kind=kind, slot=rng.randrange(3), block_bytes=block, base=base, length=len(data),
-                           group=rng.choice((0, 0, 0xAB00_0000 + self.number)), blocks=-(-len(data) // block),
-                           digest=tree_root(data.data) if rng.random() < 0.95 else bytes(32))
-            transfer = Transfer(self.number, ask, data)
-            self.transfers = [*self.transfers[-5:], transfer]
+            transfer.number = self.number  # now: ids rise in the order of XFER_OPENs
         padding = max(0, transfer.ask.block_bytes - (TAG_BYTES if self.suite else 0) - 64)
         return self.sealed(Opcode.XFER_OPEN, transfer.ask.pack() + bytes(padding), transfer.ethertype, transfer.number)
 
-    def blocks(self, *, is_whole: bool = False) -> list[Recipe]:
-        """DATA of an object: all of the latest, or some blocks of a late one."""
+    def blocks(self, transfer: Transfer | None = None, *, is_whole: bool = False) -> list[Recipe]:
+        """DATA of an object: all of it, or some blocks."""
         rng = self.rng
-        transfer = self.transfers[-1] if is_whole else rng.choice(self.transfers[-2:])
+        transfer = transfer or rng.choice(self.transfers[-2:])
         indices = list(range(transfer.ask.blocks))
         if not is_whole and rng.random() < 0.35:
             indices = sorted(rng.sample(indices, min(len(indices), rng.randint(1, 12))))
@@ -218,12 +225,10 @@ class Traffic:
             return header + content
         return make
 
-    def about_transfer(self, wanted: int | None = None) -> Recipe:
-        """POLL, CLOSE, INVALIDATE or ABORT of a transfer; ``wanted`` of the latest."""
+    def about_transfer(self) -> Recipe:
+        """POLL, CLOSE, INVALIDATE or ABORT of a transfer."""
         rng = self.rng
-        transfer = rng.choice(self.transfers) if wanted is None else self.transfers[-1]
-        if wanted == Opcode.CLOSE:
-            return self.sealed(Opcode.CLOSE, Close().pack(), transfer.ethertype, transfer.number)
+        transfer = rng.choice(self.transfers)
         opcode, payload = rng.choice((
             (Opcode.POLL, Poll(first_block=rng.choice((0, rng.randrange(200)))).pack()),
             (Opcode.CLOSE, Close().pack()), (Opcode.CLOSE, Close().pack()),
@@ -320,22 +325,20 @@ class Traffic:
         return self.anything()
 
     def _whole_transfer(self) -> list[Callable[[], list[Recipe]]]:
-        steps: list[Callable[[], list[Recipe]]] = [lambda: [self.begin_transfer(is_new=True)]]
+        others = self.transfers[-4:]
+        new = self.new_transfer()
+        steps: list[Callable[[], list[Recipe]]] = []
+        if others and self.rng.random() < 0.7:  # make room
+            old = self.rng.choice(others)
+            steps.append(lambda: [self.sealed(Opcode.ABORT, Abort().pack(), old.ethertype, old.number)])
+        steps.append(lambda: [self.begin_transfer(new)])
         if self.rng.random() < 0.3:
-            steps.append(self.blocks)
-        steps += [lambda: self.blocks(is_whole=True), lambda: [self.about_transfer(Opcode.CLOSE)]]
-
-        def next_one() -> list[Recipe]:
-            is_image = self.transfers[-1].ask.kind == TransferKind.IMAGE
-            return [self.commit() if is_image else self.read()]
-
-        def make_room() -> list[Recipe]:
-            old = self.rng.choice(self.transfers[:-1] or self.transfers[:1] or [None])
-            if old is None:
-                return [self.keepalive()]
-            return [self.sealed(Opcode.ABORT, Abort().pack(), old.ethertype, old.number)]
-
-        return [make_room, make_room, *steps, next_one, lambda: [self.run()]]
+            steps.append(lambda: self.blocks(new))
+        steps += [lambda: self.blocks(new, is_whole=True),
+                  lambda: [self.sealed(Opcode.CLOSE, Close().pack(), new.ethertype, new.number)],
+                  lambda: [self.commit() if new.ask.kind == TransferKind.IMAGE else self.read()],
+                  lambda: [self.run()]]
+        return steps
 
     def anything(self) -> list[Recipe]:
         """Something a host might say at some time: one frame, or an object's blocks."""
@@ -407,7 +410,7 @@ HEADER_FIELDS: list[tuple[int, int, tuple[int, ...]]] = [
     (16, 4, (0, 1, 0xFFFF_FFFF, 0xAB00_0001)),
     (20, 2, (0, 1, 7, 8, 9, 16, 32, 48, 56, 63, 64, 65, 1456, 1472, 1474, 1500, 0xFFFF)),
     (22, 2, (0, FLAG_GUARDED, 2, 3, 4, 0x8000, 0xFFFF)),
-    (24, 4, (0, 1, 2, 7, 8, 100, 0x8000_0000, 0xFFFF_FFFF)),
+    (24, 4, (0, 1, 2, 7, 8, 100)),  # a very large one makes all that comes after it stale; flipped bits try that
     (28, 4, (0, 1, 2, 7, 50, 131_071, 131_072, 0x8000_0000, 0xFFFF_FFFF)),
     (32, 8, (0, 1, 5, 1 << 40)),
 ]
