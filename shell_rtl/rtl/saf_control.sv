@@ -2,7 +2,7 @@
 //
 // Data flow: saf_rx → saf_ctl (checks; saf_ctl_stream walks frames through the hash engine for their tags; saf_ctl_group
 // finds this card's member in a GROUP; saf_replay is the window) → handlers outside, or saf_session (SESSION_OPEN, SESSION_CLOSE,
-// KEEPALIVE) with saf_session_reply (its answers). saf_discovery says when HELLO is due, saf_discovery_hello says it.
+// KEEPALIVE). saf_discovery says when HELLO is due. saf_ctl_say says HELLO and the session's answers.
 //
 // One frame at a time; a handler is done when its answer was taken, so answers keep the order of the requests.
 // Latency: a frame without tag reaches its handler 19 cycles after cf_valid_i, a tagged one when its tag is there.
@@ -80,7 +80,7 @@ module saf_control (
 
   // parts of inputs that nobody here looks at
   logic unused;
-  assign unused = ^{time_us_i[63:48], role_i.has_role, hash_digest_i[127:0]};
+  assign unused = ^{time_us_i[63:48], hash_digest_i[127:0]};
 
   // ---- order of checks
 
@@ -95,8 +95,10 @@ module saf_control (
   logic [13:0] ctl_bytes;
   saf_shell_pkg::ctl_source_e ses_source;
   saf_shell_pkg::hash_req_t ctl_hash, ses_hash;
-  logic fresh, window_busy;
+  logic from_host, fresh, window_busy, sequence_zero;
   logic [63:0] hello_word;
+
+  assign from_host = cf_req_i.src == session_o.host;
 
   saf_ctl u_ctl (
     .clk_i,
@@ -132,7 +134,7 @@ module saf_control (
     .commit_o(ctl_commit),
     .open_i(session_o.open),
     .session_i(session_o.id),
-    .host_i(session_o.host),
+    .from_host_i(from_host),
     .session_valid_o(is_session),
     .session_done_i(is_session_done),
     .session_addr_i(ask_addr),
@@ -197,17 +199,17 @@ module saf_control (
     .busy_o(window_busy),
     .commit_i(ctl_commit || ses_commit),
     .load_i(ses_load),
-    .empty_i(!suite)
+    .empty_i(!suite),
+    .zero_o(sequence_zero)
   );
 
   // ---- session
 
-  logic hold, held, div_start, div_done, opened, ended;
-  logic [TimeBits-1:0] div_value;
-  logic [31:0] div_ms;
+  logic hold, held, opened, ended, left_valid;
+  logic [29:0] left_us;
   logic [127:0] boot_nonce;
-  logic match_start, match_done, match_owner, match_nonce, match_equal, match_newer;
-  logic reply_start, reply_build, reply_done, kept, has_owner, ready;
+  logic match, match_done, match_boot, match_owner, match_nonce, match_equal, match_newer;
+  logic reply, reply_build, reply_done, kept, has_owner, ready;
   saf_shell_pkg::ctl_reply_e reply_kind;
   logic [15:0] status, forgotten;
   logic [31:0] hello_tag, challenge, lease_ms;
@@ -224,10 +226,11 @@ module saf_control (
     .done_o(is_session_done),
     .opcode_i(cf_req_i.opcode),
     .src_i(cf_req_i.src),
+    .from_host_i(from_host),
     .session_i(cf_req_i.session),
     .sequence_i(cf_req_i.sequence_),
+    .sequence_zero_i(sequence_zero),
     .keep_lease_i(pay_o[511:480]),
-    .ask_nonce_i(pay_o[255:128]),
     .ask_challenge_i(pay_o[127:96]),
     .ask_lease_i(pay_o[95:64]),
     .ask_takeover_i(pay_o[32]),
@@ -250,21 +253,18 @@ module saf_control (
     .tag_ok_i(tag_ok),
     .digest_i(hash_digest_i[255:224]),
     .booted_i(ready),
-    .boot_nonce_i(boot_nonce),
     .hold_o(hold),
     .held_i(held),
-    .div_start_o(div_start),
-    .div_value_o(div_value),
-    .div_done_i(div_done),
     .opened_o(opened),
     .ended_o(ended),
-    .match_start_o(match_start),
+    .match_o(match),
     .match_done_i(match_done),
+    .match_boot_i(match_boot),
     .match_owner_i(match_owner),
     .match_nonce_i(match_nonce),
     .match_equal_i(match_equal),
     .match_newer_i(match_newer),
-    .reply_start_o(reply_start),
+    .reply_o(reply),
     .reply_build_o(reply_build),
     .reply_kind_o(reply_kind),
     .reply_done_i(reply_done),
@@ -280,57 +280,14 @@ module saf_control (
     .has_owner_o(has_owner),
     .challenge_o(challenge),
     .lease_ms_o(lease_ms),
+    .left_us_o(left_us),
+    .left_valid_o(left_valid),
     .own_sequence_o(own_sequence),
     .seq_load_o,
     .seq_load_value_o
   );
   assign scrub_start_o = forget_o;
   assign booted = challenge != '0;
-
-  saf_session_reply u_reply (
-    .clk_i,
-    .rst_ni,
-    .match_start_i(match_start),
-    .match_done_o(match_done),
-    .match_owner_o(match_owner),
-    .match_nonce_o(match_nonce),
-    .match_equal_o(match_equal),
-    .match_newer_o(match_newer),
-    .reply_start_i(reply_start),
-    .reply_build_i(reply_build),
-    .reply_kind_i(reply_kind),
-    .reply_done_o(reply_done),
-    .ask_addr_o(ask_addr),
-    .ask_data_i(cf_rd_data_i),
-    .status_i(status),
-    .kept_i(kept),
-    .has_owner_i(has_owner),
-    .session_i(session_o.id),
-    .boot_nonce_i(boot_nonce),
-    .lease_ms_i(lease_ms),
-    .lease_left_ms_i(div_ms),
-    .challenge_i(challenge),
-    .forgotten_i(forgotten),
-    .hello_tag_i(hello_tag),
-    .last_transfer_i,
-    .last_commit_i,
-    .last_kill_i,
-    .card_state_i(role_i.card_state),
-    .pr_status_i(role_i.pr_status),
-    .epoch_i(role_i.epoch),
-    .image_digest_i(role_i.image_digest),
-    .slots_running_i,
-    .rx_frames_i,
-    .rx_dropped_i,
-    .slot_addr_o,
-    .slot_data_i,
-    .info_addr_o,
-    .info_data_i,
-    .msg_valid_o,
-    .msg_ready_i,
-    .msg_data_o,
-    .msg_last_o
-  );
 
   always_comb begin
     msg_meta_o = '0;
@@ -394,34 +351,64 @@ module saf_control (
     .said_i(said)
   );
 
-  saf_discovery_hello u_hello (
+  saf_ctl_say u_say (
     .clk_i,
     .rst_ni,
     .cfg_i,
-    .boot_nonce_i(boot_nonce),
-    .card_state_i(role_i.card_state),
-    .pr_status_i(role_i.pr_status),
-    .epoch_i(role_i.epoch),
-    .image_digest_i(role_i.image_digest),
-    .session_open_i(session_o.open),
-    .challenge_i(challenge),
-    .time_us_i(time_us_i[47:0]),
+    .booted_i(ready),
+    .match_i(match),
+    .match_done_o(match_done),
+    .match_boot_o(match_boot),
+    .match_owner_o(match_owner),
+    .match_nonce_o(match_nonce),
+    .match_equal_o(match_equal),
+    .match_newer_o(match_newer),
+    .ask_addr_o(ask_addr),
+    .ask_data_i(cf_rd_data_i),
+    .reply_i(reply),
+    .reply_build_i(reply_build),
+    .reply_kind_i(reply_kind),
+    .reply_done_o(reply_done),
+    .msg_valid_o,
+    .msg_ready_i,
+    .msg_data_o,
+    .msg_last_o,
     .start_i(say),
     .idle_o(hello_idle),
-    .done_o(said),
+    .said_o(said),
     .hold_i(hold),
     .held_o(held),
-    .borrow_addr_i(pos[4:0]),
+    .borrow_addr_i(stream_addr[4:0]),
     .hello_word_o(hello_word),
-    .div_start_i(div_start),
-    .div_value_i(div_value),
-    .div_done_o(div_done),
-    .div_ms_o(div_ms),
-    .msg_valid_o(hello_valid_o),
-    .msg_ready_i(hello_ready_i),
-    .msg_data_o(hello_data_o),
-    .msg_last_o(hello_last_o)
+    .hello_valid_o,
+    .hello_ready_i,
+    .time_us_i(time_us_i[47:0]),
+    .left_us_i(left_us),
+    .left_valid_i(left_valid),
+    .boot_nonce_i(boot_nonce),
+    .role_i,
+    .session_open_i(session_o.open),
+    .session_i(session_o.id),
+    .status_i(status),
+    .kept_i(kept),
+    .has_owner_i(has_owner),
+    .lease_ms_i(lease_ms),
+    .challenge_i(challenge),
+    .forgotten_i(forgotten),
+    .hello_tag_i(hello_tag),
+    .last_transfer_i,
+    .last_commit_i,
+    .last_kill_i,
+    .slots_running_i,
+    .rx_frames_i,
+    .rx_dropped_i,
+    .slot_addr_o,
+    .slot_data_i,
+    .info_addr_o,
+    .info_data_i
   );
+  assign hello_data_o = msg_data_o;
+  assign hello_last_o = msg_last_o;
 
   always_comb begin
     hello_meta_o = '0;

@@ -48,7 +48,7 @@ module saf_ctl (
   // session
   input  logic                                 open_i,
   input  logic                          [31:0] session_i,
-  input  logic                          [47:0] host_i,
+  input  logic                                 from_host_i,
   output logic                                 session_valid_o,  // SESSION_OPEN, SESSION_CLOSE, KEEPALIVE
   input  logic                                 session_done_i,
   input  logic                          [10:0] session_addr_i,
@@ -63,6 +63,9 @@ module saf_ctl (
 );
 
   localparam logic [10:0] PayloadBeat = 11'(saf_pkg::HeaderBytes / 8);
+  // under a GROUP's tag: the member's fields without the tag
+  localparam logic [10:0] MemberBeats = 11'((saf_pkg::GroupMemberBytes - saf_pkg::TagBytes) / 8);
+  localparam logic [10:0] SequenceBeat = PayloadBeat - 11'd1;
   localparam logic [10:0] BodyBeat = PayloadBeat + 11'd1;  // of a GROUP
 
   typedef enum logic [3:0] {
@@ -86,6 +89,7 @@ module saf_ctl (
   logic [63:0] sequence_q;
   logic [511:0] pay_q;  // shifted in from the right, always eight beats
   logic [3:0] pay_left_q;  // beats that are still to come
+  logic inside_q;  // the beats that pass are payload
   logic is_open, is_last;
 
   assign is_open = cf_req_i.opcode == saf_pkg::OpcodeSessionOpen;
@@ -95,7 +99,19 @@ module saf_ctl (
   logic group_start, group_done, group_found, group_drop, is_run;
   logic [4:0] group_reason;
   logic [15:0] body_bytes;
-  logic [10:0] body_last, member, group_addr;
+  logic [10:0] member, group_addr;
+
+  // last beat of the payload; of a GROUP, also while it is looked at, of the body
+  logic in_group;
+  logic [15:0] pay_bytes;
+  logic [16:0] pay_end;
+  logic [10:0] pay_last;
+  assign in_group = member_q || state_q == StGroup;
+  assign pay_bytes = in_group ? body_bytes : cf_req_i.length;
+  assign pay_end = {1'b0, pay_bytes} + 17'd7 + 17'(saf_pkg::HeaderBytes) - (in_group ? 17'd0 : 17'd8);
+  assign pay_last = pay_end[13:3];
+  logic unused;
+  assign unused = ^pay_end[2:0];
 
   saf_ctl_group u_group (
     .clk_i,
@@ -110,7 +126,7 @@ module saf_ctl (
     .reason_o(group_reason),
     .is_run_o(is_run),
     .body_bytes_o(body_bytes),
-    .body_last_o(body_last),
+    .body_end_i(pay_end[16:3]),
     .member_o(member),
     .rd_addr_o(group_addr),
     .rd_data_i(cf_rd_data_i[63:32])
@@ -169,7 +185,7 @@ module saf_ctl (
           reason_o = 5'(saf_pkg::DropReasonBadParameter);
         end else if (is_open) begin
           state_d = StStart;
-        end else if (open_i && cf_req_i.src != host_i) begin
+        end else if (open_i && !from_host_i) begin
           drop_o = 1'b1;
           reason_o = 5'(saf_pkg::DropReasonWrongSource);
           stranger_o = 1'b1;
@@ -192,7 +208,7 @@ module saf_ctl (
         drop_o = group_drop;
         reason_o = group_reason;
         if (group_found) begin
-          if (cf_req_i.src != host_i) begin
+          if (!from_host_i) begin
             drop_o = 1'b1;
             reason_o = 5'(saf_pkg::DropReasonWrongSource);
           end else begin
@@ -239,73 +255,75 @@ module saf_ctl (
 
   // ---- the walk over the frame
 
-  logic [10:0] length_last;  // last beat of the payload
-  logic [13:0] length_end;
-  assign length_end = saf_shell_pkg::padded8(cf_req_i.length[13:0]);
-  assign length_last = length_end[13:3] + PayloadBeat - 11'd1;
-
   assign is_last = pos_i == stream_last_o;  // of a GROUP: its member's sequence
   assign stream_start_o = state_q == StStart;
-  assign stream_jump_at_o = member_q ? body_last : '1;
+  assign stream_jump_at_o = member_q ? pay_last : '1;
   assign stream_jump_to_o = member;
   always_comb begin
-    stream_last_o = length_last;
-    stream_bytes_o = length_end + 14'(saf_pkg::HeaderBytes);
+    stream_last_o = pay_last;
+    // a member's fields come behind the body
+    stream_bytes_o = {pay_last + (member_q ? 11'd1 + MemberBeats : 11'd1), 3'd0};
     if (member_q) begin
       stream_last_o = member + 11'd2;
-      stream_bytes_o = {body_last + 11'd1, 3'd0} + 14'(saf_pkg::GroupMemberBytes - saf_pkg::TagBytes);
-    end else if ((!suite_i || is_open) && length_last > PayloadBeat + 11'd7) begin
+    end else if ((!suite_i || is_open) && pay_last > PayloadBeat + 11'd7) begin
       stream_last_o = PayloadBeat + 11'd7;  // without a tag nobody needs the rest
     end
   end
 
   // beat of the first 64 payload bytes, and how much of the eighth beat is payload
-  logic [10:0] first_beat, pay_last;
-  logic [15:0] pay_bytes;
-  logic [63:0] pay_word;
+  logic [10:0] first_beat;
+  logic pay_shift;
+  logic [7:0] pay_zero;  // bytes
+  logic [31:0] pay_high;
   logic caught;
   assign first_beat = member_q ? BodyBeat : PayloadBeat;
-  assign pay_last = member_q ? body_last : length_last;
-  assign pay_bytes = member_q ? body_bytes : cf_req_i.length;
-  assign caught = beat_i && state_q == StLoad && pos_i >= first_beat && pos_i <= pay_last && pay_left_q != '0;
+  assign caught = beat_i && state_q == StLoad && inside_q && pay_left_q != '0;
+  assign pay_shift = caught || (state_q == StPad && pay_left_q != '0);
   always_comb begin
-    pay_word = '0;
-    if (state_q != StPad) begin
-      // a tail alone may end inside a beat, and none before the eighth
-      for (int unsigned b = 0; b < 8; b++) begin
-        if (pay_left_q != 4'd1 || pay_bytes >= 16'd64 || 3'(b) < pay_bytes[2:0])
-          pay_word[63-8*b-:8] = cf_rd_data_i[63-8*b-:8];
-      end
-      // the member's role epoch takes the place of the body's
-      if (member_q && pay_left_q == (is_run ? 4'd8 : 4'd4)) pay_word[63:32] = sequence_q[31:0];
+    // a tail alone may end inside a beat, and none before the eighth
+    for (int unsigned b = 0; b < 8; b++) begin
+      pay_zero[b] = state_q == StPad || (pay_left_q == 4'd1 && pay_bytes < 16'd64 && 3'(b) >= pay_bytes[2:0]);
     end
+    pay_high = cf_rd_data_i[63:32];
+    // the member's role epoch takes the place of the body's
+    if (member_q && pay_left_q == (is_run ? 4'd8 : 4'd4)) pay_high = sequence_q[31:0];
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (pay_shift) begin
+      pay_q[511:64] <= pay_q[447:0];
+      for (int unsigned b = 0; b < 4; b++) begin
+        pay_q[63-8*b-:8] <= pay_zero[b] ? '0 : pay_high[31-8*b-:8];
+        pay_q[31-8*b-:8] <= pay_zero[b+4] ? '0 : cf_rd_data_i[31-8*b-:8];
+      end
+    end
+    // its low half keeps the member's role epoch until the body has passed
+    if (state_q == StMember || (beat_i && (member_q ? is_last : pos_i == SequenceBeat))) sequence_q <= cf_rd_data_i;
+    if (group_found) object_q <= cf_rd_data_i[31:0];
+    if (state_q == StMember) index_q <= cf_rd_data_i[63:32];
   end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       state_q <= StIdle;
       member_q <= 1'b0;
-      object_q <= '0;
-      index_q <= '0;
-      sequence_q <= '0;
-      pay_q <= '0;
       pay_left_q <= '0;
+      inside_q <= 1'b0;
     end else begin
       state_q <= state_d;
       if (state_q == StCheck) begin
         member_q <= 1'b0;
       end else if (group_found) begin
         member_q <= 1'b1;
-        object_q <= cf_rd_data_i[31:0];
       end
-      if (state_q == StMember) index_q <= cf_rd_data_i[63:32];
-      // its low half keeps the member's role epoch until the body has passed
-      if (state_q == StMember || (member_q && beat_i && is_last)) sequence_q <= cf_rd_data_i;
+
+      if (state_q == StCheck) inside_q <= 1'b0;
+      else if (beat_i && pos_i == pay_last) inside_q <= 1'b0;
+      else if (beat_i && pos_i == (member_q ? BodyBeat : PayloadBeat) - 11'd1) inside_q <= 1'b1;
 
       if (state_q == StCheck) begin
         pay_left_q <= 4'd8;
-      end else if (caught || (state_q == StPad && pay_left_q != '0)) begin
-        pay_q <= {pay_q[447:0], pay_word};
+      end else if (pay_shift) begin
         pay_left_q <= pay_left_q - 4'd1;
       end
     end
@@ -314,13 +332,13 @@ module saf_ctl (
   assign pay_o = pay_q;
   always_comb begin
     req_o = cf_req_i;
+    req_o.session = session_i;  // what is handed on is the session's
+    req_o.sequence_ = sequence_q;
     if (member_q) begin
       req_o.opcode = is_run ? saf_pkg::OpcodeRun : saf_pkg::OpcodeCommit;
-      req_o.session = session_i;
-      req_o.length = body_bytes;
+      req_o.length = pay_bytes;
       req_o.object = object_q;
       req_o.index = index_q;
-      req_o.sequence_ = sequence_q;
     end
   end
 

@@ -19,7 +19,7 @@ module saf_ctl_group (
   output logic                  [ 4:0] reason_o,
   output logic                         is_run_o,  // else COMMIT
   output logic                  [15:0] body_bytes_o,
-  output logic                  [10:0] body_last_o,  // beat
+  input  logic                  [13:0] body_end_i,  // its last beat, made from body_bytes_o
   output logic                  [10:0] member_o,  // beat
   output logic                  [10:0] rd_addr_o,
   input  logic                  [31:0] rd_data_i  // first half of the beat
@@ -42,11 +42,12 @@ module saf_ctl_group (
   logic [10:0] member_q;
 
   logic is_run, is_commit, fits;
-  logic [16:0] body_end, wanted;
+  logic [16:0] wanted;
   assign is_run = opcode_q == saf_pkg::OpcodeRun;
   assign is_commit = opcode_q == saf_pkg::OpcodeCommit;
-  assign body_end = {1'b0, body_q} + 17'd7 & ~17'd7;
-  assign wanted = body_end + {4'd0, left_q, 5'd0} + {6'd0, left_q, 3'd0} + 17'(saf_pkg::GroupBytes);
+  // the multiplication takes a DSP block
+  assign wanted = {body_end_i, 3'd0} + 17'(saf_pkg::GroupBytes) - 17'(saf_pkg::HeaderBytes) +
+      17'(left_q) * 17'(saf_pkg::GroupMemberBytes);
   assign fits = wanted == {1'b0, length_i} && (is_run ? body_q >= 16'(saf_pkg::RunBytes)
                                                       : body_q == 16'(saf_pkg::CommitBytes));
 
@@ -70,7 +71,6 @@ module saf_ctl_group (
   assign done_o = drop_o || found_o || (state_q == StAsk && left_q == '0);
   assign is_run_o = is_run;
   assign body_bytes_o = body_q;
-  assign body_last_o = HeadBeat + body_end[13:3];
   assign member_o = member_q;
   always_comb begin
     rd_addr_o = HeadBeat;
@@ -95,7 +95,7 @@ module saf_ctl_group (
           state_q <= StCheck;
         end
         StCheck: begin
-          member_q <= body_last_o + 11'd1;
+          member_q <= body_end_i[10:0] + 11'd1;
           state_q <= drop_o ? StIdle : StAsk;
         end
         StAsk: state_q <= left_q == '0 ? StIdle : StLook;

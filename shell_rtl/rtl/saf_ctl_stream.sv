@@ -3,7 +3,7 @@
 // Sources: the frame from beat 0 to `last_i`, skipping from `jump_at_i` to `jump_to_i` (a GROUP's member); what session
 // keys are derived from (nonces, owner and generation of a SESSION_OPEN in the frame, then both MAC addresses); words of
 // HELLO. Each beat of the frame that passes is shown (`beat_o`, `pos_o`), so that fields are caught on the way. Behind
-// a hashed frame its 16-byte tag is read and compared.
+// a hashed frame its 16-byte tag is read and compared, a word at a time.
 //
 // start_i is a pulse; all other inputs hold until done_o (a pulse, with tag_ok_o and the hash engine's digest).
 // Latency: two cycles, then a beat a cycle as the hash engine takes them, then the engine's own.
@@ -47,20 +47,25 @@ module saf_ctl_stream (
     StIdle,
     StRequest,
     StRun,
-    StTag,
-    StWait
+    StWait,
+    StLoad,
+    StTagHigh,
+    StTagLow
   } state_e;
+
+  localparam int unsigned TagAddrBits = $clog2(saf_shell_pkg::BlockRamBits / 128);
 
   state_e state_q;
   logic [10:0] pos_q, next, at;
-  logic [63:0] tag_q;  // first half of the frame's tag; the second stays on rd_data_i
-  logic fire, is_last;
+  logic [63:0] tag;  // a word of the right one
+  logic fire, is_last, is_frame, is_same, same_q;
 
   assign active_o = state_q != StIdle;
   assign pos_o = pos_q;
   assign is_last = pos_q == last_i;
   assign fire = state_q == StRun && (!hashed_i || hash_dready_i);
-  assign beat_o = fire && source_i == saf_shell_pkg::SrcFrame;
+  assign is_frame = source_i == saf_shell_pkg::SrcFrame;
+  assign beat_o = fire && is_frame;
   assign next = pos_q == jump_at_i ? jump_to_i : pos_q + 11'd1;
 
   // a RAM word is there in the cycle after its address: while a beat passes the next one is asked for
@@ -85,16 +90,34 @@ module saf_ctl_stream (
     end
   end
 
-  assign tag_ok_o = {tag_q, rd_data_i} == hash_tag_i;
-  assign done_o = hashed_i ? state_q == StWait && hash_done_i : fire && is_last;
+  saf_ram_2clk_narrow #(
+    .Width(128),
+    .Depth(saf_shell_pkg::BlockRamBits / 128),
+    .Parts(2)
+  ) u_tag (
+    .wr_clk_i(clk_i),
+    .wr_en_i(state_q == StWait && hash_done_i),
+    .wr_addr_i('0),
+    .wr_data_i(hash_tag_i),
+    .rd_clk_i(clk_i),
+    .rd_en_i(1'b1),
+    .rd_addr_i({TagAddrBits'(0), state_q == StLoad}),
+    .rd_data_o(tag)
+  );
+  assign is_same = tag == rd_data_i;
+  assign tag_ok_o = is_same && same_q;
+  always_comb begin
+    done_o = fire && is_last;
+    if (hashed_i) done_o = is_frame ? state_q == StTagLow : state_q == StWait && hash_done_i;
+  end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       state_q <= StIdle;
       pos_q <= '0;
-      tag_q <= '0;
+      same_q <= 1'b0;
     end else begin
-      if (fire || state_q == StTag) pos_q <= next;
+      if (fire || state_q == StLoad) pos_q <= next;
       case (state_q)
         StIdle:
         if (start_i) begin
@@ -104,14 +127,15 @@ module saf_ctl_stream (
         StRequest: if (!hashed_i || hash_ready_i) state_q <= StRun;
         StRun:
         if (fire && is_last) begin
-          if (!hashed_i) state_q <= StIdle;
-          else state_q <= source_i == saf_shell_pkg::SrcFrame ? StTag : StWait;
+          state_q <= hashed_i ? StWait : StIdle;
         end
-        StTag: begin
-          tag_q <= rd_data_i;
-          state_q <= StWait;
+        StWait: if (hash_done_i) state_q <= is_frame ? StLoad : StIdle;
+        StLoad: state_q <= StTagHigh;
+        StTagHigh: begin
+          same_q <= is_same;
+          state_q <= StTagLow;
         end
-        default: if (hash_done_i) state_q <= StIdle;
+        default: state_q <= StIdle;
       endcase
     end
   end

@@ -3,9 +3,10 @@
 // every second while no session is open. Answers share one rate limit. Also makes the boot nonce, from four words of
 // rnd_i after reset.
 //
-// Time may jump: each timer is a time and a flag, and what is due is done. solicit_valid_i waits for solicit_ready_o (a
-// random time takes 26 cycles); solicit_refused_o is valid with both. stranger_i and data_stranger_i are pulses.
-// Latency: first frame to HELLO's first word 52 cycles. Reset: link down, nothing said. Back-pressure: of the message.
+// Time may jump: each timer is a flag and a time in a RAM, and what is due is done. One adder sets the timers, one
+// comparator looks at them in turn, so that what is due is seen a few cycles later. solicit_valid_i waits for
+// solicit_ready_o; solicit_refused_o is valid with both. stranger_i and data_stranger_i are pulses.
+// Latency: first frame to HELLO's first word 54 cycles. Reset: link down, nothing said. Back-pressure: of the message.
 
 module saf_discovery (
   input  logic                                     clk_i,
@@ -41,14 +42,17 @@ module saf_discovery (
   localparam int unsigned TimeBits = saf_shell_pkg::TimeBits;
   localparam int unsigned SpanBits = 26;  // 65,535 ms
   localparam logic [47:0] Broadcast = '1;
-  localparam logic [TimeBits-1:0] HelloUs = TimeBits'(saf_pkg::HelloMs * 1000);
-  localparam logic [TimeBits-1:0] GuardUs = TimeBits'(saf_pkg::SolicitGuardMs * 1000);
+  localparam logic [SpanBits-1:0] HelloUs = SpanBits'(saf_pkg::HelloMs * 1000);
+  localparam logic [SpanBits-1:0] GuardUs = SpanBits'(saf_pkg::SolicitGuardMs * 1000);
 
   typedef enum logic [1:0] {
     ToAll,
     ToAsker,
     ToStranger
   } target_e;
+
+  // timers, by their address
+  localparam int unsigned Hello = 0, Answer = 1, Guard = 2;
 
   // ---- boot nonce
 
@@ -57,35 +61,72 @@ module saf_discovery (
   assign booted_o = boot_q[2];
   assign boot_nonce_o = nonce_q;
 
-  // ---- a random time within a span: span × random, the random number drawn a bit a cycle, lowest first
-
-  logic [SpanBits-1:0] span_q, drawn_q, drawn_d;
-  logic [4:0] draw_q;  // bits left
-  logic draws_hello_q;
-  logic drawn;
-  assign drawn_d = SpanBits'(({1'b0, drawn_q} + (rnd_i[0] ? {1'b0, span_q} : '0)) >> 1);
-  assign drawn = draw_q == 5'd1;
-
   // ---- timers
 
-  logic link_q, await_q, first_q, hello_q, asked_q, armed_q, guard_q, stranger_q;
-  logic [TimeBits-1:0] hello_at_q, answer_at_q, guard_until_q;
+  logic link_q, await_q, first_q, hello_q, asked_q, to_all_q, armed_q, guard_q, stranger_q;
+  logic [2:0] set_q, due_q;  // timers to be set, and those whose time has come
+  logic draws_q, repeats_q;  // HELLO's is to be set to a random time, to the next second; else to now
+  logic [SpanBits-1:0] span_q, drawn_q, addend;
+  logic spanned_q;  // drawn_q is of span_q
+  logic [2*SpanBits-1:0] product;
+  logic [TimeBits-1:0] sum, at, gone;
+  logic [1:0] set_at, look_q, seen_q;
+  logic sets, sets_q;
+
+  assign product = (2*SpanBits)'(span_q) * (2*SpanBits)'(rnd_i[SpanBits-1:0]);
+  assign sets = set_q[Guard] || (set_q != '0 && spanned_q);
+  always_comb begin
+    addend = '0;
+    set_at = 2'(Answer);
+    if (set_q[Guard]) begin
+      set_at = 2'(Guard);
+      addend = GuardUs;
+    end else if (set_q[Hello]) begin
+      set_at = 2'(Hello);
+      addend = draws_q ? drawn_q : repeats_q ? HelloUs : '0;
+    end else begin
+      addend = drawn_q;
+    end
+  end
+  assign sum = now_i + TimeBits'(addend);
+  assign gone = now_i - at;
+
+  saf_ram_1r1w #(
+    .Width(TimeBits),
+    .Depth(64)  // less than 2,560 bits would not become block RAM
+  ) u_timers (
+    .clk_i,
+    .wr_en_i(sets),
+    .wr_addr_i({4'd0, set_at}),
+    .wr_data_i(sum),
+    .rd_en_i(1'b1),
+    .rd_addr_i({4'd0, look_q}),
+    .rd_data_o(at)
+  );
+
+  // ---- what is due
+
   logic [47:0] asker_q, stranger_mac_q;
-  logic busy_q;  // HELLO is being said
+  logic busy_q, answers_q;  // HELLO is being said; it is an answer
   target_e target_q, target;
 
-  logic is_up, can_say, solicit_taken, stranger_taken, answers, repeats;
+  logic is_up, can_say, solicit_taken, stranger_taken, answers, repeats, guards;
   logic [47:0] stranger_mac;
+  logic [2:0] comes;
+  logic unused;
+  assign unused = ^{rnd_i[31:SpanBits], product[SpanBits-1:0], gone[TimeBits-2:0]};
+  assign comes = due_q & ~set_q;
   assign is_up = link_up_i && !link_q;
   assign can_say = booted_o && link_q && idle_i && !busy_q;
 
-  assign solicit_ready_o = draw_q == '0 && booted_o;
-  assign solicit_refused_o = asked_q ? asker_q == src_i : guard_q || (busy_q && target_q == ToAsker);
+  assign solicit_ready_o = set_q == '0 && booted_o;
+  assign solicit_refused_o = asked_q ? !to_all_q && asker_q == src_i : guard_q || (busy_q && answers_q);
   assign solicit_taken = solicit_valid_i && solicit_ready_o && !solicit_refused_o && link_q;
 
   assign stranger_mac = stranger_i ? src_i : data_stranger_mac_i;
   assign stranger_taken = (stranger_i || data_stranger_i) && !stranger_mac[40] && !guard_q && !stranger_q &&
       !(busy_q && target_q == ToStranger) && link_q;
+  assign guards = stranger_taken || answers;
 
   always_comb begin
     target = ToAll;
@@ -95,14 +136,14 @@ module saf_discovery (
     if (can_say) begin
       if (first_q) begin
         say_o = 1'b1;
-      end else if (armed_q && saf_shell_pkg::is_due(now_i, answer_at_q)) begin
+      end else if (armed_q && comes[Answer]) begin
         say_o = 1'b1;
-        target = ToAsker;
+        target = to_all_q ? ToAll : ToAsker;
         answers = 1'b1;
       end else if (stranger_q) begin
         say_o = 1'b1;
         target = ToStranger;
-      end else if (hello_q && !session_open_i && saf_shell_pkg::is_due(now_i, hello_at_q)) begin
+      end else if (hello_q && !session_open_i && comes[Hello]) begin
         say_o = 1'b1;
         repeats = 1'b1;
       end
@@ -110,28 +151,36 @@ module saf_discovery (
   end
   assign say_dst_o = target_q == ToAsker ? asker_q : target_q == ToStranger ? stranger_mac_q : Broadcast;
 
+  always_ff @(posedge clk_i) begin
+    if (solicit_taken) asker_q <= src_i;
+    if (stranger_taken) stranger_mac_q <= stranger_mac;
+    drawn_q <= spanned_q ? drawn_q : product[2*SpanBits-1:SpanBits];
+  end
+
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       nonce_q <= '0;
       boot_q <= '0;
       span_q <= '0;
-      drawn_q <= '0;
-      draw_q <= '0;
-      draws_hello_q <= 1'b0;
+      spanned_q <= 1'b0;
+      set_q <= '0;
+      due_q <= '0;
+      draws_q <= 1'b0;
+      repeats_q <= 1'b0;
+      look_q <= '0;
+      seen_q <= '0;
+      sets_q <= 1'b0;
       link_q <= 1'b0;
       await_q <= 1'b0;
       first_q <= 1'b0;
       hello_q <= 1'b0;
       asked_q <= 1'b0;
+      to_all_q <= 1'b0;
       armed_q <= 1'b0;
       guard_q <= 1'b0;
       stranger_q <= 1'b0;
-      hello_at_q <= '0;
-      answer_at_q <= '0;
-      guard_until_q <= '0;
-      asker_q <= '0;
-      stranger_mac_q <= '0;
       busy_q <= 1'b0;
+      answers_q <= 1'b0;
       target_q <= ToAll;
     end else begin
       if (!booted_o) begin
@@ -139,48 +188,47 @@ module saf_discovery (
         boot_q <= boot_q + 3'd1;
       end
 
-      if (draw_q != '0) begin
-        drawn_q <= drawn_d;
-        draw_q <= draw_q - 5'd1;
-      end
-      if (drawn && draws_hello_q) begin
-        hello_q <= 1'b1;
-        hello_at_q <= now_i + TimeBits'(drawn_d);
-      end
-      if (drawn && !draws_hello_q) begin
-        armed_q <= 1'b1;
-        answer_at_q <= now_i + TimeBits'(drawn_d);
-      end
-      if (solicit_taken) begin
-        if (asked_q) begin
-          asker_q <= Broadcast;  // a second asker while an answer is due: it goes to all
-        end else begin
-          asked_q <= 1'b1;
-          asker_q <= src_i;
-          span_q <= {spread_ms_i, 10'd0} - {6'd0, spread_ms_i, 4'd0} - {7'd0, spread_ms_i, 3'd0};  // × 1000
-          drawn_q <= '0;
-          draw_q <= 5'(SpanBits);
-          draws_hello_q <= 1'b0;
+      // a timer that is set meanwhile is not looked at
+      look_q <= look_q == 2'(Guard) ? '0 : look_q + 2'd1;
+      seen_q <= look_q;
+      sets_q <= sets;
+      spanned_q <= 1'b1;
+      for (int unsigned t = 0; t < 3; t++) begin
+        if (sets && set_at == 2'(t)) begin
+          set_q[t] <= 1'b0;
+          due_q[t] <= 1'b0;
+        end else if (seen_q == 2'(t) && !sets && !sets_q) begin
+          due_q[t] <= !gone[TimeBits-1];
         end
       end
 
-      if (guard_q && saf_shell_pkg::is_due(now_i, guard_until_q)) guard_q <= 1'b0;
-      if (stranger_taken) begin
-        stranger_q <= 1'b1;
-        stranger_mac_q <= stranger_mac;
+      if (solicit_taken) begin
+        if (asked_q) begin
+          to_all_q <= 1'b1;  // a second asker while an answer is due
+        end else begin
+          asked_q <= 1'b1;
+          armed_q <= 1'b1;
+          to_all_q <= 1'b0;
+          span_q <= SpanBits'(saf_shell_pkg::us_of(32'(spread_ms_i)));
+          spanned_q <= 1'b0;
+          set_q[Answer] <= 1'b1;
+        end
       end
-      if (stranger_taken || answers) begin
+
+      if (guard_q && comes[Guard]) guard_q <= 1'b0;
+      if (stranger_taken) stranger_q <= 1'b1;
+      if (guards) begin
         guard_q <= 1'b1;
-        guard_until_q <= now_i + GuardUs;
+        set_q[Guard] <= 1'b1;
       end
 
       if (say_o) begin
         busy_q <= 1'b1;
+        answers_q <= answers;
         target_q <= target;
         if (first_q) first_q <= 1'b0;
         else if (answers) {asked_q, armed_q} <= 2'b00;
-        else if (repeats) hello_at_q <= now_i + HelloUs;
-        else stranger_q <= 1'b0;
+        else if (!repeats) stranger_q <= 1'b0;
       end
       if (said_i) busy_q <= 1'b0;
 
@@ -189,21 +237,23 @@ module saf_discovery (
         if (!(first_i && first_solicit_i)) first_q <= 1'b1;
       end
       if (opened_i) hello_q <= 1'b0;
-      if (ended_i) begin
-        hello_q <= 1'b1;
-        hello_at_q <= now_i;
+      if (repeats || ended_i) begin
+        set_q[Hello] <= 1'b1;
+        draws_q <= 1'b0;
+        repeats_q <= !ended_i;
       end
+      if (ended_i) hello_q <= 1'b1;
 
       link_q <= link_up_i;
       if (is_up) begin
         await_q <= 1'b1;
-        span_q <= SpanBits'(HelloUs);
-        drawn_q <= '0;
-        draw_q <= 5'(SpanBits);
-        draws_hello_q <= 1'b1;
+        hello_q <= 1'b1;
+        span_q <= HelloUs;
+        spanned_q <= 1'b0;
+        draws_q <= 1'b1;
+        set_q[Hello] <= 1'b1;
       end else if (!link_up_i) begin
         {await_q, first_q, hello_q, asked_q, armed_q, stranger_q} <= '0;
-        draw_q <= '0;
       end
     end
   end

@@ -22,11 +22,12 @@ module saf_session (
   output logic                                     done_o,
   input  logic                              [ 7:0] opcode_i,
   input  logic                              [47:0] src_i,
+  input  logic                                     from_host_i,  // that the session is with
   input  logic                              [31:0] session_i,
   input  logic                              [63:0] sequence_i,
+  input  logic                                     sequence_zero_i,
   input  logic                              [31:0] keep_lease_i,  // fields of KEEPALIVE
-  input  logic                             [127:0] ask_nonce_i,  // and of SESSION_OPEN
-  input  logic                              [31:0] ask_challenge_i,
+  input  logic                              [31:0] ask_challenge_i,  // and of SESSION_OPEN
   input  logic                              [31:0] ask_lease_i,
   input  logic                                     ask_takeover_i,
   input  logic                              [15:0] ask_mtu_i,
@@ -49,24 +50,21 @@ module saf_session (
   input  logic                                     stream_done_i,
   input  logic                                     tag_ok_i,
   input  logic                              [31:0] digest_i,  // first four bytes
-  // discovery: HELLO's words and the divider are lent while hold_o and held_i are up
+  // HELLO's words are lent while hold_o and held_i are up
   input  logic                                     booted_i,
-  input  logic                             [127:0] boot_nonce_i,
   output logic                                     hold_o,
   input  logic                                     held_i,
-  output logic                                     div_start_o,
-  output logic       [saf_shell_pkg::TimeBits-1:0] div_value_o,
-  input  logic                                     div_done_i,
   output logic                                     opened_o,
   output logic                                     ended_o,
   // answers
-  output logic                                     match_start_o,
+  output logic                                     match_o,  // with who opened the session
   input  logic                                     match_done_i,
+  input  logic                                     match_boot_i,  // nonce of the card
   input  logic                                     match_owner_i,
   input  logic                                     match_nonce_i,
   input  logic                                     match_equal_i,  // generation
   input  logic                                     match_newer_i,
-  output logic                                     reply_start_o,
+  output logic                                     reply_o,
   output logic                                     reply_build_o,  // else from store
   output saf_shell_pkg::ctl_reply_e                reply_kind_o,
   input  logic                                     reply_done_i,
@@ -83,6 +81,8 @@ module saf_session (
   output logic                                     has_owner_o,
   output logic                              [31:0] challenge_o,
   output logic                              [31:0] lease_ms_o,
+  output logic                              [29:0] left_us_o,  // of the lease
+  output logic                                     left_valid_o,  // else nothing is left
   output logic                              [63:0] own_sequence_o,
   output logic                                     seq_load_o,
   output logic                              [63:0] seq_load_value_o
@@ -95,11 +95,11 @@ module saf_session (
 
   typedef enum logic [3:0] {
     StIdle,
+    StMatch,
     StNonce,
     StKeyH2c,
     StKeyC2h,
     StTag,
-    StMatch,
     StJudge,
     StForget,
     StForgetWait,
@@ -123,30 +123,42 @@ module saf_session (
 
   // ---- fields
 
-  logic [31:0] lease_wanted;
+  logic [31:0] lease_asked;
+  logic [LeaseBits-1:0] lease_wanted;
+  logic lease_zero;
   logic [15:0] host_mtu;
   logic is_keepalive;
   assign host_mtu = ask_mtu_i == '0 ? HostMtuMin : ask_mtu_i;
   assign is_keepalive = opcode_i == saf_pkg::OpcodeKeepalive;
   always_comb begin
-    lease_wanted = is_keepalive ? keep_lease_i : ask_lease_i;
-    if (lease_wanted == '0) lease_wanted = is_keepalive ? 32'(lease_q) : saf_pkg::LeaseMs;
-    if (lease_wanted > saf_shell_pkg::MaxLeaseMs) lease_wanted = saf_shell_pkg::MaxLeaseMs;
+    lease_asked = is_keepalive ? keep_lease_i : ask_lease_i;
+    lease_zero = lease_asked == '0;
+    lease_wanted = lease_asked[LeaseBits-1:0];
+    if (lease_zero) lease_wanted = LeaseBits'(saf_pkg::LeaseMs);  // KEEPALIVE: stays as it is
+    if (lease_asked[31:LeaseBits] != '0 || lease_wanted > LeaseBits'(saf_shell_pkg::MaxLeaseMs))
+      lease_wanted = LeaseBits'(saf_shell_pkg::MaxLeaseMs);
   end
 
   // answers to OPENs under one key count on from the OPEN's own number, so that no two of them share one
-  always_comb begin
-    own_sequence_o = sequence_i;
-    if (sequence_i == '0) own_sequence_o = 64'd1;
-    else if (sequence_i[63]) own_sequence_o = 64'h8000_0000_0000_0000;
+  logic [63:0] own_q;
+  always_ff @(posedge clk_i) begin
+    if (state_q == StNonce) begin
+      own_q[63] <= sequence_i[63];
+      own_q[0] <= (sequence_i[0] || sequence_zero_i) && !sequence_i[63];
+    end
+    if (state_q == StNonce && sequence_i[63]) own_q[62:1] <= '0;
+    else if (state_q == StNonce) own_q[62:1] <= sequence_i[62:1];
   end
-  assign seq_load_value_o = own_sequence_o - 64'd1;
+  assign own_sequence_o = own_q;
+  assign seq_load_value_o = own_q - 64'd1;
 
   // ---- judgement (order of SessionUnit._judge)
 
   logic is_repeated;
+  logic [31:0] next_id;
+  assign next_id = walk_q + IdStep;
   logic [15:0] judged;
-  assign is_repeated = open_q && host_q == src_i && match_owner_i && match_equal_i && match_nonce_i;
+  assign is_repeated = open_q && from_host_i && match_owner_i && match_equal_i && match_nonce_i;
   always_comb begin
     judged = saf_pkg::StatusOk;
     if (ask_challenge_i != challenge_q) judged = saf_pkg::StatusBadChallenge;
@@ -158,18 +170,15 @@ module saf_session (
     end
   end
 
-  // never 0, never the one before, and nobody can foretell it
+  // nobody can foretell it; never the one before (bit 0), never 0 (bit 1)
   logic renew_challenge;
   logic [31:0] new_challenge;
-  always_comb begin
-    new_challenge = rnd_i;
-    if (rnd_i == '0 || rnd_i == challenge_q) new_challenge = &challenge_q ? 32'd1 : challenge_q + 32'd1;
-  end
+  assign new_challenge = {rnd_i[31:2], rnd_i[1] || rnd_i[31:2] == '0, !challenge_q[0]};
 
   logic renew;  // the lease
   logic [LeaseBits+9:0] lease_us;
   logic [TimeBits-1:0] left_us;
-  assign lease_us = {lease_q, 10'd0} - {6'd0, lease_q, 4'd0} - {7'd0, lease_q, 3'd0};  // × 1000
+  assign lease_us = 30'(saf_shell_pkg::us_of(32'(lease_q)));
   assign left_us = until_q - now_i;
   assign expired_o = open_q && (left_us[TimeBits-1] || left_us == '0);
 
@@ -186,29 +195,29 @@ module saf_session (
     case (state_q)
       StIdle:
       if (valid_i) begin
-        if (opcode_i == saf_pkg::OpcodeSessionOpen) state_d = StNonce;
+        if (opcode_i == saf_pkg::OpcodeSessionOpen) state_d = StMatch;
         else state_d = StReply;
       end
+      StMatch: if (match_done_i) state_d = StNonce;
       StNonce:
-      if (session_i != '0 || ask_nonce_i != boot_nonce_i) begin
+      if (session_i != '0 || !match_boot_i) begin
         drop_o = 1'b1;
         stranger_o = session_i == '0;
         state_d = StDone;
       end else begin
-        state_d = suite_i ? StKeyH2c : StMatch;
+        state_d = suite_i ? StKeyH2c : StJudge;
       end
       StKeyH2c: if (stream_done_i) state_d = StKeyC2h;
       StKeyC2h: if (stream_done_i) state_d = StTag;
       StTag:
       if (stream_done_i) begin
-        state_d = StMatch;
-        if (!tag_ok_i || sequence_i == '0) begin
+        state_d = StJudge;
+        if (!tag_ok_i || sequence_zero_i) begin
           drop_o = 1'b1;
           reason_o = tag_ok_i ? 5'(saf_pkg::DropReasonReplayed) : 5'(saf_pkg::DropReasonBadTag);
           state_d = StDone;
         end
       end
-      StMatch: if (match_done_i) state_d = StJudge;
       StJudge:
       if (is_repeated) begin
         if (suite_i && !window_busy_i && !fresh_i) begin
@@ -231,10 +240,10 @@ module saf_session (
       StForget: if (!start_q) state_d = StForgetWait;  // forget_busy_i rises a cycle after forget_o
       StForgetWait: if (!start_q && !forget_busy_i) state_d = StAdopt;
       StAdopt: state_d = StHold;
-      StHold: if (held_i) state_d = StPrepare;
+      StHold: if (held_i) state_d = chosen_q ? StPrepare : StReply;
       StPrepare: begin
-        renew = start_q && chosen_q;
-        if (chosen_q ? stream_done_i : div_done_i) state_d = StReply;
+        renew = start_q;
+        if (stream_done_i) state_d = StReply;
       end
       StReply: begin
         renew = renew_i || (start_q && kind_q == saf_shell_pkg::ReplyAlive);
@@ -248,7 +257,7 @@ module saf_session (
 
   // ---- hashes
 
-  assign stream_start_o = start_q && (state_q inside {StKeyH2c, StKeyC2h, StTag} || (state_q == StPrepare && chosen_q));
+  assign stream_start_o = start_q && (state_q inside {StKeyH2c, StKeyC2h, StTag, StPrepare});
   always_comb begin
     stream_req_o = '0;
     stream_req_o.keyed = suite_i;
@@ -278,10 +287,10 @@ module saf_session (
   end
 
   assign hold_o = state_q == StHold || state_q == StPrepare || (state_q == StReply && build_q);
-  assign div_start_o = start_q && state_q == StPrepare && !chosen_q;
-  assign div_value_o = open_q && !left_us[TimeBits-1] ? left_us : '0;
-  assign match_start_o = start_q && state_q == StMatch;
-  assign reply_start_o = start_q && state_q == StReply;
+  assign left_us_o = left_us[29:0];
+  assign left_valid_o = open_q && !left_us[TimeBits-1];
+  assign match_o = state_q == StMatch;
+  assign reply_o = state_q == StReply;
   assign reply_build_o = build_q;
   assign reply_kind_o = kind_q;
   assign load_o = state_q == StAdopt;
@@ -307,7 +316,6 @@ module saf_session (
       walk_q <= '0;
       count_q <= '0;
       challenge_q <= '0;
-      hello_tag_q <= '0;
       host_q <= '0;
       block_limit_q <= '0;
       forgotten_q <= '0;
@@ -319,7 +327,7 @@ module saf_session (
       state_q <= state_d;
       start_q <= state_d != state_q;
       booted_q <= booted_i;
-      if (booted_q && count_q == '0 && walk_q == '0) walk_q <= rnd_i;
+      if (booted_i && !booted_q) walk_q <= rnd_i;
       if (renew_challenge) challenge_q <= new_challenge;
       if (renew) until_q <= now_i + TimeBits'(lease_us);
       if (ended_o || forget_o) open_q <= 1'b0;
@@ -328,7 +336,7 @@ module saf_session (
         StIdle: begin
           build_q <= 1'b1;
           status_q <= saf_pkg::StatusOk;
-          if (valid_i && is_keepalive) lease_q <= lease_wanted[LeaseBits-1:0];
+          if (valid_i && is_keepalive && !lease_zero) lease_q <= lease_wanted;
           kind_q <= is_keepalive ? saf_shell_pkg::ReplyAlive : saf_shell_pkg::ReplyClosed;
         end
         StJudge: begin
@@ -345,17 +353,22 @@ module saf_session (
           has_owner_q <= 1'b1;
           host_q <= src_i;
           count_q <= count_q + 32'd1;
-          walk_q <= walk_q + IdStep;
-          id_q <= walk_q + IdStep == '0 ? IdStep : walk_q + IdStep;
+          walk_q <= next_id;
+          id_q <= next_id | (next_id == '0 ? IdStep : '0);
           block_limit_q <= ((host_mtu < mtu_i ? host_mtu : mtu_i) - 16'd26) & ~16'd63;
-          lease_q <= lease_wanted[LeaseBits-1:0];
+          lease_q <= lease_wanted;
         end
-        StPrepare: if (chosen_q && stream_done_i) hello_tag_q <= digest_i;
         StEnd: if (kind_q == saf_shell_pkg::ReplyOpened) open_q <= 1'b1;
         default: ;
       endcase
       if (forget_o) forgotten_q <= forgotten_q + 16'd1;
     end
+  end
+
+  // refusals show none
+  always_ff @(posedge clk_i) begin
+    if (state_q == StJudge) hello_tag_q <= '0;
+    else if (state_q == StPrepare) hello_tag_q <= digest_i;  // the last one counts
   end
 
   assign session_o.open = open_q;

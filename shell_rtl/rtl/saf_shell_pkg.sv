@@ -221,7 +221,7 @@ package saf_shell_pkg;
     SrcHello
   } ctl_source_e;
 
-  // what saf_session_reply says
+  // what saf_ctl_say says for the session
   typedef enum logic [1:0] {
     ReplyOpened,
     ReplyRefused,

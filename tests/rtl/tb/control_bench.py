@@ -172,6 +172,7 @@ class Bench:
         self.hash_data = b""
         self.message, self.hello = [], []
         self.forgetting = 0
+        self.link = 0  # else HELLO's random time would count from before the reset
         self.handler = self.handler_left = None
         self.frame_word = 0
         self.frame_addr = self.handler_addr = None
@@ -188,8 +189,8 @@ class Bench:
         dut, quiet = self.dut, 0
         for _ in range(MAX_CYCLES):
             await self.step()
-            busy = (self.queue or dut.u_ctl.state_q.value != 0 or dut.u_hello.state_q.value != 0
-                    or dut.u_discovery.draw_q.value != 0)
+            busy = (self.queue or dut.u_ctl.state_q.value != 0 or dut.u_say.state_q.value != 0
+                    or dut.u_discovery.set_q.value != 0)
             quiet = 0 if busy else quiet + 1
             if quiet == QUIET_CYCLES:
                 return

@@ -125,7 +125,7 @@ class Pair:
         shell.transfers.last_id, shell.commits.last_id = words["last_transfer"], words["last_commit"]
         shell.commands.last_kill = words["last_kill"]
         # chance plays the same on both sides
-        self.sessions._random = lambda span_ns: self._drawn(span_ns, now_ns, link)
+        self.sessions._random = lambda span_ns: self._drawn(span_ns, link)
         if link is not None:
             (card.link_up if link else card.link_down)(now_ns)
             shell.booted_ns = 0
@@ -143,15 +143,11 @@ class Pair:
         self.epoch_before, self.challenge_before, self.renewed = shell.role_epoch, shell.challenge, 0
         self.drops_before = list(shell.drops)
 
-    def _drawn(self, span_ns, now_ns, link):
+    def _drawn(self, span_ns, link):
         """What saf_discovery drew, checked to be within the span."""
-        if link:
-            due = self.bench.peek("u_discovery", "hello_at_q")
-        elif self.bench.peek("u_discovery", "armed_q"):
-            due = self.bench.peek("u_discovery", "answer_at_q")
-        else:
+        if not link and not self.bench.peek("u_discovery", "armed_q"):
             return 0
-        drawn_ns = due * 1000 - now_ns
+        drawn_ns = self.bench.peek("u_discovery", "drawn_q") * 1000
         assert 0 <= drawn_ns < max(span_ns, 1000), (drawn_ns, span_ns)
         return drawn_ns
 

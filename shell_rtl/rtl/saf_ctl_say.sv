@@ -1,0 +1,380 @@
+// What the control unit says: HELLO, OPENED (in force, or a refusal), ALIVE, CLOSED; and the memory of who opened the session.
+//
+// Data flow: all that messages are made of lies in the words of one wide row, which is written at once when a message
+// begins and read word by word (mixed-width block RAM: choosing costs no logic). Words from elsewhere (the frame, the
+// tables of other units, the OPENED in force) are caught in registers that are cleared when it is not their turn, and
+// or-ed to it. OPENED is kept as it is sent, to be sent again; its words are also the owner, the generation and the host
+// nonce that a new SESSION_OPEN is compared with.
+//
+// match_i, reply_i (levels, until match_done_o or reply_done_o, pulses) and start_i (a pulse, when idle_o) start something;
+// what the match found holds. While hold_i is up no HELLO starts; once held_o is up too, hello_word_o is HELLO's word
+// borrow_addr_i of the cycle before (those that never change).
+// Latency: match 26 cycles; first word 4 cycles from the start, after a division of 48 cycles in HELLO and refusals;
+// a word every four cycles in OPENED, every two in the others. Reset: idle; the row and what is kept are used only after
+// they were written (booted_i, has_owner_i). Back-pressure: a word holds until it is taken.
+
+module saf_ctl_say (
+  input  logic                             clk_i,
+  input  logic                             rst_ni,
+  input  saf_shell_pkg::cfg_t              cfg_i,
+  input  logic                             booted_i,
+  // compare SESSION_OPEN's payload with who opened the session
+  input  logic                             match_i,
+  output logic                             match_done_o,
+  output logic                             match_boot_o,  // nonce of the card
+  output logic                             match_owner_o,
+  output logic                             match_nonce_o,
+  output logic                             match_equal_o,  // generation
+  output logic                             match_newer_o,
+  output logic                      [10:0] ask_addr_o,
+  input  logic                      [63:0] ask_data_i,
+  // say something of the session's
+  input  logic                             reply_i,
+  input  logic                             reply_build_i,  // else from store
+  input  saf_shell_pkg::ctl_reply_e        reply_kind_i,
+  output logic                             reply_done_o,
+  output logic                             msg_valid_o,
+  input  logic                             msg_ready_i,
+  output logic                      [63:0] msg_data_o,
+  output logic                             msg_last_o,
+  // say HELLO
+  input  logic                             start_i,
+  output logic                             idle_o,
+  output logic                             said_o,
+  input  logic                             hold_i,
+  output logic                             held_o,
+  input  logic                      [ 4:0] borrow_addr_i,
+  output logic                      [63:0] hello_word_o,
+  output logic                             hello_valid_o,
+  input  logic                             hello_ready_i,
+  // what the messages are made of
+  input  logic                      [47:0] time_us_i,
+  input  logic                      [29:0] left_us_i,  // of the lease
+  input  logic                             left_valid_i,  // else nothing is left
+  input  logic                     [127:0] boot_nonce_i,
+  input  saf_shell_pkg::role_view_t        role_i,
+  input  logic                             session_open_i,
+  input  logic                      [31:0] session_i,
+  input  logic                      [15:0] status_i,
+  input  logic                             kept_i,
+  input  logic                             has_owner_i,
+  input  logic                      [31:0] lease_ms_i,
+  input  logic                      [31:0] challenge_i,
+  input  logic                      [15:0] forgotten_i,
+  input  logic                      [31:0] hello_tag_i,  // zero in a refusal
+  input  logic                      [31:0] last_transfer_i,
+  input  logic                      [31:0] last_commit_i,
+  input  logic                      [31:0] last_kill_i,
+  input  logic                      [ 7:0] slots_running_i,
+  input  logic                      [63:0] rx_frames_i,
+  input  logic                      [63:0] rx_dropped_i,
+  output logic                      [ 2:0] slot_addr_o,
+  input  logic                      [63:0] slot_data_i,
+  output logic                      [ 4:0] info_addr_o,
+  input  logic                      [63:0] info_data_i
+);
+
+  import saf_shell_pkg::ReplyOpened, saf_shell_pkg::ReplyRefused, saf_shell_pkg::ReplyAlive;
+
+  localparam logic [31:0] CapabilityPush = 32'd1;
+  localparam logic [31:0] CapabilityGroup = 32'd2;
+  localparam int unsigned CapabilityEmulatedBit = 3;
+  localparam int unsigned DivBits = 48;
+
+  // words of OPENED
+  localparam logic [5:0] WordBoot = 6'd1;  // the card's nonce, two words
+  localparam logic [5:0] WordNonce = 6'd3;  // the host's, two words
+  localparam logic [5:0] WordOwner = 6'd5;
+  localparam logic [5:0] WordGeneration = 6'd6;
+  localparam logic [5:0] WordSlots = 6'd15;
+  localparam logic [5:0] WordInfo = 6'd23;
+  localparam logic [5:0] OpenedLast = 6'(saf_pkg::OpenedBytes / 8 - 1);
+  localparam logic [5:0] AliveLast = 6'(saf_pkg::AliveBytes / 8 - 1);
+  localparam logic [5:0] HelloLast = 6'(saf_pkg::HelloBytes / 8 - 1);
+
+  // words of the row: 0 to 18 are HELLO
+  localparam int unsigned RowWords = 32;
+  localparam logic [4:0] RowNonce = 5'd4;
+  localparam logic [4:0] RowDigest = 5'd15;
+  localparam logic [4:0] RowOpened = 5'd19;  // OPENED's word 0, as all words up to RowZero
+  localparam logic [4:0] RowLease = 5'd20;  // words 7 to 10
+  localparam logic [4:0] RowRefused = 5'd24;  // word 0 of a refusal
+  localparam logic [4:0] RowLeft = 5'd25;  // its word 7
+  localparam logic [4:0] RowBusy = 5'd26;  // word 8 for who is not the owner
+  localparam logic [4:0] RowZero = 5'd27;
+  localparam logic [4:0] RowAlive = 5'd28;
+
+  typedef enum logic [2:0] {
+    StIdle,
+    StDivide,
+    StWrite,
+    StMatch,
+    StWalk
+  } state_e;
+
+  state_e state_q;
+  logic hello_q, booted_q;
+  logic [5:0] word_q, last;
+  logic [1:0] phase_q, phase_first;  // a word is there in phase 3; tables answer two cycles after their address
+  logic is_opened, is_refused, is_long, shows_all, there, fire;
+  logic boot_q, nonce_q, owner_q, equal_q, newer_q;
+
+  // parts of the configuration that HELLO does not show, and of the role
+  logic unused;
+  assign unused = ^{cfg_i.key, cfg_i.ethertypes, role_i.has_role};
+
+  assign is_opened = !hello_q && reply_kind_i == ReplyOpened;
+  assign is_refused = !hello_q && reply_kind_i == ReplyRefused;
+  assign is_long = is_opened || is_refused;
+  // what another owner left here is not the asker's concern
+  assign shows_all = !(is_refused && status_i == saf_pkg::StatusBusy);
+  always_comb begin
+    last = '0;
+    if (hello_q) last = HelloLast;
+    else if (is_long) last = OpenedLast;
+    else if (reply_kind_i == ReplyAlive) last = AliveLast;
+  end
+
+  // ---- divider by 1000: a bit a cycle, remainder in rem_q, quotient shifted into the dividend
+
+  logic [DivBits-1:0] value_q;
+  logic [9:0] rem_q;
+  logic [5:0] left_q;
+  logic [10:0] trial;
+  logic divides, load, is_hello;
+  assign trial = {rem_q, value_q[DivBits-1]};
+  assign divides = trial >= 11'd1000;
+  assign load = state_q == StIdle;
+  assign is_hello = !reply_i;
+
+  always_ff @(posedge clk_i) begin
+    if (load && !is_hello && !left_valid_i) value_q <= '0;
+    else if (load) value_q <= is_hello ? time_us_i : DivBits'(left_us_i);
+    else if (state_q == StDivide) value_q <= {value_q[DivBits-2:0], divides};
+    if (load) rem_q <= '0;
+    else rem_q <= divides ? 10'(trial - 11'd1000) : trial[9:0];
+  end
+
+  // ---- the row
+
+  logic [31:0] capabilities, ms;
+  logic [15:0] states;
+  logic [RowWords-1:0][63:0] row;
+  logic [63:0] row_word;
+  logic [4:0] row_addr;
+  assign capabilities = CapabilityPush | CapabilityGroup | (32'(cfg_i.emulated) << CapabilityEmulatedBit);
+  assign ms = value_q[31:0];
+  assign states = {role_i.card_state, role_i.pr_status};
+  always_comb begin
+    row[0] = cfg_i.serial[127:64];
+    row[1] = cfg_i.serial[63:0];
+    row[2] = {cfg_i.mac0, cfg_i.mac1[47:32]};
+    row[3] = {cfg_i.mac1[31:0], 16'(saf_pkg::VendorId), 16'(saf_pkg::ProductId)};
+    row[4] = boot_nonce_i[127:64];
+    row[5] = boot_nonce_i[63:0];
+    row[6] = {saf_shell_pkg::ShellVersion, cfg_i.pr_compat_id};
+    row[7] = {cfg_i.mtu, 7'd0, cfg_i.key_valid, 8'(saf_pkg::DdrContexts), saf_pkg::ImageMaxBlocks};
+    row[8] = {
+      saf_pkg::DdrMaxBlocks,
+      8'(saf_pkg::ImageSlots),
+      8'(saf_pkg::CommandSlots),
+      8'(saf_shell_pkg::PrWidthBits),
+      8'(saf_shell_pkg::PrClockMhz)
+    };
+    row[9] = 64'(saf_shell_pkg::RoleBytes);
+    row[10] = 64'(saf_shell_pkg::ImageSlotBytes);
+    row[11] = {32'd0, cfg_i.receive_rate};
+    row[12] = {cfg_i.window_blocks, capabilities};
+    row[13] = {states, 7'd0, session_open_i, 8'd0, role_i.epoch};
+    row[14] = {challenge_i, ms};
+    row[15] = role_i.image_digest[255:192];
+    row[16] = role_i.image_digest[191:128];
+    row[17] = role_i.image_digest[127:64];
+    row[18] = role_i.image_digest[63:0];
+    row[RowOpened] = {status_i, 15'd0, kept_i, session_i};
+    row[RowLease] = {lease_ms_i, challenge_i};
+    row[RowLease+5'd1] = {role_i.epoch, last_transfer_i};
+    row[RowLease+5'd2] = {last_commit_i, last_kill_i};
+    row[RowLease+5'd3] = {states, forgotten_i, hello_tag_i};
+    row[RowRefused] = {status_i, 48'd0};
+    row[RowLeft] = {ms, challenge_i};
+    row[RowBusy] = {role_i.epoch, 32'd0};
+    row[RowZero] = '0;  // StatusOk: CLOSED's word too
+    row[RowAlive] = {saf_pkg::StatusOk, states, role_i.epoch};
+    row[RowAlive+5'd1] = {lease_ms_i, slots_running_i, 24'd0};
+    row[RowAlive+5'd2] = rx_frames_i;
+    row[RowAlive+5'd3] = rx_dropped_i;
+  end
+
+  always_comb begin
+    row_addr = RowZero;
+    if (state_q == StIdle) begin
+      row_addr = borrow_addr_i;
+    end else if (hello_q) begin
+      row_addr = word_q[4:0];
+    end else if (state_q == StWalk && reply_kind_i == ReplyAlive) begin
+      row_addr = {RowAlive[4:2], word_q[1:0]};
+    end else if (state_q == StMatch || (is_long && reply_build_i)) begin
+      case (word_q)
+        6'd0: row_addr = is_opened ? RowOpened : RowRefused;
+        WordBoot, WordBoot + 6'd1: row_addr = RowNonce + 5'(word_q - WordBoot);
+        6'd7: row_addr = is_opened ? RowLease : RowLeft;
+        6'd8: row_addr = shows_all ? RowLease + 5'd1 : RowBusy;
+        6'd9: if (shows_all) row_addr = RowLease + 5'd2;
+        6'd10: row_addr = RowLease + 5'd3;
+        6'd11, 6'd12, 6'd13, 6'd14: row_addr = RowDigest + 5'(word_q - 6'd11);
+        default: ;
+      endcase
+    end
+  end
+
+  saf_ram_2clk_narrow #(
+    .Width(64 * RowWords),
+    .Depth(2),  // less than 2,560 bits would not become block RAM
+    .Parts(RowWords)
+  ) u_row (
+    .wr_clk_i(clk_i),
+    .wr_en_i(state_q == StWrite || (booted_i && !booted_q)),
+    .wr_addr_i(1'b0),
+    .wr_data_i(row),
+    .rd_clk_i(clk_i),
+    .rd_en_i(1'b1),
+    .rd_addr_i({1'b0, row_addr}),
+    .rd_data_o(row_word)
+  );
+  assign hello_word_o = row_word;
+
+  // ---- words from elsewhere
+
+  logic [63:0] kept, ask_q, kept_q, slot_q, info_q;
+  logic use_ask, use_kept, use_slot, use_info, builds;
+
+  saf_ram_1r1w #(
+    .Width(64),
+    .Depth(64)
+  ) u_opened (
+    .clk_i,
+    .wr_en_i(fire && is_opened && reply_build_i),
+    .wr_addr_i(word_q),
+    .wr_data_i(msg_data_o),
+    .rd_en_i(1'b1),
+    .rd_addr_i(word_q),
+    .rd_data_o(kept)
+  );
+
+  assign builds = state_q == StWalk && is_long && reply_build_i;
+  assign use_ask = builds && word_q >= WordNonce && word_q <= (is_opened ? WordGeneration : WordOwner - 6'd1);
+  assign use_kept = state_q == StMatch ? word_q >= WordNonce :
+      is_long && (!reply_build_i || (is_refused && has_owner_i && (word_q == WordOwner || word_q == WordGeneration)));
+  assign use_slot = builds && shows_all && word_q >= WordSlots && word_q < WordInfo;
+  assign use_info = builds && shows_all && word_q >= WordInfo;
+
+  // payload of SESSION_OPEN: owner, generation, host's nonce, card's nonce; in OPENED the other way round
+  logic [2:0] nth;
+  assign nth = 3'(word_q - WordBoot);
+  assign ask_addr_o = 11'(saf_pkg::HeaderBytes / 8) + {8'd0, 2'd2 - nth[2:1], nth[0]};
+  assign slot_addr_o = 3'(word_q - WordSlots);
+  assign info_addr_o = 5'(word_q - WordInfo);
+
+  always_ff @(posedge clk_i) begin
+    if (!there) begin
+      ask_q <= use_ask ? ask_data_i : '0;
+      kept_q <= use_kept ? kept : '0;
+      slot_q <= use_slot ? slot_data_i : '0;
+      info_q <= use_info ? info_data_i : '0;
+    end
+  end
+
+  // ---- the message
+
+  assign there = phase_q == 2'd3;
+  assign msg_data_o = row_word | ask_q | kept_q | slot_q | info_q;
+  assign msg_last_o = word_q == last;
+  assign msg_valid_o = state_q == StWalk && there && !hello_q;
+  assign hello_valid_o = state_q == StWalk && there && hello_q;
+  assign fire = state_q == StWalk && there && (hello_q ? hello_ready_i : msg_ready_i);
+  assign reply_done_o = fire && msg_last_o && !hello_q;
+  assign said_o = fire && msg_last_o && hello_q;
+  assign idle_o = state_q == StIdle && !hold_i && !reply_i && !match_i;
+  assign held_o = state_q == StIdle;
+  assign phase_first = state_q == StMatch || is_long ? 2'd0 : 2'd2;
+
+  // ---- sequence
+
+  logic is_equal, is_newer;
+  assign is_equal = ask_data_i == msg_data_o;
+  assign is_newer = ask_data_i > kept_q;
+  assign match_done_o = state_q == StMatch && there && word_q == WordGeneration;
+  assign match_boot_o = boot_q;
+  assign match_owner_o = owner_q;
+  assign match_nonce_o = nonce_q;
+  assign match_equal_o = equal_q;
+  assign match_newer_o = newer_q;
+
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      state_q <= StIdle;
+      hello_q <= 1'b0;
+      booted_q <= 1'b0;
+      word_q <= '0;
+      phase_q <= '0;
+      left_q <= '0;
+      boot_q <= 1'b0;
+      nonce_q <= 1'b0;
+      owner_q <= 1'b0;
+      equal_q <= 1'b0;
+      newer_q <= 1'b0;
+    end else begin
+      booted_q <= booted_i;
+      left_q <= left_q - 6'd1;
+      case (state_q)
+        StIdle: begin
+          hello_q <= start_i;
+          word_q <= '0;
+          left_q <= 6'(DivBits);
+          phase_q <= '0;
+          if (match_i) begin
+            state_q <= StMatch;
+            word_q <= WordBoot;
+          end else if (reply_i) begin
+            state_q <= reply_kind_i == ReplyRefused ? StDivide : StWrite;
+          end else if (start_i) begin
+            state_q <= StDivide;
+          end
+        end
+        StDivide: if (left_q == 6'd1) state_q <= StWrite;
+        StWrite: begin
+          state_q <= StWalk;
+          phase_q <= phase_first;
+        end
+        StMatch: begin
+          phase_q <= phase_q + 2'd1;
+          if (there) begin
+            word_q <= word_q + 6'd1;
+            case (word_q)
+              WordBoot: boot_q <= is_equal;
+              WordBoot + 6'd1: boot_q <= boot_q && is_equal;
+              WordNonce: nonce_q <= is_equal;
+              WordNonce + 6'd1: nonce_q <= nonce_q && is_equal;
+              WordOwner: owner_q <= is_equal;
+              default: begin
+                equal_q <= is_equal;
+                newer_q <= is_newer;
+                state_q <= StIdle;
+              end
+            endcase
+          end
+        end
+        default: begin
+          if (!there) phase_q <= phase_q + 2'd1;
+          if (fire) begin
+            word_q <= word_q + 6'd1;
+            phase_q <= phase_first;
+            if (msg_last_o) state_q <= StIdle;
+          end
+        end
+      endcase
+    end
+  end
+
+endmodule
