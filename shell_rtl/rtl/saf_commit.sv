@@ -3,9 +3,9 @@
 // Data flow: COMMIT (handler port) -> image lookup -> phases -> COMMITTED, once more unasked at the end. The image goes from
 // DDR to the PR IP through saf_commit_feed. What the card is (epoch, state, PR status, running image) lives here and is
 // shown in role_o. Until the feed begins a failure leaves the old role running; after that it leaves none.
-// Phases go on only between messages, so a reply never mixes two of them. Time is compared with >=, deadlines are in
-// microseconds since reset (48 bits: nine years).
-// Latency: four cycles and the image lookup to an answer. Back-pressure: handler waits for its answer to be taken.
+// Phases go on only between messages, so a reply never mixes two of them. Digests lie in a RAM: of the role that runs, and of
+// the image that was asked for last; the latter is shown in role_o when it is released.
+// Latency: nine cycles and the image lookup to an answer. Back-pressure: handler waits for its answer to be taken.
 // Reset: no role, no commit known. The region stays frozen, blocked and in reset while it holds no role.
 
 module saf_commit
@@ -25,17 +25,15 @@ module saf_commit
     input logic forget_i,
     output logic forget_busy_o,
     input logic scrub_busy_i,
-    // verilator lint_off UNUSEDSIGNAL
     input logic [63:0] time_us_i,
+    // verilator lint_off UNUSEDSIGNAL
     input ctl_req_t req_i,
     input logic [511:0] pay_i,
     // verilator lint_on UNUSEDSIGNAL
     input logic h_valid_i,
     output logic h_done_o,
     output logic [10:0] fr_addr_o,
-    // verilator lint_off UNUSEDSIGNAL
     input logic [63:0] fr_data_i,
-    // verilator lint_on UNUSEDSIGNAL
     output logic msg_valid_o,
     input logic msg_ready_i,
     output msg_meta_t msg_meta_o,
@@ -95,45 +93,43 @@ module saf_commit
     output logic role_changed_o
 );
 
-  localparam int unsigned StampBits = 48;
-  localparam logic [31:0] DefaultFeedMs = 32'd60_000;
-  localparam logic [31:0] IsolateMs = 32'd100;
+  localparam int unsigned DigestDepth = BlockRamBits / 64;  // eight words would do, and be LUT RAM
   localparam int unsigned OptionKillBit = 0;
-  // Release: the bridges open, then the role leaves reset
-  localparam logic [3:0] ReleaseOpen = 4'd8, ReleaseEnd = 4'd15;
+  // Release: the bridges open, the digest is shown word by word, then the role leaves reset
+  localparam logic [3:0] ReleaseOpen = 4'd8, ReleaseFetch = 4'd11, ReleaseShow = 4'd12, ReleaseEnd = 4'd15;
 
-  typedef enum logic [1:0] {
+  typedef enum logic [2:0] {
     StIdle,
+    StCopy,
     StLookup,
     StAccept,
     StSend
   } state_e;
 
   state_e state_q;
+  logic [2:0] copy_q;  // words of the digest asked for
+  logic running_bank_q;  // which of the two digests in RAM is the role's
   logic sent_fed_q;
-  logic [31:0] sent_elapsed_q;
   logic answering_q;  // the message on its way answers the handler
 
   // the commit
   logic active_q, kill_option_q, kill_q, tell_q, forget_q, found_q, verified_q;
   logic [3:0] release_q;
   logic [7:0] phase_q;
-  logic [31:0] last_id_q, index_q, feed_ms_q;
+  logic [31:0] last_id_q, index_q;
+  logic known_q;  // last_id_q is not 0
   logic [1:0] slot_q;
   logic [27:0] length_q;
-  logic [StampBits-1:0] now, start_q, end_q;
   logic late, repeated;
 
   // its stored reply: with role_o and phase_q, which no longer change, and fed_bytes
   logic stored_q;
   logic [5:0] reply_status_q;
-  logic [31:0] reply_elapsed_q;
 
   logic role_frozen, feed_idle, feed_done, fed_all;
   logic [2:0] feed_status;
   logic [27:0] fed_bytes;
-  logic [StampBits-1:0] passed;
-  logic [31:0] passed_us;
+  logic [31:0] elapsed_us;
 
   saf_sync u_frozen (
       .clk_i,
@@ -142,95 +138,87 @@ module saf_commit
       .q_o(role_frozen)
   );
 
-  assign now = time_us_i[StampBits-1:0];
-  assign late = now >= end_q;
-  assign passed = now - start_q;
-  assign passed_us = |passed[StampBits-1:32] ? '1 : passed[31:0];
-
   // COMMIT's fields
-  logic [31:0] ask_epoch, ask_drain_ms, ask_feed_ms;
+  logic [31:0] ask_epoch;
   assign img_digest_o = pay_i[511:256];
   assign ask_epoch = pay_i[255:224];
-  assign ask_drain_ms = pay_i[223:192];
-  assign ask_feed_ms = pay_i[191:160];
   assign img_valid_o = state_q == StLookup;
-  assign repeated = req_i.object == last_id_q && last_id_q != '0;
-  assign fr_addr_o = '0;
-
-  // a deadline that begins now
-  logic [31:0] span_ms;
-  logic [StampBits-1:0] span_end;
-  always_comb begin
-    span_ms = IsolateMs;
-    if (state_q == StAccept) span_ms = ask_drain_ms;
-    else if (phase_q == saf_pkg::CommitPhaseWaitDdrIdle) span_ms = feed_ms_q;
-    span_end = now + StampBits'(us_of(span_ms));
-  end
+  assign repeated = req_i.object == last_id_q && known_q;
+  assign fr_addr_o = {9'd0, copy_q[1:0]};
 
   // ---- what happens in this cycle
 
-  logic step, ends, begin_feed, wins, enter_check, accept, refuse, forgets, loses;
+  logic step, ends, begin_feed, wins, enter_check, accept, refuse, forgets, loses, drained, frozen;
   logic [15:0] send_status, accept_status;
-  // verilator lint_off UNUSEDSIGNAL
-  logic [15:0] end_status;  // kept in the six bits that any status has
-  // verilator lint_on UNUSEDSIGNAL
+  logic [5:0] end_status;
   logic [7:0] lost_pr_status;
   logic send, send_answer, send_stored, sent;
 
   assign forgets = state_q == StIdle && forget_q;
   assign step = state_q == StIdle && !forget_q && active_q && !kill_q;
 
-  always_comb begin
-    ends = 1'b0;
-    loses = 1'b0;
-    begin_feed = 1'b0;
-    enter_check = 1'b0;
-    wins = 1'b0;
-    end_status = saf_pkg::StatusOk;
-    lost_pr_status = saf_pkg::PrStatusPowerUp;
-    if (step) begin
-      case (phase_q)
-        saf_pkg::CommitPhaseDrain:
-        if (slots_running_i != '0 && late && !kill_option_q) begin
-          ends = 1'b1;
-          end_status = saf_pkg::StatusDrainTimeout;
-        end
-        saf_pkg::CommitPhaseFreeze:
-        if (!(role_frozen && bus_idle_i) && late) begin
-          ends = 1'b1;
-          end_status = saf_pkg::StatusFreezeTimeout;
-        end
-        saf_pkg::CommitPhaseWaitDdrIdle:
-        if (role_idle_i && !scrub_busy_i && feed_idle) begin
-          begin_feed = 1'b1;
-        end else if (late) begin
-          ends = 1'b1;
-          end_status = saf_pkg::StatusDdrTimeout;
-        end
-        saf_pkg::CommitPhaseFeed, saf_pkg::CommitPhaseCheck:
-        if (feed_done && feed_status != saf_pkg::PrStatusSuccess[2:0]) begin
-          loses = 1'b1;
-          lost_pr_status = {5'd0, feed_status};
-          case (feed_status)
-            saf_pkg::PrStatusCrcError[2:0]: end_status = saf_pkg::StatusPrCrcError;
-            saf_pkg::PrStatusIncompatible[2:0]: end_status = saf_pkg::StatusPrIncompatible;
-            default: begin
-              end_status = saf_pkg::StatusPrError;
-              lost_pr_status = saf_pkg::PrStatusPrError;
-            end
-          endcase
-        end else if (phase_q == saf_pkg::CommitPhaseFeed && (feed_done || fed_all)) begin
-          enter_check = 1'b1;
-        end else if (feed_done) begin
-          wins = 1'b1;
-        end else if (late) begin
-          loses = 1'b1;
-          end_status = saf_pkg::StatusPrTimeout;
-        end
-        default: ends = release_q == ReleaseEnd;
-      endcase
-    end
-  end
+  assign drained = slots_running_i == '0;
+  assign frozen = role_frozen && bus_idle_i;
+
+  saf_commit_step u_step (
+      .step_i(step),
+      .phase_i(phase_q),
+      .late_i(late),
+      .drained_i(drained),
+      .kill_option_i(kill_option_q),
+      .frozen_i(frozen),
+      .can_feed_i(role_idle_i && !scrub_busy_i && feed_idle),
+      .feed_done_i(feed_done),
+      .feed_status_i(feed_status),
+      .fed_all_i(fed_all),
+      .released_i(release_q == ReleaseEnd),
+      .ends_o(ends),
+      .loses_o(loses),
+      .begin_feed_o(begin_feed),
+      .enter_check_o(enter_check),
+      .wins_o(wins),
+      .status_o(end_status),
+      .lost_pr_status_o(lost_pr_status)
+  );
+
+  saf_commit_time u_time (
+      .clk_i,
+      .rst_ni,
+      .time_us_i,
+      .start_i(state_q == StAccept),
+      .known_i(known_q && !forgets),
+      .span_i(state_q == StAccept || begin_feed
+          || (step && ((phase_q == saf_pkg::CommitPhaseDrain && drained) || (phase_q == saf_pkg::CommitPhaseFreeze && frozen)))),
+      .span_feed_i(phase_q == saf_pkg::CommitPhaseWaitDdrIdle),
+      .drain_ms_i(pay_i[223:192]),
+      .feed_ms_i(pay_i[191:160]),
+      .late_o(late),
+      .end_i(ends || loses),
+      .answer_i(send),
+      .answer_stored_i(send_stored),
+      .elapsed_us_o(elapsed_us)
+  );
+
+  // ---- digests
+
+  logic releases, shows;
+  logic [1:0] reply_word;
+  logic [63:0] digest_word;
+  assign releases = step && phase_q == saf_pkg::CommitPhaseRelease;
+  assign shows = active_q && phase_q == saf_pkg::CommitPhaseRelease && release_q >= ReleaseFetch;
+
+  saf_ram_1r1w #(
+      .Width(64),
+      .Depth(DigestDepth)
+  ) u_digest (
+      .clk_i,
+      .wr_en_i(state_q == StCopy && copy_q != '0),
+      .wr_addr_i({3'd0, !running_bank_q, copy_q[1:0] - 2'd1}),
+      .wr_data_i(fr_data_i),
+      .rd_en_i(1'b1),
+      .rd_addr_i({3'd0, state_q == StIdle ? {!running_bank_q, release_q[1:0] - ReleaseFetch[1:0]} : {running_bank_q, reply_word}}),
+      .rd_data_o(digest_word)
+  );
 
   // ---- answers
 
@@ -252,7 +240,7 @@ module saf_commit
       send = 1'b1;
       send_answer = 1'b1;
       if (refuse) send_status = accept_status;
-    end else if (state_q == StIdle && !forget_q && !(active_q && (ends || loses))) begin
+    end else if (state_q == StIdle && !forget_q && !(active_q && (ends || loses)) && !shows) begin
       if (tell_q) begin
         send = session_i.open && !session_end_i;
         send_stored = 1'b1;
@@ -273,13 +261,21 @@ module saf_commit
       h_done_o <= 1'b0;
       found_q <= 1'b0;
       verified_q <= 1'b0;
+      copy_q <= '0;
     end else begin
       h_done_o <= sent && answering_q;
       if (send) answering_q <= send_answer;
       case (state_q)
         StIdle:
         if (send) state_q <= StSend;
-        else if (h_valid_i && !h_done_o && !forget_q && !active_q && !tell_q && !scrub_busy_i) state_q <= StLookup;
+        else if (h_valid_i && !h_done_o && !forget_q && !active_q && !tell_q && !scrub_busy_i) state_q <= StCopy;
+        StCopy: begin
+          copy_q <= copy_q + 3'd1;
+          if (copy_q == 3'd4) begin
+            copy_q <= '0;
+            state_q <= StLookup;
+          end
+        end
         StLookup:
         if (img_done_i) begin
           found_q <= img_found_i;
@@ -304,7 +300,9 @@ module saf_commit
       .phase_i(accept ? saf_pkg::CommitPhaseDrain : phase_q),
       .role_i(role_o),
       .fed_bytes_i(sent_fed_q ? fed_bytes : '0),
-      .elapsed_us_i(sent_elapsed_q),
+      .elapsed_us_i(elapsed_us),
+      .digest_word_o(reply_word),
+      .digest_i(digest_word),
       .msg_valid_o,
       .msg_ready_i,
       .msg_meta_o,
@@ -323,64 +321,43 @@ module saf_commit
       forget_q <= 1'b0;
       release_q <= '0;
       phase_q <= saf_pkg::CommitPhaseIdle;
-      last_id_q <= '0;
+      known_q <= 1'b0;
+      running_bank_q <= 1'b0;
       index_q <= '0;
-      feed_ms_q <= '0;
       slot_q <= '0;
       length_q <= '0;
-      start_q <= '0;
-      end_q <= '0;
       stored_q <= 1'b0;
       reply_status_q <= '0;
-      reply_elapsed_q <= '0;
       sent_fed_q <= 1'b0;
-      sent_elapsed_q <= '0;
     end else begin
       forget_q <= forget_i || (forget_q && !forgets);
       if (kill_done_i) kill_q <= 1'b0;
-      if (send) begin
-        sent_fed_q <= active_q || send_stored;
-        sent_elapsed_q <= send_stored ? reply_elapsed_q : state_q == StAccept ? '0 : passed_us;
-      end
+      if (send) sent_fed_q <= active_q || send_stored;
+      if (used_valid_o) running_bank_q <= !running_bank_q;
       if (state_q == StIdle && send && send_answer && repeated) index_q <= req_i.index;
       if (state_q == StLookup && img_done_i) begin
         slot_q <= img_slot_i;
         length_q <= img_length_i[27:0];
       end
       if (state_q == StAccept) begin
-        last_id_q <= req_i.object;
+        known_q <= 1'b1;
         index_q <= req_i.index;
-        start_q <= now;
         stored_q <= refuse;
         reply_status_q <= accept_status[5:0];
-        reply_elapsed_q <= '0;
-        feed_ms_q <= ask_feed_ms == '0 ? DefaultFeedMs : ask_feed_ms;
         kill_option_q <= pay_i[128+OptionKillBit];
-        end_q <= span_end;
         active_q <= accept;
         if (accept) phase_q <= saf_pkg::CommitPhaseDrain;
       end
       if (step) begin
         case (phase_q)
           saf_pkg::CommitPhaseDrain:
-          if (slots_running_i == '0) begin
-            phase_q <= saf_pkg::CommitPhaseFreeze;
-            end_q <= span_end;
-          end else if (late && kill_option_q) begin
-            kill_q <= 1'b1;
-          end
-          saf_pkg::CommitPhaseFreeze:
-          if (role_frozen && bus_idle_i) begin
-            phase_q <= saf_pkg::CommitPhaseWaitDdrIdle;
-            end_q <= span_end;
-          end
+          if (drained) phase_q <= saf_pkg::CommitPhaseFreeze;
+          else if (late && kill_option_q) kill_q <= 1'b1;
+          saf_pkg::CommitPhaseFreeze: if (frozen) phase_q <= saf_pkg::CommitPhaseWaitDdrIdle;
           saf_pkg::CommitPhaseRelease: release_q <= release_q + 4'd1;
           default: ;
         endcase
-        if (begin_feed) begin
-          phase_q <= saf_pkg::CommitPhaseFeed;
-          end_q <= span_end;
-        end
+        if (begin_feed) phase_q <= saf_pkg::CommitPhaseFeed;
         if (enter_check) phase_q <= saf_pkg::CommitPhaseCheck;
         if (wins) begin
           phase_q <= saf_pkg::CommitPhaseRelease;
@@ -390,8 +367,7 @@ module saf_commit
         if (ends || loses) begin
           active_q <= 1'b0;
           stored_q <= 1'b1;
-          reply_status_q <= end_status[5:0];
-          reply_elapsed_q <= passed_us;
+          reply_status_q <= end_status;
           tell_q <= session_i.open;
         end
       end
@@ -402,10 +378,15 @@ module saf_commit
         tell_q <= 1'b0;
         stored_q <= 1'b0;
         phase_q <= saf_pkg::CommitPhaseIdle;
-        last_id_q <= '0;
-        start_q <= '0;
+        known_q <= 1'b0;
       end
     end
+  end
+
+  // cleared by the flops' own synchronous clear, after a reset too
+  always_ff @(posedge clk_i) begin
+    if (state_q == StAccept) last_id_q <= req_i.object;
+    else if (!known_q || forgets) last_id_q <= '0;
   end
 
   assign forget_busy_o = forget_q;
@@ -422,14 +403,14 @@ module saf_commit
       .clk_i,
       .rst_ni,
       .active_i(active_q),
-      .accept_i(state_q == StAccept),
-      .digest_i(img_digest_o),
-      .drained_i(step && phase_q == saf_pkg::CommitPhaseDrain && slots_running_i == '0),
+      .show_i(releases && release_q >= ReleaseShow),
+      .word_i(digest_word),
+      .drained_i(step && phase_q == saf_pkg::CommitPhaseDrain && drained),
       .begin_feed_i(begin_feed),
       .lose_i(loses),
       .lost_pr_status_i(lost_pr_status),
       .pass_i(wins),
-      .open_i(step && phase_q == saf_pkg::CommitPhaseRelease && release_q == ReleaseOpen),
+      .open_i(releases && release_q == ReleaseOpen),
       .release_i(used_valid_o),
       .give_up_i(ends && phase_q != saf_pkg::CommitPhaseRelease),
       .forget_i(forgets),

@@ -56,11 +56,10 @@ module saf_commit_feed
   state_e state_q;
   logic go_q, stop_q;
   logic feed_busy, feed_ready;
-  logic [25:0] fed_words, words;
+  logic [25:0] fed_words;
 
   // 28 bits hold any image slot: ImageSlotBytes is 224 MiB
-  assign words = length_i[27:2] + 26'(|length_i[1:0]);
-  assign fed_all_o = fed_words == words;
+  assign fed_all_o = {fed_words, 2'd0} >= length_i;
   assign fed_bytes_o = fed_all_o ? length_i : {fed_words, 2'd0};
   assign idle_o = state_q == StIdle && !feed_busy && rd_ready_i;
 

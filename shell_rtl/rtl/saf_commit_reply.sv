@@ -23,6 +23,8 @@ module saf_commit_reply
     // verilator lint_on UNUSEDSIGNAL
     input logic [27:0] fed_bytes_i,
     input logic [31:0] elapsed_us_i,
+    output logic [1:0] digest_word_o,
+    input logic [63:0] digest_i,  // that word, in the next cycle
     output logic msg_valid_o,
     input logic msg_ready_i,
     output msg_meta_t msg_meta_o,
@@ -35,14 +37,12 @@ module saf_commit_reply
   logic [63:0] beat_data_q;
   logic [63:0] beat_data_d;
 
+  assign digest_word_o = beat_q[1:0] + 2'(valid_q && msg_ready_i) - 2'd2;
   always_comb begin
     case (beat_q)
       3'd0: beat_data_d = {36'd0, fed_bytes_i};
       3'd1: beat_data_d = {elapsed_us_i, 32'd0};
-      3'd2: beat_data_d = role_i.image_digest[255:192];
-      3'd3: beat_data_d = role_i.image_digest[191:128];
-      3'd4: beat_data_d = role_i.image_digest[127:64];
-      default: beat_data_d = role_i.image_digest[63:0];
+      default: beat_data_d = role_i.has_role ? digest_i : '0;
     endcase
   end
 

@@ -1,8 +1,8 @@
 // What the card is: its role, as other units and the host see it, and the state of the region that holds it.
 //
 // Data flow: events of the commit -> role_o, freeze, reset. From the drain's end to the release the region is frozen; while
-// it holds no role it stays so, and in reset. The image's digest is shown as long as it runs; the one that was asked for
-// waits. Latency: one cycle (digest: two). Reset: no role. Back-pressure: none; one event a cycle.
+// it holds no role it stays so, and in reset. The image's digest is shown as long as it runs, whole when has_role is;
+// it is shifted in just before. Latency: one cycle (digest gone: two). Reset: no role. Back-pressure: none; one event a cycle.
 
 module saf_commit_role
   import saf_shell_pkg::*;
@@ -10,8 +10,8 @@ module saf_commit_role
     input logic clk_i,
     input logic rst_ni,
     input logic active_i,  // a commit is under way
-    input logic accept_i,  // one was asked for, of image digest_i
-    input logic [255:0] digest_i,
+    input logic show_i,  // the new image's digest, word by word, the last with release_i
+    input logic [63:0] word_i,
     input logic drained_i,
     input logic begin_feed_i,  // from here on the old role is no more
     input logic lose_i,
@@ -30,11 +30,10 @@ module saf_commit_role
   logic has_role_q;
   logic [7:0] pr_status_q;
   logic [31:0] epoch_q;
-  logic [255:0] digest_q, wanted_q;
+  logic [255:0] digest_q;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
-      wanted_q <= '0;
       has_role_q <= 1'b0;
       freeze_o <= 1'b1;
       role_reset_o <= 1'b1;
@@ -42,7 +41,6 @@ module saf_commit_role
       epoch_q <= '0;
       pr_count_o <= '0;
     end else begin
-      if (accept_i) wanted_q <= digest_i;
       if (drained_i) freeze_o <= 1'b1;
       if (begin_feed_i) begin
         has_role_q <= 1'b0;
@@ -68,7 +66,7 @@ module saf_commit_role
 
   // cleared by the flops' own synchronous clear (after a reset too: there is no role then), not by logic before them
   always_ff @(posedge clk_i) begin
-    if (release_i) digest_q <= wanted_q;
+    if (show_i) digest_q <= {digest_q[191:0], word_i};
     else if (!has_role_q) digest_q <= '0;
   end
 

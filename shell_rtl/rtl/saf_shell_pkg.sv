@@ -238,9 +238,11 @@ package saf_shell_pkg;
 
   // ---- commit and commands (saf_commit, saf_slots)
 
-  // Milliseconds in microseconds: a DSP block's multiplication
+  // Milliseconds in microseconds: eight times 125, in two DSP blocks' multiplications
   function automatic logic [41:0] us_of(input logic [31:0] ms);
-    return 42'(ms) * 42'd1000;
+    logic [33:0] low;
+    low = 34'(ms[26:0]) * 34'd125;
+    us_of = {12'(ms[31:27]) * 12'd125 + 12'(low[33:27]), low[26:0], 3'd0};
   endfunction
 
   // First byte of a stream or of memory to the other end of the word
