@@ -112,6 +112,22 @@ def scale(settings: Settings, cards: int, rounds: int, suite: int) -> None:
     _show(settings, module.run(cards, rounds, suite, note), _scale_rows)
 
 
+@bench.command("rtl-cosim")
+@click.option("--size", type=Address(), default="20MB", show_default=True, help="Bytes of the image.")
+@click.option("--rounds", default=3, show_default=True, help="Images, one after the other.")
+@click.option("--mtu", default=1500, show_default=True, help="MTU of the card's port.")
+@click.option("--suite", type=click.IntRange(0, 1), default=1, show_default=True, help="1: tagged frames.")
+@pass_settings
+def rtl_cosim(settings: Settings, size: int, rounds: int, mtu: int, suite: int) -> None:
+    """Frames through one card simulated from the shell's RTL.
+
+    MB/s of frames taken in and until verified, and cycles of the core clock a second. The first run compiles the RTL.
+    """
+    from safhost.bench import rtl_cosim as module
+
+    _show(settings, module.run(size, rounds, mtu, suite, note), _rtl_cosim_rows)
+
+
 @bench.command()
 @click.option("--unit", "units_of", multiple=True, type=Address(), default=("1MiB", "8MiB"), show_default=True,
               help="Bytes of a unit's inputs; its result is half of that. May be repeated.")
@@ -194,6 +210,18 @@ def _latency_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[objec
                                                              for key in ("p50_ns", "p99_ns")),
                          figures["p50_ns"]["spread"]])
     return ["WHAT", "P50", "P99", "SPREAD"], rows
+
+
+def _rtl_cosim_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
+    rows: list[list[object]] = []
+    for key, name in (("received", "frames taken in"), ("verified", "until verified")):
+        rate, per_cycle = result[f"{key}_mb_per_s"], result[f"{key}_bytes_per_cycle"]
+        rows.append([name, f"{rate['median']:.2f} MB/s", rate["spread"], f"{per_cycle['median']:.2f}"])
+    cycles = result["received_mcycles_per_s"]
+    rows.append(["core clock while frames come", f"{cycles['median']:.3f} M/s", cycles["spread"], ""])
+    cpu = result["verified_mcycles_per_cpu_s"]
+    rows.append(["core clock a CPU second", f"{cpu['median']:.3f} M", cpu["spread"], ""])
+    return ["WHAT", "MEDIAN", "SPREAD", "BYTES/CYCLE"], rows
 
 
 def _scale_rows(result: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:

@@ -32,6 +32,10 @@ constexpr uint64_t kBusyGlanceUs = 1000;  // how often: a command or a reconfigu
 constexpr uint64_t kIdleGlanceUs = 20000;
 constexpr uint64_t kRecentNs = 50'000'000;  // activity so long ago counts as under way
 constexpr uint32_t kResetCycles = 16;
+// So long after it had something to do the side that may sleep gets its clock (see saf_cosim_top), and kTimerCycles every
+// kTimerSlices slices, for its timers.
+constexpr uint32_t kAwakeCycles = 2048, kTimerCycles = 64;
+constexpr uint32_t kTimerSlices = 8;
 constexpr size_t kOutboxBytes = 64u << 20;
 constexpr uint64_t kRegionBytes = 1u << 20;
 
@@ -138,6 +142,7 @@ class Card {
       if (!powered_off_) time_ns_ += uint64_t(std::chrono::nanoseconds(now - last).count());
       last = now;
       begin_slice();
+      if (quiet_ >= kQuietCycles) wake(kTimerCycles);
       if (!powered_off_) slice(quiet_ < kQuietCycles ? kSliceCycles : kGlanceCycles);
       end_slice();
       if (quiet_ >= kQuietCycles || powered_off_) rest();
@@ -153,6 +158,7 @@ class Card {
 
   uint64_t step(uint64_t cycles, uint32_t until_idle) {
     uint64_t done = 0;
+    wake(uint32_t(kSliceCycles));
     if (until_idle) quiet_ = 0;
     while (done < cycles && !powered_off_) {
       begin_slice();
@@ -308,6 +314,7 @@ class Card {
   void reset() {
     time_ns_ = 0;
     quiet_ = 0;
+    wake(kAwakeCycles);
     top_->rst_ni = 0;
     for (uint32_t i = 0; i < kResetCycles; i++) cycle();
     top_->rst_ni = 1;
@@ -325,11 +332,17 @@ class Card {
       }
       queued_ = local_.bytes();
     }
+    if (++slices_ % kTimerSlices == 0) wake(kTimerCycles);
     for (auto& task : tasks) {
       task();
       quiet_ = 0;
+      wake(kAwakeCycles);
     }
     update_time();
+  }
+
+  void wake(uint32_t cycles) {
+    awake_ = std::max(awake_, cycles);
   }
 
   void slice(uint64_t cycles) {
@@ -416,6 +429,7 @@ class Card {
     }
     while (!accesses_.empty() && accesses_.front().ends >= 0) {
       kernels_.end(uint32_t(accesses_.front().ends));
+      wake(kAwakeCycles);
       accesses_.pop_front();
     }
     top.role_valid_i = !accesses_.empty();
@@ -438,12 +452,17 @@ class Card {
 
 #ifdef SAF_ONE_CLOCK
   void cycle() {
+    if (top_->ctl_wake_o) wake(kAwakeCycles);
     before_core_edge();
     before_ddr_edge();
-    before_kernel_edge();
     top_->clk_i = 1;
+    if (awake_) {
+      awake_--;
+      before_kernel_edge();
+      top_->ctl_clk_i = 1;
+    }
     top_->eval();
-    top_->clk_i = 0;
+    top_->clk_i = top_->ctl_clk_i = 0;
     top_->eval();
   }
 #else
@@ -549,7 +568,7 @@ class Card {
   uint64_t next_ps_[kClocks];
   bool level_[kClocks] = {};
   bool mute_ = false, bus_hang_ = false, committing_ = false;
-  uint32_t slow_ddr_ = 0, pause_ = 0, freeze_hangs_ = 0;
+  uint32_t slow_ddr_ = 0, pause_ = 0, freeze_hangs_ = 0, awake_ = 0, slices_ = 0;
 };
 
 Card* of(void* card) { return static_cast<Card*>(card); }

@@ -33,7 +33,7 @@ class Kernels {
   void reset() {
     running_.fill(false);
     done_.fill(false);
-    pending_.fill(false);
+    pending_ = 0;
   }
 
   uint64_t read(uint32_t address) const {
@@ -59,10 +59,11 @@ class Kernels {
     if (data & kStart) {
       if (running_[kernel]) return -1;
       running_[kernel] = true;
-      done_[kernel] = pending_[kernel] = false;
+      done_[kernel] = false;
+      pending_ &= ~bit(kernel);
       return int(kernel);
     }
-    if (!(data & kDone)) pending_[kernel] = false;  // done was seen; the flag itself stays until the next start
+    if (!(data & kDone)) pending_ &= ~bit(kernel);  // done was seen; the flag itself stays until the next start
     return -1;
   }
 
@@ -70,20 +71,18 @@ class Kernels {
   void end(uint32_t kernel) {
     if (kernel >= kMaxKernels || !running_[kernel]) return;
     running_[kernel] = false;
-    done_[kernel] = pending_[kernel] = true;
+    done_[kernel] = true;
+    pending_ |= bit(kernel);
   }
 
   bool running(uint32_t kernel) const { return kernel < kMaxKernels && running_[kernel]; }
 
-  bool irq() const {
-    for (bool p : pending_)
-      if (p) return true;
-    return false;
-  }
+  bool irq() const { return pending_ != 0; }
 
   const uint8_t* window(uint32_t kernel) const { return registers_[kernel].data(); }
 
  private:
+  static uint64_t bit(uint32_t kernel) { return uint64_t(1) << kernel; }
   static uint64_t word_of(const std::vector<uint64_t>& words, uint32_t index) {
     return index < words.size() ? words[index] : 0;
   }
@@ -93,7 +92,8 @@ class Kernels {
   }
 
   std::vector<std::array<uint8_t, kWindowBytes>> registers_;
-  std::array<bool, kMaxKernels> running_, done_, pending_;
+  std::array<bool, kMaxKernels> running_, done_;
+  uint64_t pending_ = 0;  // a bit each: done, and nobody looked yet
   std::vector<uint64_t> rom_;
   uint32_t segment_ = 0;
 };

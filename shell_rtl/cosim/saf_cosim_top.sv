@@ -2,13 +2,18 @@
 //
 // The simulator drives clocks, time, randomness and the MAC's two streams; memory, kernels and the verdict on an image
 // come through DPI (see the models). With SAF_ONE_CLOCK all domains run on clk_i, for speed; else each on its own clock.
+// Also for speed, the side that answers and sends then has a clock of its own: ctl_clk_i is clk_i without the pulses in which
+// it would do nothing. It needs them when ctl_wake_o says so and some time after, and now and then for its timers.
 // Latency, back-pressure: the core's. Reset: rst_ni, released in each domain by its own synchroniser.
 
 module saf_cosim_top
   import saf_shell_pkg::*;
 (
     input logic clk_i,
-`ifndef SAF_ONE_CLOCK
+`ifdef SAF_ONE_CLOCK
+    input logic ctl_clk_i,
+    output logic ctl_wake_o,
+`else
     input logic ddr_clk_i,
     input logic pr_clk_i,
     input logic krn_clk_i,
@@ -88,8 +93,8 @@ module saf_cosim_top
 `ifdef SAF_ONE_CLOCK
   logic ddr_clk_i, pr_clk_i, krn_clk_i;
   assign ddr_clk_i = clk_i;
-  assign pr_clk_i  = clk_i;
-  assign krn_clk_i = clk_i;
+  assign pr_clk_i  = ctl_clk_i;
+  assign krn_clk_i = ctl_clk_i;
 `endif
 
   logic core_rst_n, ddr_rst_n, pr_rst_n, krn_rst_n;
@@ -99,6 +104,11 @@ module saf_cosim_top
       .rst_ni,
       .rst_no(core_rst_n)
   );
+`ifdef SAF_ONE_CLOCK
+  assign ddr_rst_n = core_rst_n;
+  assign pr_rst_n  = core_rst_n;
+  assign krn_rst_n = core_rst_n;
+`else
   saf_reset_sync u_rst_ddr (
       .clk_i(ddr_clk_i),
       .rst_ni,
@@ -114,6 +124,7 @@ module saf_cosim_top
       .rst_ni,
       .rst_no(krn_rst_n)
   );
+`endif
 
   // Inputs are registered, so that no logic hangs on a port: the simulator would evaluate it twice a cycle.
   cfg_t cfg, cfg_q;
@@ -207,6 +218,9 @@ module saf_cosim_top
   saf_shell_core u_core (
       .clk_i,
       .rst_ni(core_rst_n),
+`ifdef SAF_ONE_CLOCK
+      .ctl_clk_i,
+`endif
       .ddr_clk_i,
       .ddr_rst_ni(ddr_rst_n),
       .pr_clk_i,
@@ -329,6 +343,24 @@ module saf_cosim_top
   logic unused;
   assign unused = &{1'b0, pcie_pr_ready, role_rdata, role_rvalid, u_core.session, u_core.role};
 
+`ifdef SAF_ONE_CLOCK
+  // Everything that asks something of that side, or comes from it and is more than a level: it may only sleep while all of
+  // this is low, so that no pulse is missed and none stays.
+  logic seen_q;  // a frame since the link came up: further ones mean nothing to it
+  always_ff @(posedge clk_i or negedge core_rst_n) begin
+    if (!core_rst_n) seen_q <= 1'b0;
+    else seen_q <= link_up_q && (seen_q || u_core.seen);
+  end
+  assign ctl_wake_o = !link_up_q || !u_core.session.open || (u_core.seen && !seen_q) || u_core.stranger_valid
+      || u_core.cf_valid || u_core.h_valid != '0 || u_core.msg_valid != '0 || u_core.tf_valid || mac_tx_valid_o
+      || u_core.hash_valid[1:0] != '0 || u_core.hash_done[1:0] != '0 || u_core.rd_valid[3:2] != '0
+      || u_core.rd_dvalid[3:2] != '0 || u_core.rd_abort[3:2] != '0 || u_core.wr_valid[2] || u_core.wr_done[2]
+      || u_core.job_valid[1] || u_core.job_done[1] || u_core.img_valid || u_core.leafq_valid || u_core.push_valid
+      || u_core.rolereg_valid || u_core.used_valid || u_core.session_end || u_core.forget || u_core.forget_busy_xfer
+      || u_core.scrub_start || u_core.scrub_busy || u_core.role_fault || u_core.drop_valid[1] || u_core.tx_count
+      || u_core.command_count || u_core.commit_active || u_core.slots_running != '0 || pr_busy || krn_busy;
+`endif
+
   // Digests under way, which nothing outside shows
   logic [2:0] hashing_q;  // a client of saf_crypto each
   logic [2:0] leaves_q;
@@ -338,7 +370,8 @@ module saf_cosim_top
       leaves_q <= '0;
     end else begin
       hashing_q <= (hashing_q | u_core.hash_valid) & ~u_core.hash_done;
-      leaves_q <= leaves_q + 3'($countones(u_core.job_valid & u_core.job_ready)) - 3'($countones(u_core.job_done));
+      leaves_q <= leaves_q + 3'(u_core.job_valid[0] && u_core.job_ready[0]) + 3'(u_core.job_valid[1] && u_core.job_ready[1])
+          - 3'(u_core.job_done[0]) - 3'(u_core.job_done[1]);
     end
   end
 

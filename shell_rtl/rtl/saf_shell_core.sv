@@ -14,6 +14,9 @@ module saf_shell_core
 (
     input logic clk_i,
     input logic rst_ni,
+`ifdef SAF_ONE_CLOCK
+    input logic ctl_clk_i,  // clk_i without the pulses in which what answers and sends would do nothing (simulation for speed)
+`endif
     input logic ddr_clk_i,
     input logic ddr_rst_ni,
     input logic pr_clk_i,
@@ -92,6 +95,14 @@ module saf_shell_core
 
     output logic overflow_o  // a frame was lost because its buffer was full
 );
+
+  // Units that sleep while objects come in, and so need not be evaluated then.
+  logic ctl_clk;
+`ifdef SAF_ONE_CLOCK
+  assign ctl_clk = ctl_clk_i;
+`else
+  assign ctl_clk = clk_i;
+`endif
 
   localparam int unsigned NumMsg = 6;
   localparam int unsigned MsgXfer = 0, MsgCommit = 1, MsgSlots = 2, MsgRead = 3, MsgSession = 4, MsgHello = 5;
@@ -200,7 +211,7 @@ module saf_shell_core
   logic [2:0] slot_addr;
 
   saf_control u_control (
-      .clk_i,
+      .clk_i(ctl_clk),
       .rst_ni,
       .cfg_i,
       .link_up_i,
@@ -433,7 +444,7 @@ module saf_shell_core
   logic kill_all, kill_done, role_block, role_idle, bus_idle;
 
   saf_commit u_commit (
-      .clk_i,
+      .clk_i(ctl_clk),
       .rst_ni,
       .pr_clk_i,
       .pr_rst_ni,
@@ -514,7 +525,7 @@ module saf_shell_core
   logic [63:0] rolereg_data;
 
   saf_slots u_slots (
-      .clk_i,
+      .clk_i(ctl_clk),
       .rst_ni,
       .krn_clk_i,
       .krn_rst_ni,
@@ -580,7 +591,7 @@ module saf_shell_core
   logic [5:0] reg_addr;
 
   saf_read u_read (
-      .clk_i,
+      .clk_i(ctl_clk),
       .rst_ni,
       .cfg_i,
       .session_i(session),
@@ -739,7 +750,7 @@ module saf_shell_core
   saf_tx #(
       .NumMsg(NumMsg)
   ) u_tx (
-      .clk_i,
+      .clk_i(ctl_clk),
       .rst_ni,
       .cfg_i,
       .link_up_i,
