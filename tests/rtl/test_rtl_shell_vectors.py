@@ -61,8 +61,7 @@ def test_rtl_shell_drops_every_malformed_vector_for_the_reason_given(both: Diffe
         raw = to_the_card(entry)
         reason = entry["drop"]
         if len(raw) < MIN_FRAME_BYTES:
-            # a MAC makes it longer, so it is another frame by the time a card has it; as it stands it is in
-            # test_rtl_saf_rx, which has no MAC in between
+            # a MAC makes it longer, so it is another frame by the time a card has it: what the codec says of that one
             raw = raw.ljust(MIN_FRAME_BYTES, b"\0")
             found = CODEC.parse(raw, "h2c", entry["max_bytes"])
             if isinstance(found, Frame) or int.from_bytes(raw[12:14], "big") == 0:
