@@ -135,7 +135,7 @@ async def events_right_after_reset_are_counted(dut):
     bench = Bench(dut)
     await bench.start()
     for _ in range(3):
-        await bench.events(28, 0.1, list(DropReason), 0.5)
+        await bench.events(28, 0.1, list(DropReason), 0.15)
         await bench.check()
         await bench.reset()
 
