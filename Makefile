@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-rtl-full setup debian generate check lint model clean
+.PHONY: demo test test-slow test-rtl-full rtl-resources setup debian generate check lint model clean
 
 demo: setup
 	$(BIN)/safhost demo
 
+# The RTL's modules are simulations that share nothing: two at once. What runs on real interfaces has the machine to itself.
 test: setup debian check
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" --ignore tests/rtl
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 tests/rtl
 
 # What takes minutes a test: the daemon killed a hundred times, every faulty card, long storms.
 test-slow: setup debian
@@ -19,6 +21,10 @@ test-slow: setup debian
 # All of the RTL's tests: the whole conformance suite under both builds, 10^5 frames to the virtual card and the RTL.
 test-rtl-full: setup
 	$(BIN)/python -m pytest -q tests/rtl --timeout 7200
+
+# What the shell takes of an Arria 10, estimated, beside the paper's Table IV; needs Debian's yosys for that family.
+rtl-resources: setup
+	$(BIN)/python -m tools.rtl.resources
 
 # Everything from PyPI, into .venv of this checkout; done again only when pyproject.toml changes.
 setup: $(STAMP)

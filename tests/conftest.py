@@ -13,3 +13,5 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Tests have folders of their own; what the first of them compiles serves all.
 os.environ.setdefault(paths.CACHE_VARIABLE, str(paths.cache_dir()))
+# Cards simulated from RTL are compiled once, not twice: tests run few cycles.
+os.environ.setdefault("SAFHOST_RTL_QUICK", "1")

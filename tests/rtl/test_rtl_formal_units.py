@@ -7,8 +7,8 @@ import pytest
 from tools.rtl.prove import NotProven, prove
 
 
-@pytest.mark.parametrize("top", ["saf_fifo_async_formal", "saf_replay_formal", "saf_role_clamp_formal",
-                                 "saf_pr_mux_formal"])
+@pytest.mark.parametrize("top", ["saf_fifo_async_formal", pytest.param("saf_replay_formal", marks=pytest.mark.slow),
+                                 "saf_role_clamp_formal", "saf_pr_mux_formal"])
 def test_unit_s_obligations_are_proven(top):
     prove(top)
 
