@@ -52,6 +52,7 @@ async def refusals_as_the_virtual_card(dut):
     every = [{**good, **change} for change in single]
     every.append({**good, "length": 1 << 20, "count": 1})  # the largest
     every += [{**good, **rng.choice(single), **rng.choice(single), **rng.choice(single)} for _ in range(60)]
+    every.append({**good, "space": ROLE, "address": 0, "length": 8})  # there is no role by then
     for n, fields in enumerate(every):
         if n == len(every) // 2:
             bench.has_role = False
