@@ -20,28 +20,22 @@ from numpy.typing import NDArray
 from safhost.errors import CardError
 from safhost.lab.card_types import CardConfig, ControlOut
 from safhost.lab.rtl_card import RtlCard
+from safhost.lab.rtl_frames import data_frames, open_payload, session_of, solicit
 from safhost.units import Mac
-from safhost.wire.auth import derive_keys
 from safhost.wire.channel import Channel
 from safhost.wire.codec import BROADCAST_BYTES, Codec, DataEncoder, Frame
 from safhost.wire.digest import tree_root
 from safhost.wire.generated import (
     ETHERNET_HEADER_BYTES,
     ETHERTYPE_CONTROL,
-    ETHERTYPE_DISCOVERY,
     ETHERTYPE_IMAGE,
     ETHERTYPE_INPUT,
-    HEADER_BYTES,
     OPCODES,
-    TAG_BYTES,
     Close,
-    Hello,
     Opcode,
     Opened,
     Poll,
     Read,
-    SessionOpen,
-    Solicit,
     Status,
     TransferKind,
     Verdict,
@@ -50,7 +44,6 @@ from safhost.wire.generated import (
 
 CARD_MAC, HOST_MAC = Mac(0x025AF0_000001), bytes(Mac(0x025AF0_0000FE))
 KEY = hashlib.blake2s(b"safhost load").digest()
-BLOCK_MULTIPLE = 64
 GROUP = 1
 LEASE_MS = 60_000
 QUEUE_FRAMES = 1024
@@ -88,7 +81,7 @@ class LoadHost:
     def __init__(self, library: Path, *, runs: bool, suite: int = 1, mtu: int = 1500) -> None:
         config = CardConfig(serial="LOAD", mac=CARD_MAC, mtu=mtu, card_key=KEY if suite else None)
         self.card = RtlCard(config, library, np.random.Generator(np.random.PCG64(1)).bytes, runs=runs)
-        self.block_bytes = (mtu + ETHERNET_HEADER_BYTES - HEADER_BYTES) // BLOCK_MULTIPLE * BLOCK_MULTIPLE
+        self.block_bytes = config.block_max
         self._runs = runs
         self._codec = Codec()
         self._transfers = self._sent = 0
@@ -105,9 +98,7 @@ class LoadHost:
         self._transfers += 1
         ask = XferOpen(kind=TransferKind.IMAGE, block_bytes=self.block_bytes, group=GROUP, length=len(data),
                        blocks=-(-len(data) // self.block_bytes), digest=tree_root(memoryview(data)))
-        tail = len(ask.pack()) + (TAG_BYTES if self.card.config.card_key else 0)
-        full = ask.pack() + bytes(max(0, self.block_bytes - tail))
-        ready = self._ask(Opcode.XFER_OPEN, full, ETHERTYPE_IMAGE, self._transfers)
+        ready = self._ask(Opcode.XFER_OPEN, open_payload(ask, self.card.config.suite), ETHERTYPE_IMAGE, self._transfers)
         if ready.status != Status.OK:
             raise CardError(f"the simulated card answers XFER_OPEN with status {ready.status}", "is it busy?")
         frames, lengths = self._frames(data)
@@ -137,16 +128,9 @@ class LoadHost:
     # -- inside
 
     def _open(self) -> None:
-        config = self.card.config
-        self.card.handle_control(self._codec.encode(Opcode.SOLICIT, Solicit().pack(), dst=BROADCAST_BYTES, src=HOST_MAC,
-                                                    ethertype=ETHERTYPE_DISCOVERY), 0)
-        hello: Hello = self._payload(Opcode.HELLO)
-        nonce = bytes(16)
-        keys = None if config.card_key is None else derive_keys(config.card_key, hello.boot_nonce, nonce, 1, 1,
-                                                                HOST_MAC, bytes(config.mac))
-        channel = Channel.for_host(self._codec, HOST_MAC, bytes(config.mac), keys)
-        ask = SessionOpen(owner=1, generation=1, host_nonce=nonce, boot_nonce=hello.boot_nonce,
-                          challenge=hello.challenge, lease_ms=LEASE_MS, host_mtu=config.mtu)
+        self.card.handle_control(solicit(self._codec, HOST_MAC), 0)
+        channel, ask = session_of(self._codec, self._payload(Opcode.HELLO), self.card.config.card_key, HOST_MAC,
+                                  LEASE_MS)
         self.card.handle_control(channel.seal(Opcode.SESSION_OPEN, ask.pack(), ETHERTYPE_CONTROL), 0)
         opened: Opened = self._payload(Opcode.OPENED)
         if opened.status != Status.OK:
@@ -155,20 +139,10 @@ class LoadHost:
         self._channel = channel
 
     def _frames(self, data: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        assert self._channel is not None
         encoder = DataEncoder(dst=BROADCAST_BYTES, src=HOST_MAC, ethertype=ETHERTYPE_IMAGE, session=GROUP,
                               object=self._transfers, length_bytes=len(data), block_bytes=self.block_bytes,
-                              max_batch=1 << 20)
-        headers, _, block, last = encoder.encode(np.arange(encoder.blocks))
-        frames = np.zeros((encoder.blocks, HEADER_BYTES + block), np.uint8)
-        frames[:, :HEADER_BYTES] = headers
-        whole = (encoder.blocks - 1) * block
-        source = np.frombuffer(data, np.uint8)
-        frames[:-1, HEADER_BYTES:] = source[:whole].reshape(-1, block)
-        frames[-1, HEADER_BYTES:HEADER_BYTES + last] = source[whole:]
-        lengths = np.full(encoder.blocks, HEADER_BYTES + block, np.int64)
-        lengths[-1] = HEADER_BYTES + last
-        return frames, lengths
+                              max_batch=-(-len(data) // self.block_bytes))
+        return data_frames(encoder, np.frombuffer(data, np.uint8))
 
     def _ask(self, opcode: int, payload: bytes, ethertype: int, number: int) -> Any:
         self._send(opcode, payload, ethertype, number)

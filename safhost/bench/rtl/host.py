@@ -19,26 +19,21 @@ from numpy.typing import NDArray
 from safhost.errors import CardError
 from safhost.lab.rtl_build import build_card_library
 from safhost.lab.rtl_card import RtlMemory
+from safhost.lab.rtl_frames import data_frames, open_payload, session_of, solicit
 from safhost.lab.rtl_sim import CLOCKS_PS, EventKind, Identity, Simulation, View
 from safhost.units import Mac
-from safhost.wire.auth import derive_keys
 from safhost.wire.channel import Channel
 from safhost.wire.codec import BROADCAST_BYTES, MIN_FRAME_BYTES, Codec, DataEncoder, Frame
 from safhost.wire.generated import (
     ANSWERS,
     ETHERTYPE_CONTROL,
-    ETHERTYPE_DISCOVERY,
     ETHERTYPE_IMAGE,
     ETHERTYPE_INPUT,
-    HEADER_BYTES,
     OPCODES,
-    TAG_BYTES,
     Hello,
     Opcode,
     Opened,
     PrStatus,
-    SessionOpen,
-    Solicit,
     Status,
     TransferKind,
     XferOpen,
@@ -51,7 +46,6 @@ QUEUE_BYTES = 64 << 20
 LEASE_MS = 600_000
 LINE_OVERHEAD_BYTES = 24
 LINE_BYTES_PER_CYCLE = 8
-BLOCK_MULTIPLE = 64
 CYCLE_NS = CLOCKS_PS[0] / 1000
 
 BOOT_CYCLES = 12_000
@@ -211,20 +205,14 @@ class BenchCard:
 
     def solicit(self) -> bytes:
         """A SOLICIT to all cards."""
-        return self.codec.encode(Opcode.SOLICIT, Solicit().pack(), dst=BROADCAST_BYTES, src=bytes(HOST_MAC),
-                                 ethertype=ETHERTYPE_DISCOVERY)
+        return solicit(self.codec, bytes(HOST_MAC))
 
     def open(self) -> Timed:
         """Open a session, some time after reset; the answer to SESSION_OPEN."""
         self.step(BOOT_CYCLES)
         self.settle()
         hello = Hello.unpack(self.timed(self.solicit(), Opcode.HELLO).frame.payload)
-        nonce = bytes(range(16))
-        keys = derive_keys(CARD_KEY, hello.boot_nonce, nonce, 7, 1, bytes(HOST_MAC), bytes(CARD_MAC)) \
-            if self.suite else None
-        self.channel = Channel.for_host(self.codec, bytes(HOST_MAC), bytes(CARD_MAC), keys)
-        ask = SessionOpen(owner=7, generation=1, host_nonce=nonce, boot_nonce=hello.boot_nonce,
-                          challenge=hello.challenge, lease_ms=LEASE_MS, host_mtu=self.mtu)
+        self.channel, ask = session_of(self.codec, hello, CARD_KEY if self.suite else None, bytes(HOST_MAC), LEASE_MS)
         answer = self.ask(Opcode.SESSION_OPEN, ask)
         opened: Opened = self.body(answer)
         self.channel.session = opened.session
@@ -240,10 +228,8 @@ class BenchCard:
         """Announce an object: (transfer id, its READY)."""
         ask = XferOpen(kind=kind, block_bytes=block_bytes, base=base, length=length_bytes, digest=digest,
                        blocks=-(-length_bytes // block_bytes))
-        tag = TAG_BYTES if self.suite else 0
-        padding = bytes(max(0, block_bytes - tag - len(ask.pack())))
         transfer = self.new_id("transfer")
-        answer = self.ask(Opcode.XFER_OPEN, ask.pack() + padding, transfer, 0, self.carrier(kind))
+        answer = self.ask(Opcode.XFER_OPEN, open_payload(ask, self.suite), transfer, 0, self.carrier(kind))
         self.body(answer)
         return transfer, answer
 
@@ -260,14 +246,4 @@ class BenchCard:
         encoder = DataEncoder(dst=BROADCAST_BYTES, src=bytes(HOST_MAC), ethertype=self.carrier(kind),
                               session=self.channel.session, object=transfer, length_bytes=len(data),
                               block_bytes=block_bytes, max_batch=-(-len(data) // block_bytes))
-        n = encoder.blocks
-        headers, _, _, last_bytes = encoder.encode(np.arange(n))
-        rows = np.zeros((n, HEADER_BYTES + block_bytes + filler_bytes), np.uint8)
-        rows[:, :HEADER_BYTES] = headers
-        content = np.zeros(n * block_bytes, np.uint8)
-        content[:len(data)] = data
-        rows[:, HEADER_BYTES:HEADER_BYTES + block_bytes] = content.reshape(n, block_bytes)
-        rows[:, HEADER_BYTES + block_bytes:] = 0xEE
-        sizes = np.full(n, rows.shape[1], np.int64)
-        sizes[-1] = HEADER_BYTES + last_bytes + filler_bytes
-        return rows, sizes
+        return data_frames(encoder, data, filler_bytes)

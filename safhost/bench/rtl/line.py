@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from safhost.bench.rtl.host import BLOCK_MULTIPLE, CYCLE_NS, LINE_OVERHEAD_BYTES, BenchCard, beats, line_cycles
+from safhost.bench.rtl.host import CYCLE_NS, LINE_OVERHEAD_BYTES, BenchCard, beats, line_cycles
 from safhost.errors import CardError
 from safhost.lab.rtl_sim import View
 from safhost.wire.codec import MIN_FRAME_BYTES
-from safhost.wire.generated import HEADER_BYTES, DropReason, Opcode, TransferKind
+from safhost.wire.generated import BLOCK_MULTIPLE, HEADER_BYTES, DropReason, Opcode, TransferKind
 
 LEAST_CYCLES, LEAST_FRAMES = 20_000, 32
 """Of one size: more than a dozen refreshes of DDR."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from safhost.bench.paper.constants import RECONFIGURATION_20_S
 from safhost.bench.report import Goal, document
-from safhost.bench.rtl.host import BLOCK_MULTIPLE, CYCLE_NS, BenchCard, line_cycles
+from safhost.bench.rtl.host import CYCLE_NS, BenchCard, line_cycles
 from safhost.bench.rtl.rates import PR_CLOCK_PS, WORD_BYTES, FeedTimes, StageTimes, feed, make_image, stage
 from safhost.errors import ConfigError
 from safhost.lab.rtl_build import build_card_library
@@ -23,7 +23,7 @@ from safhost.lab.rtl_card import IMAGE_SLOT_BYTES
 from safhost.lab.state import MAX_RTL_MTU
 from safhost.units import format_bytes
 from safhost.wire.codec import padded
-from safhost.wire.generated import HEADER_BYTES, IMAGE_MAX_BLOCKS, OPCODES, TAG_BYTES, Opcode
+from safhost.wire.generated import BLOCK_MULTIPLE, HEADER_BYTES, IMAGE_MAX_BLOCKS, OPCODES, TAG_BYTES, Opcode
 
 MODELLED = "modelled"
 GOAL_S = 0.6
