@@ -90,7 +90,7 @@ module saf_read
     output logic [255:0] push_digest_o
 );
 
-  localparam int unsigned PaceBits = 42;  // of time_ns_i that pacing looks at: 36 minutes either way
+  localparam int unsigned PaceBits = 38;  // of time_ns_i that pacing looks at: two minutes either way
 
   typedef enum logic [3:0] {
     StIdle,
@@ -121,7 +121,8 @@ module saf_read
   logic [7:0] block;
   logic [13:0] first, start;
   logic [20:0] bytes;
-  logic [11:0] copy_last;
+  logic [11:0] span_end;
+  logic [8:0] copy_last;
   logic answer_q, answer_busy_q, answered, is_answered;
 
   assign fr_addr_o = BeatBits'(fr_word);
@@ -130,7 +131,8 @@ module saf_read
   logic unused;
   assign unused = &{1'b0, req_i.src, req_i.bcast, req_i.etype, req_i.suite, req_i.opcode, req_i.session, req_i.length,
                     req_i.flags, req_i.sequence_, req_i.frame_bytes, pay_i[511:384], pay_i[351:0], role_i.card_state,
-                    role_i.pr_status, role_i.epoch, role_i.image_digest, cfg_i, session_i, time_ns_i, push_block_i, copy_last[2:0]};
+                    role_i.pr_status, role_i.epoch, role_i.image_digest, cfg_i, session_i, time_ns_i, push_block_i, leafq_status_i,
+                    leafq_addr_i};
 
   saf_read_queue u_queue (
       .clk_i,
@@ -215,7 +217,7 @@ module saf_read
   saf_read_judge u_judge (
       .clk_i,
       .rst_ni,
-      .block_limit_i(session_i.block_limit),
+      .block_limit_i(session_i.block_limit[15:6]),
       .has_role_i(role_i.has_role),
       .start_i(begins),
       .is_push_i(push_valid_i),
@@ -229,14 +231,15 @@ module saf_read
       .leafq_valid_o,
       .leafq_id_o,
       .leafq_done_i,
-      .leafq_status_i,
-      .leafq_addr_i,
+      .leafq_status_i(leafq_status_i[5:0]),
+      .leafq_ctx_i(leafq_addr_i[20:19]),
       .leafq_bytes_i,
       .status_o(status),
       .copies_o(copies),
       .copies_role_o(copies_role),
       .addr_o(addr),
       .length_o(length),
+      .end_o(span_end),
       .block_o(block),
       .gap_ns_o(gap_ns),
       .first_o(first),
@@ -245,7 +248,8 @@ module saf_read
       .to_end_o(to_end)
   );
 
-  assign copy_last = addr[11:0] + length[11:0] - 12'd1;
+  // the word of the last byte
+  assign copy_last = span_end[11:3] - 9'(span_end[2:0] == '0);
 
   saf_read_copy u_copy (
       .clk_i,
@@ -255,7 +259,7 @@ module saf_read
       .done_o(copied),
       .is_role_i(copies_role),
       .first_i(addr[11:3]),
-      .last_i(copy_last[11:3]),
+      .last_i(copy_last),
       .reg_addr_o,
       .reg_data_i,
       .rolereg_valid_o,

@@ -88,7 +88,7 @@ module saf_read_copy
       else if (wr_valid_o && wr_ready_i) word_q <= word_q + 9'd1;
       if (state_q == StTake) data_q <= reg_data_i;
       if (state_q == StRole) data_q <= rolereg_data_i;
-      written_q <= written_q + 10'(wr_valid_o && wr_ready_i) - 10'(wr_done_i);
+      if ((wr_valid_o && wr_ready_i) != wr_done_i) written_q <= written_q + {{9{wr_done_i}}, 1'b1};
     end
   end
 

@@ -11,7 +11,7 @@
 module saf_read_frames
   import saf_shell_pkg::*;
 #(
-    parameter int unsigned PaceBits = 42  // of time: 36 minutes either way
+    parameter int unsigned PaceBits = 38  // of time: two minutes either way
 ) (
     input logic clk_i,
     input logic rst_ni,
@@ -65,10 +65,12 @@ module saf_read_frames
 
   state_e state_q;
   logic [20:0] left_q;
-  logic [14:0] index_q;  // block
+  logic over_q;  // all were taken
+  logic [14:0] sent_q;  // blocks
+  logic [13:0] index;  // block
   logic [PaceBits-1:0] due_q;
   logic [2:0] head_q;  // beat of the header
-  logic [10:0] beat_q;  // of the block, still to come
+  logic [10:0] beat_q;  // of the block, from 1 on
   logic [15:0] rest;  // behind this block, in units of 64 bytes
   logic [13:0] size;
   logic [PaceBits-1:0] late;
@@ -79,17 +81,18 @@ module saf_read_frames
   assign size = is_final ? left_q[13:0] : {block_i, 6'd0};
   assign late = time_ns_i - due_q;
   assign done_o = state_q == StIdle;
-  assign sent_o = {1'b0, index_q - {1'b0, first_i}};
+  assign sent_o = {1'b0, sent_q};
+  assign index = first_i + sent_q[13:0];
   assign block_taken = state_q == StMute || (state_q == StData && tf_valid_o && tf_ready_i && tf_last_o);
 
   assign rd_valid_o = state_q == StCommand && !stop_i && !mute_i;
   assign rd_addr_o = addr_i;
   assign rd_bytes_o = {11'd0, left_q};
-  assign rd_abort_o = state_q == StPace && (stop_i || mute_i) && left_q != '0;
+  assign rd_abort_o = state_q == StPace && (stop_i || mute_i) && !over_q;
   assign rd_dready_o = state_q == StData && tf_ready_i;
 
   assign tf_valid_o = state_q == StHead || (state_q == StData && rd_dvalid_i);
-  assign tf_last_o = state_q == StData && beat_q == 11'd1;
+  assign tf_last_o = state_q == StData && {beat_q, 3'd0} >= size;
   assign tf_bytes_o = tf_last_o && size[2:0] != '0 ? {1'b0, size[2:0]} : 4'd8;
 
   always_comb begin
@@ -103,7 +106,7 @@ module saf_read_frames
         };
         3'd2:
         tf_data_o = {session_i, 2'd0, size, 14'd0, (is_final && to_end_i), 1'b0};
-        3'd3: tf_data_o = {object_i, 18'd0, index_q[13:0]};
+        3'd3: tf_data_o = {object_i, 18'd0, index};
         default: tf_data_o = '0;
       endcase
     end
@@ -112,25 +115,14 @@ module saf_read_frames
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       state_q <= StIdle;
-      left_q <= '0;
-      index_q <= '0;
+      over_q <= 1'b0;
       head_q <= '0;
-      due_q <= '0;
-      beat_q <= '0;
     end else begin
-      if (block_taken) begin
-        left_q <= is_final ? '0 : {rest[14:0], left_q[5:0]};
-        index_q <= index_q + 15'd1;
-        due_q <= due_q + PaceBits'(gap_ns_i);
-      end
+      if (block_taken && is_final) over_q <= 1'b1;
       case (state_q)
         StIdle: begin
-          if (start_i) begin
-            state_q <= StCommand;
-            left_q <= bytes_i;
-            index_q <= {1'b0, first_i};
-            due_q <= time_ns_i;
-          end
+          over_q <= 1'b0;
+          if (start_i) state_q <= StCommand;
         end
         StCommand: begin
           if (stop_i) state_q <= StIdle;
@@ -139,7 +131,7 @@ module saf_read_frames
         end
         StPace: begin
           head_q <= '0;
-          if (left_q == '0) state_q <= StIdle;
+          if (over_q) state_q <= StIdle;
           else if (stop_i || mute_i) state_q <= StAbort;
           else if (!late[PaceBits-1]) state_q <= StHead;
         end
@@ -148,16 +140,23 @@ module saf_read_frames
             head_q <= head_q + 3'd1;
             if (head_q == LastHead) state_q <= StData;
           end
-          beat_q <= 11'((size + 14'd7) >> 3);
         end
-        StData: begin
-          if (tf_valid_o && tf_ready_i) beat_q <= beat_q - 11'd1;
-          if (block_taken) state_q <= StPace;
-        end
+        StData: if (block_taken) state_q <= StPace;
         StAbort: state_q <= stop_i ? StIdle : StMute;
         default: if (is_final) state_q <= StIdle;
       endcase
     end
+  end
+
+  // none of these means anything before it is loaded or cleared, each with one enable or the flops' own clear
+  always_ff @(posedge clk_i) begin
+    if (state_q == StIdle || block_taken) due_q <= state_q == StIdle ? time_ns_i : due_q + PaceBits'(gap_ns_i);
+    if (state_q == StIdle || block_taken) left_q[20:6] <= state_q == StIdle ? bytes_i[20:6] : rest[14:0];
+    if (state_q == StIdle) left_q[5:0] <= bytes_i[5:0];
+    if (state_q == StIdle && start_i) sent_q <= '0;
+    else if (block_taken) sent_q <= sent_q + 15'd1;
+    if (state_q == StPace) beat_q <= '0;
+    else if (tf_ready_i && (state_q == StData ? rd_dvalid_i : head_q == LastHead)) beat_q <= beat_q + 11'd1;
   end
 
   `SAF_ASSERT(AssertLast, !(state_q == StData && rd_dvalid_i && rd_dready_o)

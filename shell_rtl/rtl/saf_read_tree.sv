@@ -25,7 +25,7 @@ module saf_read_tree
     input logic [255:0] job_digest_i
 );
 
-  logic active_q, held_q, fresh_q;
+  logic active_q, held_q, fresh_q, shown_q;
   logic [4:0] next_q, ended_q;  // jobs; the root's is the last
   logic [4:0] leaves;
   logic is_root, is_last, wants, over;
@@ -34,15 +34,37 @@ module saf_read_tree
   assign is_root = next_q == leaves;
   assign is_last = next_q + 5'd1 == leaves;
   assign wants = active_q && (is_root ? ended_q == leaves : next_q < leaves);
-  assign job_valid_o = held_q || (wants && !stop_i);
+  assign job_valid_o = held_q || (wants && shown_q && !stop_i);
   assign over = active_q && !job_valid_o && ended_q == next_q && (stop_i || next_q > leaves);
   assign done_o = !active_q;
 
+  // A job's fields follow its number by a cycle. Leaves begin at multiples of 64 KiB behind the first; what the root's job, or
+  // a full leaf's, has zeros in is cleared by the flops' own clear.
+  logic is_part;
+  logic [AddrBits-17:0] job_leaf_q;
+  logic [15:0] job_low_q, job_bytes_q;
+  logic [4:0] job_node_q;
+  logic job_full_q;
+  assign is_part = is_last && !is_root;
+  if (ReadLeafBase[15:0] != '0) begin : gen_check
+    $fatal(1, "the root job's address is made by OR");
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (is_root) {job_leaf_q, job_low_q, job_node_q} <= '0;
+    else {job_leaf_q, job_low_q, job_node_q} <= {addr_i[AddrBits-1:16] + {13'd0, next_q}, addr_i[15:0], next_q};
+    if (!is_part) {job_bytes_q[15:10], job_bytes_q[4:0]} <= '0;
+    else {job_bytes_q[15:10], job_bytes_q[4:0]} <= {length_i[15:10], length_i[4:0]};
+    if (!is_part && !is_root) job_bytes_q[9:5] <= '0;
+    else job_bytes_q[9:5] <= is_root ? leaves : length_i[9:5];
+    job_full_q <= !is_root && !(is_part && length_i[15:0] != '0);
+  end
+
   assign job_o = '{
           root: is_root,
-          addr: is_root ? ReadLeafBase : {addr_i[AddrBits-1:16] + {13'd0, next_q}, addr_i[15:0]},
-          bytes: is_root ? {11'd0, leaves, 5'd0} : (is_last && length_i[15:0] != '0 ? {5'd0, length_i[15:0]} : 21'h10000),
-          node: is_root ? 32'd0 : {27'd0, next_q},
+          addr: {job_leaf_q | (ReadLeafBase[AddrBits-1:16] & {18{is_root}}), job_low_q},
+          bytes: {4'd0, job_full_q, job_bytes_q},
+          node: {27'd0, job_node_q},
           last: is_root || is_last,
           store_addr: {ReadLeafBase[AddrBits-1:10], next_q, 5'd0}
       };
@@ -52,11 +74,13 @@ module saf_read_tree
       active_q <= 1'b0;
       held_q <= 1'b0;
       fresh_q <= 1'b0;
+      shown_q <= 1'b0;
       next_q <= '0;
       ended_q <= '0;
     end else begin
       held_q <= job_valid_o && !job_ready_i;
       fresh_q <= job_done_i;
+      shown_q <= active_q && !(job_valid_o && job_ready_i);
       if (start_i) begin
         active_q <= 1'b1;
         next_q <= '0;
