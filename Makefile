@@ -9,10 +9,10 @@ STAMP := $(VENV)/.installed
 demo: setup
 	$(BIN)/safhost demo
 
-# The RTL's modules are simulations that share nothing: two at once. What runs on real interfaces has the machine to itself.
+# What shares nothing runs two at once; what runs on real interfaces has the machine to itself.
 test: setup debian check
-	$(BIN)/python -m pytest -q -m "not slow" --ignore tests/rtl
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 tests/rtl
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --ignore tests/lab
+	$(BIN)/python -m pytest -q -m "not slow" tests/lab
 
 # What takes minutes a test: the daemon killed a hundred times, every faulty card, long storms.
 test-slow: setup debian
