@@ -47,6 +47,23 @@ RAMS = ("saf_ram_1r1w", "saf_ram_2clk", "saf_ram_2clk_narrow")
 """Modules that become block RAM: counted from their parameters, not mapped."""
 
 BOXES = "black_boxes.v"
+
+LUTS = "luts.txt"
+LUT_LIBRARY = """1 4 200
+2 4 53 162
+3 4 53 162 165
+4 4 53 162 165 175
+5 5 53 162 165 175 272
+6 8 53 162 165 175 272 275
+"""
+"""Functions by their inputs: area in eighths of an ALM, delay of each input in ps (yosys' numbers for cyclone10gx)."""
+
+CLOCK_PS = 6_400
+"""Delay that the mapping may use up, with 300 ps of wire behind each function: the period of the core clock. Without
+such a target every path is mapped for the least depth, which takes more functions."""
+
+ABC = f"&scorr; &sweep; &dc2; &syn2; &dc2; &syn3; &dch -f; &if -W 300 -D {CLOCK_PS} -v; &mfs"
+MAPPING = f"area, within {CLOCK_PS} ps"
 MLAB_BITS = 640  # a memory LAB holds 32 words of 20 bits in the place of 10 ALMs (Arria 10 handbook, chapter 2)
 M20K_MIN_BITS = 2_560  # smaller memories are cheaper in memory LABs
 
@@ -69,13 +86,26 @@ class Size:
         self.dsp_blocks += other.dsp_blocks
 
 
-_BOX = """(* blackbox *) module {name} #(parameter Width = 1, parameter Depth = 2, parameter AddrWidth = 1,
-  parameter Parts = 1, parameter PartBits = 0) (
-  {clocks}, input wr_en_i, input [AddrWidth-1:0] wr_addr_i, input [Width-1:0] wr_data_i,
-  input rd_en_i, input [AddrWidth+PartBits-1:0] rd_addr_i, output [Width/Parts-1:0] rd_data_o); endmodule
+# What stands for a RAM in the netlist: a box for each bit that goes in or comes out, and one that says how large it is.
+# Boxes with vectors of parametric width would not do: yosys cuts all of a name to the width of the first one it meets.
+_BOX_PORTS = {"saf_ram_size": "input logic clk_i", "saf_ram_sink": "input logic bit_i",
+              "saf_ram_source": "output logic bit_o"}
+_BOX = """(* blackbox, keep *)
+module {name} #(parameter int unsigned Words = 1, parameter int unsigned Width = 1) ({ports}); endmodule
 """
-_TWO_CLOCKS = "input wr_clk_i, input rd_clk_i"
-_CLOCKS = {"saf_ram_1r1w": "input clk_i", "saf_ram_2clk": _TWO_CLOCKS, "saf_ram_2clk_narrow": _TWO_CLOCKS}
+_BODY = """
+  localparam int unsigned Sinks = $bits(wr_addr_i) + $bits(wr_data_i) + $bits(rd_addr_i) + 2;
+  logic [Sinks-1:0] sinks;
+  assign sinks = {wr_addr_i, wr_data_i, rd_addr_i, wr_en_i, rd_en_i};
+  saf_ram_size #(.Words(Depth), .Width(Width)) u_size (.clk_i(wr_en_i));
+  for (genvar i = 0; i < Sinks; i++) begin : gen_sink
+    saf_ram_sink u_sink (.bit_i(sinks[i]));
+  end
+  for (genvar i = 0; i < $bits(rd_data_o); i++) begin : gen_source
+    saf_ram_source u_source (.bit_o(rd_data_o[i]));
+  end
+endmodule
+"""
 
 
 class Failed(Exception):
@@ -101,12 +131,28 @@ def run(command: list[str], cwd: Path) -> str:
     return done.stdout
 
 
+def sources(work: Path) -> None:
+    """Copies of the RTL for the tools (the PyPI yosys reads nothing outside its working folder), RAMs as boxes."""
+    for path in RTL.glob("saf_*.sv*"):
+        shutil.copy(path, work)
+    for name in RAMS:
+        text = (work / f"{name}.sv").read_text()
+        end = "\n);\n"  # of the list of ports
+        (work / f"{name}.sv").write_text(text[:text.index(end) + len(end)] + _BODY)
+    boxes = {name: _BOX.format(name=name, ports=ports) for name, ports in _BOX_PORTS.items()}
+    for name, text in boxes.items():
+        (work / f"{name}.sv").write_text(text)
+    (work / BOXES).write_text("".join(boxes.values()))
+    (work / LUTS).write_text(LUT_LIBRARY)
+
+
 def elaborate(unit: str, reader: str, work: Path) -> None:
-    """Read and flatten one unit, its RAMs left as black boxes; the coarse netlist as Verilog and as JSON."""
+    """Read and flatten one unit, its RAMs as boxes; the coarse netlist as Verilog and as JSON."""
     # packages and the unit's own file; what it instantiates is found by name
     files = " ".join(dict.fromkeys((*PACKAGES, f"{unit}.sv")))
-    boxes = " ".join(f"--blackboxed-module {name}" for name in RAMS)
+    boxes = " ".join(f"--blackboxed-module {name}" for name in _BOX_PORTS)
     script = (f"read_slang --threads 1 -DSYNTHESIS=1 {boxes} -y . --libext .sv --top {unit} {files}; "
+              f"setattr -mod -set keep 1 {' '.join(_BOX_PORTS)}; "
               f"hierarchy -top {unit}; proc; flatten; opt -full; memory -nomap; bwmuxmap; opt_clean; "
               f"write_json {unit}.json; write_verilog -noattr {unit}.v")
     run([reader, "-q", "-p", script], work)
@@ -117,15 +163,22 @@ def memories(netlist: Path) -> list[tuple[int, int]]:
     found = []
     for module in json.loads(netlist.read_text())["modules"].values():
         for cell in module["cells"].values():
-            if cell["type"] in RAMS:
-                found.append((int(cell["parameters"]["Depth"], 2), int(cell["parameters"]["Width"], 2)))
+            if cell["type"] == "saf_ram_size":
+                found.append((int(cell["parameters"]["Words"], 2), int(cell["parameters"]["Width"], 2)))
     return found
 
 
 def map_cells(unit: str, mapper: str, family: str, work: Path) -> Counter[str]:
-    """Cells after technology mapping of everything but the RAMs; arrays outside them become memory LABs."""
-    script = (f"read_verilog -lib {BOXES}; read_verilog {unit}.v; "
-              f"synth_intel_alm -family {family} -top {unit} -noiopad -nobram -noclkbuf; tee -o {unit}.stat stat")
+    """Cells after technology mapping of everything but the RAMs; arrays outside them become memory LABs.
+
+    These are the steps of synth_intel_alm, except that its mapping to functions goes for depth at any price.
+    """
+    script = (f"read_verilog -sv -lib {BOXES}; read_verilog {unit}.v; "
+              f"synth_intel_alm -family {family} -top {unit} -noiopad -nobram -noclkbuf -run :map_luts; "
+              "techmap -map +/intel_alm/common/abc9_map.v; "
+              f"abc9 -lut {LUTS} -W 300 -script +{ABC.replace('; ', ';').replace(' ', ',')}; "
+              "techmap -map +/intel_alm/common/abc9_unmap.v; techmap -map +/intel_alm/common/alm_map.v; "
+              f"opt -fast; clean; tee -o {unit}.stat stat")
     run([mapper, "-q", "-p", script], work)
     cells: Counter[str] = Counter()
     for line in (work / f"{unit}.stat").read_text().splitlines():
@@ -162,7 +215,7 @@ def measure(unit: str, reader: str, mapper: str | None, work: Path) -> Size:
 def table(sizes: dict[str, Size], family: str) -> list[str]:
     """The report, as lines of text."""
     total, crypto = Size(), Size()
-    lines = [f"Estimate by yosys, family {family}; not placed, not routed.", "",
+    lines = [f"Estimate by yosys, family {family}, mapped for {MAPPING}; not placed, not routed.", "",
              f"{'unit':<16}{'ALUTs':>8}{'ALMs':>8}{'registers':>11}{'memory bits':>13}{'DSP blocks':>12}"]
     for unit, size in sizes.items():
         lines.append(f"{unit:<16}{size.aluts:>8,}{size.alms:>8,}{size.registers:>11,}{size.memory_bits:>13,}"
@@ -194,9 +247,7 @@ def main(argv: list[str] | None = None) -> int:
         sizes: dict[str, Size] = {}
         with tempfile.TemporaryDirectory(dir=ROOT / "shell_rtl", prefix=".resources-") as folder, \
                 ThreadPoolExecutor(options.jobs) as pool:
-            for path in RTL.glob("saf_*.sv*"):  # the PyPI yosys reads nothing outside its working folder
-                shutil.copy(path, folder)
-            (Path(folder) / BOXES).write_text("".join(_BOX.format(name=name, clocks=_CLOCKS[name]) for name in RAMS))
+            sources(Path(folder))
             jobs = {unit: pool.submit(measure, unit, reader, mapper, Path(folder)) for unit in units}
             for unit, job in jobs.items():
                 sizes[unit] = job.result()
@@ -210,7 +261,8 @@ def main(argv: list[str] | None = None) -> int:
         for size in sizes.values():
             total.add(size)
         version = run([mapper or reader, "-V"], ROOT).split("(")[0].strip()
-        RESULT.write_text(json.dumps({"tool": f"{version}, synth_intel_alm", "family": family, "label": "estimate",
+        RESULT.write_text(json.dumps({"tool": f"{version}, synth_intel_alm, mapped for {MAPPING}",
+                                      "family": family, "label": "estimate",
                                       "modules": {unit: asdict(size) for unit, size in sizes.items()},
                                       "total": asdict(total)}, indent=1) + "\n")
         print(f"\nwritten: {RESULT.relative_to(ROOT)}")
