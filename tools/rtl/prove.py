@@ -7,7 +7,8 @@ first from the initial state, then from any state in which they held for a few c
 from one another; a proof that fails prints the state it starts from.
 
 In a wrapper that says `Clocks are free inputs` each register keeps its own clock, and a step is any moment; in all
-others there is one clock, and a step is its cycle.
+others there is one clock, and a step is its cycle. Modules that it names after `Cut out, their outputs free:` are left
+out, and what they would say is any value in any cycle.
 
 The design is read with SYNTHESIS set: assertions inside it concern neighbours that a wrapper leaves out.
 """
@@ -15,6 +16,7 @@ The design is read with SYNTHESIS set: assertions inside it concern neighbours t
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -32,12 +34,13 @@ MAX_STEPS = 8
 TAIL_CHARACTERS = 4_000
 TIMEOUT_S = 300
 
-_SCRIPT = ("read_slang --threads 1 -DSYNTHESIS=1 -y . --libext .sv --top {top} {files}; prep -flatten -top {top}; "
-           "memory_map -formal; {clocks}; opt -full; "
+_SCRIPT = ("read_slang --threads 1 -DSYNTHESIS=1 {cut} -y . --libext .sv --top {top} {files}; "
+           "prep -flatten -top {top}; cutpoint -blackbox; memory_map -formal; {clocks}; opt -full; "
            "sat -tempinduct -prove-asserts -set-assumes -seq 1 -maxsteps {steps} -verify")
 _ONE_CLOCK = "async2sync; chformal -lower; formalff -clk2ff -ff2anyinit"
 _FREE_CLOCKS = "clk2fflogic; chformal -lower; formalff -ff2anyinit"
 _FREE_CLOCKS_MARK = "Clocks are free inputs"
+_CUT = re.compile(r"^// Cut out, their outputs free: (.*)$", re.MULTILINE)
 
 
 class NotProven(Exception):
@@ -58,8 +61,11 @@ def prove(top: str, replacements: Mapping[str, tuple[str, str]] | None = None, m
             if text.count(old) != 1:
                 raise NotProven(f"{file} has {text.count(old)} places with {old!r}")
             (folder / file).write_text(text.replace(old, new))
-        clocks = _FREE_CLOCKS if _FREE_CLOCKS_MARK in (folder / f"{top}.sv").read_text() else _ONE_CLOCK
-        script = _SCRIPT.format(top=top, clocks=clocks, files=" ".join((*PACKAGES, f"{top}.sv")), steps=max_steps)
+        wrapper = (folder / f"{top}.sv").read_text()
+        clocks = _FREE_CLOCKS if _FREE_CLOCKS_MARK in wrapper else _ONE_CLOCK
+        cut = " ".join(f"--blackboxed-module {name}" for line in _CUT.findall(wrapper) for name in line.split())
+        files = " ".join((*PACKAGES, f"{top}.sv"))
+        script = _SCRIPT.format(top=top, clocks=clocks, cut=cut, files=files, steps=max_steps)
         try:
             done = subprocess.run([yosys, "-p", script], cwd=folder, capture_output=True, text=True, check=False,
                                   timeout=TIMEOUT_S)
