@@ -13,11 +13,7 @@ module saf_rx_shadow
   import saf_shell_pkg::*;
 (
     input logic clk_i,
-    input logic link_up,
-    input logic valid,
-    input logic sop,
-    input logic eop,
-    input logic error,
+    input logic link_up, valid, sop, eop, error,
     input logic [2:0] empty,
     input logic [63:0] data,
     input logic [47:0] any_mac,
@@ -30,7 +26,6 @@ module saf_rx_shadow
   localparam int unsigned BytesBits = 20;
   localparam logic [BeatBits-1:0] LastBeat = 11'd1152;  // where the design's count of beats stays
   localparam logic [15:0] MaxMtu = 16'd9004;
-
   logic rst_n_q = 1'b0;
   logic [47:0] mac_q;
   logic [15:0] mtu_q;
@@ -124,8 +119,7 @@ module saf_rx_shadow
   } header_t;
 
   logic begun_q = 1'b0;  // a frame began since reset
-  logic open_q = 1'b0;
-  logic ends_q = 1'b0;
+  logic open_q = 1'b0, ends_q = 1'b0;
   logic [BeatBits-1:0] at_q;  // number of its latest beat; stays at 2047, behind any MTU
   logic [2:0] empty_q;
   logic [BytesBits-1:0] bytes;
@@ -234,7 +228,6 @@ module saf_rx_shadow
       end
     end
   endfunction
-
   verdict_t said;
   assign said = judge(head_q, bytes, mtu_q);
 
