@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rtlsim
 
 from safhost.lab.rtl_build import build_card_library
 from safhost.wire.codec import MIN_FRAME_BYTES, Codec, Frame
@@ -77,6 +78,10 @@ def test_rtl_shell_drops_every_malformed_vector_for_the_reason_given(both: Diffe
             seen.add(reason)
     assert seen >= {"truncated", "oversized", "bad_version", "bad_suite", "unknown_opcode", "wrong_ethertype",
                     "wrong_direction", "lying_length"}
+
+
+def test_rtl_receive_path_drops_every_malformed_vector_as_it_stands() -> None:
+    rtlsim.run_cocotb("saf_rx", tb="tb_saf_rx_vectors", public_depth=1, testcase="malformed")
 
 
 def test_rtl_shell_takes_every_frame_of_the_vectors_as_the_virtual_card_does(both: Differential) -> None:

@@ -211,6 +211,8 @@ class Differential:
         made = [[recipe(side) for recipe in recipes] for side in self.sides]
         if not is_short and any(is_endless(raw) for raw in made[0]):
             return
+        if self.sides[0].struck != self.sides[1].struck:
+            return  # a mistake to one of them alone
         self._steps += 1
         self.tally.frames += len(recipes)
         slow = len(recipes) > 1 or any(raw[OPCODE_AT:OPCODE_AT + 1] and raw[OPCODE_AT] in _SLOW for raw in made[0])

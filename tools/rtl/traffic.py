@@ -79,6 +79,9 @@ class Side:
         self.channel = Channel.for_host(CODEC, HOST_MAC, CARD_MAC, None if key is None else SessionKeys(b"?" * 32,
                                                                                                        b"!" * 32))
         self.candidates: list[Channel] = []
+        self.struck: tuple[bool, ...] = ()
+        """Of the mistakes in the last frame that had some: whether each changed it. A value put over a secret may be what
+        is there, on one of two cards."""
 
     def prepare(self, source: bytes, ask: SessionOpen, sequence: int) -> Channel:
         """The channel that a SESSION_OPEN like this is sealed with."""
@@ -369,9 +372,11 @@ class Traffic:
         is_tagged_anew = rng.random() < 0.5
 
         def make(side: Side) -> bytes:
-            raw = frame(side)
+            raw, struck = frame(side), []
             for mistake in mistakes:
-                raw = mistake(raw)
+                before, raw = raw, mistake(raw)
+                struck.append(raw != before)
+            side.struck = tuple(struck)
             if is_tagged_anew:
                 raw = side.retag(raw)
             return raw
