@@ -80,8 +80,8 @@ class Side:
                                                                                                        b"!" * 32))
         self.candidates: list[Channel] = []
         self.struck: tuple[bool, ...] = ()
-        """Of the mistakes in the last frame that had some: whether each changed it. A value put over a secret may be what
-        is there, on one of two cards."""
+        """Of the mistakes in the last frame that had some: whether each changed it. What is put over a secret may be
+        there already, on one of two cards."""
 
     def prepare(self, source: bytes, ask: SessionOpen, sequence: int) -> Channel:
         """The channel that a SESSION_OPEN like this is sealed with."""

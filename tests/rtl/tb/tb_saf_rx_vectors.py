@@ -1,5 +1,5 @@
-"""cocotb part of saf_rx: the malformed frames of protocols/vectors as they stand, shorter than a MAC would pass them, and
-with its padding."""
+"""cocotb part of saf_rx: the malformed frames of protocols/vectors as they stand, some shorter than a MAC would pass
+them, and with its padding."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ async def malformed_vectors_are_dropped_for_the_reason_given(dut):
             before = bench.events.copy()
             await bench.send(here(raw).ljust(MIN_FRAME_BYTES if padded else 0, b"\0"))
             await bench.idle(EVENTS_CYCLES)
-            drops = {DropReason(r).name.lower(): n for r, n in (bench.events - before).items() if not isinstance(r, str)}
+            events = (bench.events - before).items()
+            drops = {DropReason(r).name.lower(): n for r, n in events if not isinstance(r, str)}
             # a padded one may be another frame; `finish` has the reference's word for it
             if not padded or len(raw) >= MIN_FRAME_BYTES:
                 assert drops == ({} if entry["name"] in NOT_COUNTED else {entry["drop"]: 1}), entry["name"]
