@@ -3,9 +3,9 @@
 // Data flow: one command at a time (`cmd_valid_i` held until `cmd_done_o`) becomes bus operations. Reads: one register,
 // of the ROM, or of the CRA window of segment `cmd_segment_i`. Launch: the invocation image of CSR version 3 (work_dim at
 // CRA+0x28, group size, global sizes, numbers of groups, local sizes, offsets, arguments from +0x60) out of the command's
-// record (`ram_*`: RUN's payload, see saf_slots), then start. Numbers of groups are divided, the group size is multiplied
-// bit by bit by one adder, 32 cycles each; where no local size was given there is nothing to do.
-// Latency: reads about 20 cycles, launch about 50, 64 more a local size and four a 64-bit word of arguments. Reset: idle.
+// record (`ram_*`: payload and arguments of its RUN, see saf_slots_ram), then start. Where no local size was given there is
+// nothing to divide.
+// Latency: reads about 20 cycles, launch about 40, 32 more a local size and two a 32-bit word of arguments. Reset: idle.
 // Back-pressure: the bus's FIFO.
 
 module saf_kernel_host
@@ -25,11 +25,10 @@ module saf_kernel_host
     output logic [63:0] cmd_data_o,
     output logic irq_o,
     output logic idle_o,
-    // record of the command to launch: words 0 to 6 of RUN's payload, or words of arguments; data in the next cycle
-    output logic ram_rd_o,
+    // record of the command to launch: 32-bit words of RUN's payload, its first at 2, or of its arguments; data in the next cycle
     output logic ram_arg_o,
-    output logic [6:0] ram_word_o,
-    input logic [63:0] ram_data_i,
+    output logic [7:0] ram_word_o,
+    input logic [31:0] ram_data_i,
 
     input logic krn_clk_i,
     input logic krn_rst_ni,
@@ -63,7 +62,7 @@ module saf_kernel_host
   } state_e;
 
   state_e state_q;
-  logic [4:0] field_q;  // see `field_word`
+  logic [3:0] field_q;  // see `field_word`
   logic [4:0] bit_q;
   logic [7:0] arg_q;  // 32-bit word of the arguments
 
@@ -75,77 +74,61 @@ module saf_kernel_host
   logic [31:0] op_data;
   logic [63:0] rsp_data;
 
-  typedef enum logic [2:0] {
-    SrcHigh,  // of the record's word
-    SrcLow,
-    SrcArgHigh,
-    SrcArgLow,
+  typedef enum logic [1:0] {
+    SrcRecord,
+    SrcArg,
     SrcSegment,
-    SrcSerial,
-    SrcSmall
+    SrcSerial  // zero where nothing was worked out
   } src_e;
 
   // The fields in the order they are written: for each dimension global, local, number of groups; then work_dim and the
-  // three offsets, always zero in version 3. Fields 13 to 15 are not written: the local sizes once more, multiplied to
-  // the group size, which is the last. Where each lies in the record and in the CRA window:
+  // three offsets, always zero in version 3, and the group size. Where each lies in the record and in the CRA window:
   logic [7:0] field_addr;
-  logic [2:0] field_word;
+  logic [3:0] field_word;
   src_e field_src;
-  logic is_global, is_local, is_factor, is_last;
-  assign is_global = field_q == 5'd0 || field_q == 5'd3 || field_q == 5'd6;
-  assign is_local = field_q == 5'd1 || field_q == 5'd4 || field_q == 5'd7;
-  assign is_factor = field_q >= 5'd13 && field_q <= 5'd15;
-  assign is_last = field_q[4];
+  logic is_global, is_local, is_dim, is_last;
+  assign is_global = field_q == 4'd0 || field_q == 4'd3 || field_q == 4'd6;
+  assign is_local = field_q == 4'd1 || field_q == 4'd4 || field_q == 4'd7;
+  assign is_dim = field_q == 4'd9;
+  assign is_last = field_q == 4'd13;
   always_comb begin
-    field_addr = 8'h2C;
-    field_word = 3'd4;
-    field_src = SrcSmall;
+    field_word = 4'd9;
+    field_src = SrcSerial;
     case (field_q)
-      5'd0: {field_addr, field_src} = {8'h30, SrcHigh};
-      5'd1: {field_addr, field_word, field_src} = {8'h48, 3'd5, SrcLow};
-      5'd2: {field_addr, field_src} = {8'h3C, SrcSerial};
-      5'd3: {field_addr, field_word, field_src} = {8'h34, 3'd4, SrcLow};
-      5'd4: {field_addr, field_word, field_src} = {8'h4C, 3'd6, SrcHigh};
-      5'd5: {field_addr, field_src} = {8'h40, SrcSerial};
-      5'd6: {field_addr, field_word, field_src} = {8'h38, 3'd5, SrcHigh};
-      5'd7: {field_addr, field_word, field_src} = {8'h50, 3'd6, SrcLow};
-      5'd8: {field_addr, field_src} = {8'h44, SrcSerial};
-      5'd9: {field_addr, field_word} = {8'h28, 3'd3};
-      5'd10: field_addr = 8'h54;
-      5'd11: field_addr = 8'h58;
-      5'd12: field_addr = 8'h5C;
-      5'd13: {field_word, field_src} = {3'd5, SrcLow};
-      5'd14: {field_word, field_src} = {3'd6, SrcHigh};
-      5'd15: {field_word, field_src} = {3'd6, SrcLow};
-      default: field_src = SrcSerial;
+      4'd0: {field_addr, field_word, field_src} = {8'h30, 4'd10, SrcRecord};
+      4'd1: {field_addr, field_word, field_src} = {8'h48, 4'd13, SrcRecord};
+      4'd2: field_addr = 8'h3C;
+      4'd3: {field_addr, field_word, field_src} = {8'h34, 4'd11, SrcRecord};
+      4'd4: {field_addr, field_word, field_src} = {8'h4C, 4'd14, SrcRecord};
+      4'd5: field_addr = 8'h40;
+      4'd6: {field_addr, field_word, field_src} = {8'h38, 4'd12, SrcRecord};
+      4'd7: {field_addr, field_word, field_src} = {8'h50, 4'd15, SrcRecord};
+      4'd8: field_addr = 8'h44;
+      4'd9: field_addr = 8'h28;
+      4'd10: field_addr = 8'h54;
+      4'd11: field_addr = 8'h58;
+      4'd12: field_addr = 8'h5C;
+      default: field_addr = 8'h2C;
     endcase
   end
 
-  // ---- one adder, 32 cycles: divides (not restoring: high_q is signed) or multiplies, most significant bit first
+  logic [31:0] serial;
+  logic operand_zero;
 
-  logic [32:0] high_q, sum;
-  logic [31:0] low_q, operand_q;
-  logic operand_zero, add, carry, unused_sum;
-  assign operand_zero = operand_q == '0;
-  assign add = !is_factor || low_q[31];
-  assign carry = !is_factor && !high_q[32];
-  assign {sum, unused_sum} = {high_q[31:0], low_q[31] && !is_factor, 1'b1}
-      + {({33{add}} & {1'b0, operand_q}) ^ {33{carry}}, carry};
-
-  // what lies here has no meaning before it is loaded, so needs no reset
-  always_ff @(posedge clk_i) begin
-    if (state_q == StField) begin
-      if (is_global) low_q <= op_data;
-      if (is_local || is_factor) operand_q <= op_data;
-    end else if ((state_q == StLoad && is_factor) || (state_q == StFetch && is_last)) begin
-      low_q <= high_q[31:0];
-    end else if (state_q == StSerial) begin
-      low_q <= {low_q[30:0], !sum[32]};
-    end
-    if (state_q == StField && field_q == 5'd9) high_q <= 33'd1;
-    else if (state_q == StLoad && !operand_zero) high_q <= '0;
-    else if (state_q == StSerial) high_q <= sum;
-  end
+  saf_kernel_serial u_serial (
+      .clk_i,
+      .data_i(ram_data_i),
+      // a size of 0 leaves the choice to the runtime: no groups; zero is what is written behind the numbers of groups, too
+      .clear_i(state_q == StIdle || (state_q == StLoad && operand_zero) || (state_q == StField && field_q[3] && op_ready)),
+      .load_i(state_q == StField && is_global),
+      .operand_load_i(state_q == StField && is_local),
+      .one_i(state_q == StIdle),
+      .begin_i(state_q == StLoad),
+      .step_i(state_q == StSerial),
+      .take_i(state_q == StFetch && is_last),
+      .operand_zero_o(operand_zero),
+      .result_o(serial)
+  );
 
   // ---- arguments: bytes of the last word that are there
 
@@ -163,7 +146,7 @@ module saf_kernel_host
   // ---- bus operations
 
   src_e op_src;
-  logic [7:0] byte_value;
+  logic [7:0] low_byte;  // comes to the zeros
   always_comb begin
     op_valid = 1'b1;
     op_read = 1'b0;
@@ -171,23 +154,20 @@ module saf_kernel_host
     op_addr = CraAddr;
     op_be = 4'hF;
     op_src = field_src;
-    byte_value = {7'd0, cmd_i == KernelLaunch};  // an acknowledgement clears the status bits
+    low_byte = '0;
     case (state_q)
       StSegment: {op_addr, op_src} = {SegmentAddr, SrcSegment};
       StRead: {op_addr, op_read, op_write} = {cmd_addr_i, 1'b1, cmd_i == KernelNothing};
       StField: begin
-        op_valid = !is_factor;
         op_addr = CraAddr | 16'(field_addr);
-        byte_value = field_q == 5'd9 ? ram_data_i[15:8] : '0;
-        // a local size of 0 leaves the choice to the runtime: no groups
-        if (field_src == SrcSerial && !is_last && operand_zero) op_src = SrcSmall;
+        if (is_dim) low_byte = ram_data_i[15:8];
       end
       StArg: begin
         op_addr = CraAddr | {5'd0, arg_addr, 2'd0};
         op_be = last_word ? last_be : 4'hF;
-        op_src = arg_q[0] ? SrcArgLow : SrcArgHigh;
+        op_src = SrcArg;
       end
-      StStart: op_src = SrcSmall;
+      StStart: {op_src, low_byte[0]} = {SrcSerial, cmd_i == KernelLaunch};  // an acknowledgement clears the status bits
       StReset: op_write = 1'b0;
       default: op_valid = 1'b0;
     endcase
@@ -195,19 +175,16 @@ module saf_kernel_host
 
   always_comb begin
     case (op_src)
-      SrcHigh: op_data = ram_data_i[63:32];
-      SrcLow: op_data = ram_data_i[31:0];
-      SrcArgHigh: op_data = swap32(ram_data_i[63:32]);
-      SrcArgLow: op_data = swap32(ram_data_i[31:0]);
+      SrcRecord: op_data = ram_data_i;
+      SrcArg: op_data = swap32(ram_data_i);
       SrcSegment: op_data = cmd_segment_i;
-      SrcSerial: op_data = low_q;
-      default: op_data = {24'd0, byte_value};
+      default: op_data = serial;
     endcase
+    op_data[7:0] |= low_byte;
   end
 
-  assign ram_rd_o = state_q == StFetch || state_q == StArgFetch;
-  assign ram_arg_o = state_q == StArgFetch;
-  assign ram_word_o = ram_arg_o ? arg_q[7:1] : {4'd0, field_word};
+  assign ram_arg_o = state_q == StArgFetch || state_q == StArg;
+  assign ram_word_o = ram_arg_o ? arg_q : {4'd0, field_word};
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -242,20 +219,20 @@ module saf_kernel_host
         StField:
         if (op_ready) begin
           state_q <= StFetch;
-          if (is_local || is_factor) state_q <= StLoad;
-          else field_q <= field_q + 5'd1;
+          if (is_local) state_q <= StLoad;
+          else field_q <= field_q + 4'd1;
           if (is_last) state_q <= cmd_bytes_i == '0 ? StStart : StArgFetch;
         end
         // a size of 0 divides nothing and counts as a factor of 1
         StLoad: begin
           bit_q <= '1;
           state_q <= operand_zero ? StFetch : StSerial;
-          if (operand_zero) field_q <= field_q + 5'd1;
+          if (operand_zero) field_q <= field_q + 4'd1;
         end
         StSerial: begin
           bit_q <= bit_q - 5'd1;
           if (bit_q == '0) begin
-            field_q <= field_q + 5'd1;
+            field_q <= field_q + 4'd1;
             state_q <= StFetch;
           end
         end

@@ -238,6 +238,9 @@ package saf_shell_pkg;
 
   // ---- commit and commands (saf_commit, saf_slots)
 
+  // kernels that a role may number (its ROM has room for them)
+  localparam int unsigned KernelBits = 9;
+
   // Milliseconds in microseconds: eight times 125, in two DSP blocks' multiplications
   function automatic logic [41:0] us_of(input logic [31:0] ms);
     logic [33:0] low;
@@ -269,16 +272,26 @@ package saf_shell_pkg;
     SlotDone
   } slot_e;
 
-  // a slot's words in the command RAM: 0 to 15 arguments, 17 to 23 RUN's payload, 24 to 30 the reply (its word 1 is the time)
-  localparam logic [4:0] SlotDeadline = 5'd16, SlotAsk = 5'd17, SlotReply = 5'd24, SlotTime = 5'd25, SlotLaunch = 5'd31;
-
+  // What is kept of the newest command of each slot, of the newest KILL and of the frame that is being answered.
+  localparam logic [3:0] SlotRowKill = 4'd8, SlotRowAnswer = 4'd9;
   typedef struct packed {
+    logic [31:0] object;
+    logic [31:0] index;
+    logic push;
     logic shared;  // arguments in the part that slots share
     logic [10:0] bytes;  // of arguments
-    logic [3:0] unused;
-    logic [15:0] kernel;
+    logic [KernelBits-1:0] kernel;
     logic [31:0] segment;
-  } slot_launch_t;
+  } slot_row_t;
+
+  // what saf_slots says to a RUN
+  typedef enum logic [2:0] {
+    RunStale,
+    RunRunning,
+    RunStored,
+    RunBusy,
+    RunNew
+  } slots_run_e;
 
   // ---------------------------------------------------------------- transfers (modules of saf_xfer_ctl)
   // A context's record in their RAM has 16 words, that of a past (verified) transfer 8; words XferRecCtl and XferRecDigest
@@ -374,9 +387,6 @@ package saf_shell_pkg;
     logic [BlockBits-1:0] lowest;
     logic [BlockBits-1:0] missing;
   } bulk_state_t;
-
-  // kernels that a role may number (its ROM has room for them)
-  localparam int unsigned KernelBits = 9;
 
   // what saf_slots_ctl is at
   typedef enum logic [4:0] {

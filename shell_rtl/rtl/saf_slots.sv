@@ -1,7 +1,7 @@
 // Kernel commands: RUN at most once in eight slots, KILL, deadlines, pushes, and the host of the role's kernel interface.
 //
 // Data flow: handler (RUN, KILL) -> saf_slots_ctl -> saf_kernel_host -> role; ends come back by interrupt or poll -> reply,
-// kept in the command RAM (saf_slots_ram), sent by saf_slots_reply. Only one command at a time may have arguments of more
+// kept and sent by saf_slots_reply. Only one command at a time may have arguments of more
 // than 128 bytes; a second such command meanwhile is told busy.
 // Latency, reset, back-pressure: see saf_slots_ctl. Constraints: krn_* in krn_clk_i, all else in clk_i.
 
@@ -20,7 +20,9 @@ module saf_slots
     // verilator lint_on UNUSEDSIGNAL
     input logic forget_i,
     output logic forget_busy_o,
-    input logic [63:0] time_us_i,
+    // verilator lint_off UNUSEDSIGNAL
+    input logic [63:0] time_us_i,  // deadlines are in nanoseconds too
+    // verilator lint_on UNUSEDSIGNAL
     input logic [63:0] time_ns_i,
     input ctl_req_t req_i,
     input logic [511:0] pay_i,
@@ -73,25 +75,25 @@ module saf_slots
     output logic krn_reset_o
 );
 
-  // few words each: made as deep as a block RAM wants them
-  localparam int unsigned CommandDepth = BlockRamBits / 32, StatusDepth = BlockRamBits / 6 + 1;
+  localparam int unsigned StampBits = 54;
 
   slot_e [7:0] slots;
   slots_state_e state;
-  logic [2:0] slot, walk_slot;
+  logic [2:0] slot;
   logic [7:0] count;
   logic [15:0] kernel;
-  logic is_large, late, launch_shared, host_idle;
-  logic [10:0] bytes, launch_bytes;
-  logic [31:0] segment;
-  logic [63:0] ram_data;
-  logic rolereg_blocked;
+  logic is_large, late, host_idle, rolereg_blocked;
+  logic [10:0] bytes;
+  logic [31:0] segment, ram_data;
+  logic [StampBits-1:0] stamp, kernel_ns_q;
 
-  logic host_rd, host_arg;
-  logic [6:0] host_word;
-  logic reply_rd, reply_wr, reply_scratch;
-  logic [2:0] reply_beat;
-  logic [63:0] reply_wdata;
+  logic row_wr, newest_wr, status_wr;
+  logic [3:0] row_wr_addr, row_addr;
+  logic [5:0] status;
+  slot_row_t row, row_wdata;
+
+  logic host_arg;
+  logic [7:0] host_word;
 
   logic cmd_valid, cmd_done, cmd_error, irq;
   kernel_cmd_e cmd;
@@ -102,105 +104,71 @@ module saf_slots
   logic reply_start, reply_done, reply_killed, reply_stored, reply_keep, reply_timed, reply_pushed;
   logic [5:0] reply_status;
   logic [7:0] reply_state;
-  logic [31:0] reply_object, reply_index;
 
-  // ---- newest command of each slot, and KILL's: once for the sequencer, once for OPENED; status of each slot
-
-  logic newest_wr, status_wr;
-  logic [3:0] newest_addr;
-  logic [2:0] shown_slot_q;
-  logic [31:0] newest, shown_command;
-  logic [5:0] status, shown_status;
-
-  saf_ram_1r1w #(
-      .Width(32),
-      .Depth(CommandDepth)
-  ) u_newest (
-      .clk_i,
-      .wr_en_i(newest_wr),
-      .wr_addr_i(7'(newest_addr)),
-      .wr_data_i(req_i.index),
-      .rd_en_i(1'b1),
-      .rd_addr_i(7'(newest_addr)),
-      .rd_data_o(newest)
-  );
-
-  saf_ram_1r1w #(
-      .Width(32),
-      .Depth(CommandDepth)
-  ) u_shown (
-      .clk_i,
-      .wr_en_i(newest_wr),
-      .wr_addr_i(7'(newest_addr)),
-      .wr_data_i(req_i.index),
-      .rd_en_i(1'b1),
-      .rd_addr_i(7'(slot_addr_i)),
-      .rd_data_o(shown_command)
-  );
-
-  saf_ram_1r1w #(
-      .Width(6),
-      .Depth(StatusDepth)
-  ) u_status (
-      .clk_i,
-      .wr_en_i(status_wr),
-      .wr_addr_i(9'(slot)),
-      .wr_data_i(status),
-      .rd_en_i(1'b1),
-      .rd_addr_i(9'(slot_addr_i)),
-      .rd_data_o(shown_status)
-  );
-
-  // an idle slot shows zeros: the flops' own synchronous clear
-  saf_pkg::slot_info_t info_q;
-  always_ff @(posedge clk_i) begin
-    shown_slot_q <= slot_addr_i;
-    if (slots[shown_slot_q] == SlotIdle) begin
-      info_q <= '0;
-    end else begin
-      info_q <= '0;
-      info_q.command <= shown_command;
-      info_q.state <= slots_running_o[shown_slot_q] ? saf_pkg::SlotStateRunning : saf_pkg::SlotStateDone;
-      info_q.status <= {10'd0, shown_status};
-    end
+  always_comb begin
+    row_wdata.object = req_i.object;
+    row_wdata.index = req_i.index;
+    row_wdata.push = pay_i[448];  // bit 0 of RUN's flags
+    row_wdata.shared = is_large;
+    row_wdata.bytes = bytes;
+    row_wdata.kernel = kernel[KernelBits-1:0];
+    row_wdata.segment = cmd_data[31:0];  // when the ROM's words of the kernel have come
   end
-  assign slot_data_o = info_q;
 
-  // ---- the parts
+  saf_slots_rows u_rows (
+      .clk_i,
+      .wr_i(row_wr),
+      .newest_wr_i(newest_wr),
+      .wr_addr_i(row_wr_addr),
+      .wr_row_i(row_wdata),
+      .rd_addr_i(row_addr),
+      .row_o(row),
+      .status_wr_i(status_wr),
+      .slot_i(slot),
+      .status_i(status),
+      .slots_i(slots),
+      .running_i(slots_running_o),
+      .slot_addr_i,
+      .slot_data_o
+  );
 
   saf_slots_ram u_ram (
       .clk_i,
-      .state_i(state),
-      .slot_i(slot),
+      .copy_i(state == SqCopy),
       .count_i(count),
-      .walk_slot_i(walk_slot),
-      .kernel_i(kernel),
+      .slot_i(slot),
       .large_i(is_large),
-      .bytes_i(bytes),
-      .deadline_ms_i(pay_i[447:416]),
       .fr_data_i,
-      .time_us_i,
-      .time_ns_i,
-      .cmd_done_i(cmd_done),
-      .rom_segment_i(cmd_data[31:0]),
-      .data_o(ram_data),
-      .late_o(late),
-      .host_rd_i(host_rd),
-      .host_arg_i(host_arg),
-      .host_word_i(host_word),
-      .host_shared_i(launch_shared),
-      .reply_rd_i(reply_rd),
-      .reply_wr_i(reply_wr),
-      .reply_scratch_i(reply_scratch),
-      .reply_beat_i(reply_beat),
-      .reply_data_i(reply_wdata)
+      .arg_i(state == SqLaunch && host_arg),
+      .shared_i(row.shared),
+      // a push is in the payload's 32-bit words 3 to 7
+      .word_i(state == SqLaunch ? host_word : 8'd5 + {5'd0, count[2:0]}),
+      .data_o(ram_data)
   );
+
+  saf_slots_time u_time (
+      .clk_i,
+      .now_ns_i(time_ns_i),
+      .slot_i(slot),
+      .given_ms_i(pay_i[447:416]),
+      .give_i(state == SqRecord && count[1:0] == 2'd0),
+      .clear_i(state == SqRecord && count[0]),
+      .stamp_i((state == SqRecord && count[1]) || state == SqStamp || (state == SqLaunch && cmd_done)),
+      .deadline_i(state == SqRecord || state == SqDeadlineFetch),
+      .time_o(stamp),
+      .late_o(late)
+  );
+
+  // what is not timed shows zeros: the flops' own synchronous clear
+  always_ff @(posedge clk_i) begin
+    if (state != SqReply) kernel_ns_q <= state == SqFinish && reply_timed ? stamp : '0;
+  end
 
   saf_slots_ask u_ask (
       .state_i(state),
       .kernel_i(kernel),
       .second_mask_i(count[6]),
-      .record_segment_i(ram_data[31:0]),
+      .row_segment_i(row.segment),
       .segment_i(segment),
       .rolereg_addr_i,
       .rolereg_blocked_i(rolereg_blocked),
@@ -233,23 +201,22 @@ module saf_slots
       .slots_o(slots),
       .last_kill_o,
       .command_count_o,
-      .newest_addr_o(newest_addr),
-      .newest_i(newest),
+      .row_wr_o(row_wr),
+      .row_wr_addr_o(row_wr_addr),
+      .row_addr_o(row_addr),
+      .row_i(row),
       .newest_wr_o(newest_wr),
       .status_wr_o(status_wr),
       .status_o(status),
       .state_o(state),
       .slot_o(slot),
       .count_o(count),
-      .walk_slot_o(walk_slot),
       .kernel_o(kernel),
       .large_o(is_large),
       .bytes_o(bytes),
-      .launch_shared_o(launch_shared),
       .ram_data_i(ram_data),
       .late_i(late),
       .segment_o(segment),
-      .launch_bytes_o(launch_bytes),
       .rolereg_blocked_o(rolereg_blocked),
       .cmd_done_i(cmd_done),
       .cmd_error_i(cmd_error),
@@ -264,8 +231,6 @@ module saf_slots
       .reply_pushed_o(reply_pushed),
       .reply_status_o(reply_status),
       .reply_state_o(reply_state),
-      .reply_object_o(reply_object),
-      .reply_index_o(reply_index),
       .push_valid_o,
       .push_done_i,
       .push_read_o,
@@ -286,24 +251,18 @@ module saf_slots
       .killed_i(reply_killed),
       .stored_i(reply_stored),
       .keep_i(reply_keep),
-      .timed_i(reply_timed),
       .pushed_i(reply_pushed),
       .slot_i(slot),
       .status_i(reply_status),
       .state_i(reply_state),
       .epoch_i(role_i.epoch),
+      .kernel_ns_i(kernel_ns_q),
       .push_bytes_i(push_bytes_o),
       .push_blocks_i,
       .push_digest_i,
-      .object_i(reply_object),
-      .index_i(reply_index),
+      .object_i(row.object),
+      .index_i(row.index),
       .session_open_i(session_i.open),
-      .ram_rd_o(reply_rd),
-      .ram_wr_o(reply_wr),
-      .ram_scratch_o(reply_scratch),
-      .ram_beat_o(reply_beat),
-      .ram_data_o(reply_wdata),
-      .ram_data_i(ram_data),
       .msg_valid_o,
       .msg_ready_i,
       .msg_meta_o,
@@ -320,13 +279,12 @@ module saf_slots
       .cmd_i(cmd),
       .cmd_addr_i(cmd_addr),
       .cmd_segment_i(cmd_segment),
-      .cmd_bytes_i(launch_bytes),
+      .cmd_bytes_i(row.bytes),
       .cmd_done_o(cmd_done),
       .cmd_error_o(cmd_error),
       .cmd_data_o(cmd_data),
       .irq_o(irq),
       .idle_o(host_idle),
-      .ram_rd_o(host_rd),
       .ram_arg_o(host_arg),
       .ram_word_o(host_word),
       .ram_data_i(ram_data),

@@ -8,7 +8,7 @@ module saf_slots_ask
     input logic [15:0] kernel_i,
     // verilator lint_on UNUSEDSIGNAL
     input logic second_mask_i,
-    input logic [31:0] record_segment_i,
+    input logic [31:0] row_segment_i,
     input logic [31:0] segment_i,  // of the latest launch
     input logic [8:0] rolereg_addr_i,
     input logic rolereg_blocked_i,
@@ -24,7 +24,7 @@ module saf_slots_ask
 
   logic [9:0] rom_kernel;
   assign rom_kernel = RomKernels + 10'(kernel_i[KernelBits-1:0]);
-  assign cmd_segment_o = state_i == SqRegister ? segment_i : record_segment_i;
+  assign cmd_segment_o = state_i == SqRegister ? segment_i : row_segment_i;
 
   always_comb begin
     cmd_valid_o = 1'b1;

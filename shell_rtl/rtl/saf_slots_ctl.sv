@@ -1,7 +1,7 @@
 // The command slots' sequencer: RUN at most once in eight slots, KILL, launches, ends, deadlines, pushes.
 //
 // Data flow: one thing at a time. A handler's request goes first; else the slots are looked at in turn (kernel done?
-// deadline? may it be launched? push?), 32 cycles a round. A slot's words lie in the command RAM (saf_shell_pkg), its
+// deadline? may it be launched? push?), 32 cycles a round. A slot's words lie in RAMs (saf_slots_rows, _ram, _time), its
 // state here. A command waits for those
 // before it that use its kernel: they are walked through in the order of their coming. At a deadline the kernel cannot be
 // stopped alone: nothing more is launched until the others ended, then the role's kernels are reset.
@@ -39,9 +39,13 @@ module saf_slots_ctl
     output logic [31:0] last_kill_o,
     output logic command_count_o,
 
-    // newest command of each slot, at 8 that of KILL; status of a slot's
-    output logic [3:0] newest_addr_o,
-    input logic [31:0] newest_i,
+    // rows of commands: that of a slot or of KILL, or of the frame that is answered; status of a slot's
+    output logic row_wr_o,
+    output logic [3:0] row_wr_addr_o,
+    output logic [3:0] row_addr_o,
+    // verilator lint_off UNUSEDSIGNAL
+    input slot_row_t row_i,
+    // verilator lint_on UNUSEDSIGNAL
     output logic newest_wr_o,
     output logic status_wr_o,
     output logic [5:0] status_o,
@@ -49,16 +53,13 @@ module saf_slots_ctl
     output slots_state_e state_o,
     output logic [2:0] slot_o,
     output logic [7:0] count_o,
-    output logic [2:0] walk_slot_o,
-    output logic [15:0] kernel_o,
+      output logic [15:0] kernel_o,
     output logic large_o,
     output logic [10:0] bytes_o,
-    output logic launch_shared_o,  // arguments of the launch lie in the shared part
-    input logic [63:0] ram_data_i,
+    input logic [31:0] ram_data_i,
     input logic late_i,
 
     output logic [31:0] segment_o,  // of the latest launch
-    output logic [10:0] launch_bytes_o,
     output logic rolereg_blocked_o,
     input logic cmd_done_i,
     input logic cmd_error_i,
@@ -74,8 +75,6 @@ module saf_slots_ctl
     output logic reply_pushed_o,
     output logic [5:0] reply_status_o,
     output logic [7:0] reply_state_o,
-    output logic [31:0] reply_object_o,
-    output logic [31:0] reply_index_o,
 
     output logic push_valid_o,
     input logic push_done_i,
@@ -91,12 +90,8 @@ module saf_slots_ctl
 );
 
   localparam int unsigned Slots = saf_pkg::CommandSlots;
-  localparam int unsigned PrivateBytes = 128;  // arguments that a slot's own record holds
-  localparam logic [31:0] RomMagic = 32'h5341_4652;
   localparam int unsigned CsrDoneBit = 1;
   localparam int unsigned TickBits = 10;  // without an interrupt a kernel is asked every 1024 cycles
-  localparam int unsigned MaxBit = $clog2(saf_pkg::ArgumentMaxBytes);
-  localparam int unsigned RoleBit = 30;  // RoleBytes is a multiple of 2^30 (saf_slots_judge checks)
   localparam logic [7:0] AskWords = 8'd7;
 
   typedef enum logic [1:0] {
@@ -120,81 +115,58 @@ module saf_slots_ctl
   logic mask_loaded_q;
   logic [5:0] status_q;
   logic answering_q, bad_slot_q;
-  logic [31:0] index_q, segment_q, last_kill_q;
-  logic [10:0] launch_bytes_q;
+  logic [31:0] segment_q, last_kill_q;
   logic [KernelBits-1:0] launch_kernel_q;
-  logic launch_shared_q, segment_known_q, kill_known_q, kill_ok_q, forget_q, reset_q, role_done_q, kill_done_q, blocked_q;
+  logic segment_known_q, kill_known_q, kill_ok_q, forget_q, reset_q, role_done_q, kill_done_q, blocked_q;
   kill_e kill_by_q;
   logic push_valid_q, push_ended_q, push_orphan_q;
   logic [2:0] push_slot_q;
 
   assign running = queued | launched | pushes;
 
-  // ---- RUN: what its payload says, and what the slot says to it
+  // ---- the control frame: what it is, and whether it ends here
 
-  logic [15:0] ask_status, ask_bytes;
-  logic ask_push, ask_empty, ask_big, ask_deadline, sizes_bad;
-  logic [15:0] kernel;
-  logic is_kill, known, older, same;
-  logic [7:0] from_word, last_word;
-  logic fits, in_range;
-  // verilator lint_off UNUSEDSIGNAL
-  logic [63:0] argument;
-  // verilator lint_on UNUSEDSIGNAL
+  logic is_kill, bad_slot, older, same, bad_epoch, ask_empty, ask_big, ask_deadline, copied, request_ends;
+  slots_run_e run;
+  logic [7:0] from_word;
+  logic [5:0] request_status;
 
-  saf_slots_judge u_judge (
-      .pay_i,
-      .length_i(req_i.length),
-      .block_limit_i(session_i.block_limit),
-      .epoch_i(role_i.epoch),
-      .status_o(ask_status),
-      .push_o(ask_push),
-      .empty_o(ask_empty),
-      .bytes_o(ask_bytes)
-  );
-
-  saf_slots_sizes u_sizes (
+  saf_slots_request u_request (
       .clk_i,
       .rst_ni,
-      .valid_i(state_q == SqCopy && count_q[7]),
-      .word_i(from_word[2:0]),
-      .data_i(fr_data_i),
-      .work_dim_i(pay_i[271:264]),
-      .bad_o(sizes_bad),
-      .deadline_o(ask_deadline)
+      .state_i(state_q),
+      .count_i(count_q),
+      .req_i,
+      .pay_i,
+      .fr_data_i,
+      .block_limit_i(session_i.block_limit),
+      .epoch_i(role_i.epoch),
+      .has_role_i(role_i.has_role),
+      .commit_active_i,
+      .kill_known_i(kill_known_q),
+      .slot_known_i(slots[slot_q] != SlotIdle),
+      .slot_runs_i(running[slot_q]),
+      .shared_busy_i(shared_busy_q),
+      .newest_i(row_i.index),
+      .cmd_done_i,
+      .cmd_error_i,
+      .cmd_data_i,
+      .is_kill_o(is_kill),
+      .bad_slot_o(bad_slot),
+      .older_o(older),
+      .same_o(same),
+      .run_o(run),
+      .bad_epoch_o(bad_epoch),
+      .empty_o(ask_empty),
+      .large_o(ask_big),
+      .kernel_o,
+      .bytes_o,
+      .deadline_o(ask_deadline),
+      .from_word_o(from_word),
+      .copied_o(copied),
+      .ends_o(request_ends),
+      .status_o(request_status)
   );
-
-  assign kernel = pay_i[479:464];
-  assign is_kill = req_i.opcode == saf_pkg::OpcodeKill;
-  // what the slot, or KILL, saw last; nothing is 0
-  assign known = is_kill ? kill_known_q : slots[slot_q] != SlotIdle;
-  assign older = known ? req_i.index < newest_i : req_i.index == '0;
-  assign same = known && req_i.index == newest_i;
-  assign ask_big = !ask_empty && ask_bytes > 16'(PrivateBytes);
-  assign from_word = count_q + AskWords;
-  assign last_word = ask_empty ? AskWords - 8'd1 : 8'((req_i.length - 16'd1) >> 3);
-  assign fits = ask_bytes >= cmd_data_i[47:32] && ask_bytes <= cmd_data_i[63:48]
-      && (ask_bytes[15:MaxBit] == '0 || (ask_bytes[15:MaxBit] == 1 && ask_bytes[MaxBit-1:0] == '0));
-  assign argument = bytes_swapped(fr_data_i);
-  assign in_range = argument[63:AddrBits] == '0 && argument[AddrBits-1:RoleBit] < RoleBytes[AddrBits-1:RoleBit];
-
-  typedef enum logic [2:0] {
-    RunStale,
-    RunRunning,
-    RunStored,
-    RunBusy,
-    RunNew
-  } run_e;
-
-  run_e run;
-  logic bad_slot;
-  assign bad_slot = req_i.object >= Slots;
-  always_comb begin
-    run = RunNew;
-    if (older) run = RunStale;
-    else if (same) run = running[slot_q] ? RunRunning : RunStored;
-    else if (running[slot_q] || commit_active_i || (ask_big && shared_busy_q)) run = RunBusy;
-  end
 
   // ---- what is due
 
@@ -209,20 +181,13 @@ module saf_slots_ctl
   assign kill_this = kill_by_q == KillFault ? launched[count_q[2:0]] : killable[count_q[2:0]];
   assign kill_now = kill_all_i && !kill_done_q;
 
-  // verilator lint_off UNUSEDSIGNAL
-  slot_launch_t launch;
-  // verilator lint_on UNUSEDSIGNAL
-  logic has_kernel;
   logic [2:0] walk_slot;
   logic walk_ends, walk_waits;
 
-  assign launch = slot_launch_t'(ram_data_i);
-  assign has_kernel = cmd_data_i[63:32] == RomMagic && kernel[15:KernelBits] == '0
-      && (|cmd_data_i[31:16] || cmd_data_i[15:0] > kernel);
   // the commands that came before the one to launch: is there one for the same kernel?
   assign walk_slot = order[count_q[2:0]];
   assign walk_ends = walk_slot == slot_q;
-  assign walk_waits = (queued[walk_slot] || launched[walk_slot]) && launch.kernel[KernelBits-1:0] == launch_kernel_q;
+  assign walk_waits = (queued[walk_slot] || launched[walk_slot]) && row_i.kernel == launch_kernel_q;
 
   // ---- states of the slots
 
@@ -231,7 +196,7 @@ module saf_slots_ctl
   always_comb begin
     slot_new = SlotDone;
     case (state_q)
-      SqRecord: {slot_set, slot_new} = {count_q[0], ask_empty ? SlotPush : SlotQueued};
+      SqRecord: {slot_set, slot_new} = {count_q[1], ask_empty ? SlotPush : SlotQueued};
       SqLaunch: {slot_set, slot_new} = {cmd_done_i, SlotLaunched};
       SqEnded: {slot_set, slot_new} = {1'b1, SlotPush};
       default: slot_set = state_q == SqFinish;
@@ -269,39 +234,18 @@ module saf_slots_ctl
   // verilator lint_on UNUSEDSIGNAL
 
   always_comb begin
-    finish = 1'b0;
-    finish_status = saf_pkg::StatusOk;
+    finish = request_ends;
+    finish_status = {10'd0, request_status};
     case (state_q)
       SqIdle:
       finish = !forget_q && !reset_now && !kill_now && !handle && !rolereg_valid_i && push_ended_q && !push_orphan_q;
-      SqInfo:
-      if (!is_kill && !bad_slot && run == RunNew) begin
-        if (ask_status != saf_pkg::StatusOk) {finish, finish_status} = {1'b1, ask_status};
-        else if (ask_empty) finish = !ask_push;
-        else if (!role_i.has_role) {finish, finish_status} = {1'b1, saf_pkg::StatusNoRole};
-      end
-      SqRomHead:
-      if (cmd_done_i) begin
-        if (cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
-        else if (!has_kernel) {finish, finish_status} = {1'b1, saf_pkg::StatusUnknownKernel};
-      end
-      SqRomKernel:
-      if (cmd_done_i) begin
-        if (cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
-        else if (!fits) {finish, finish_status} = {1'b1, saf_pkg::StatusBadArguments};
-      end
-      SqRomMask: if (cmd_done_i && cmd_error_i) {finish, finish_status} = {1'b1, saf_pkg::StatusRoleFault};
-      SqCopy:
-      if (count_q == '1 && !ask_empty && sizes_bad) {finish, finish_status} = {1'b1, saf_pkg::StatusBadParameter};
-      else if (!count_q[7] && cmd_data_i[count_q[5:0]] && !in_range)  // the mask is the bus's latest answer
-        {finish, finish_status} = {1'b1, saf_pkg::StatusBadRange};
       SqKillNext:
       if (!count_q[3] && kill_this) begin
         finish = 1'b1;
         finish_status = kill_by_q == KillFault ? saf_pkg::StatusRoleFault : saf_pkg::StatusKilled;
       end
       SqEnded: begin
-        finish = fault[slot_q] || !ram_data_i[0];  // bit 0 of RUN's flags: push
+        finish = fault[slot_q] || !row_i.push;
         if (fault[slot_q]) finish_status = saf_pkg::StatusBadRange;
       end
       SqDeadline:
@@ -326,26 +270,29 @@ module saf_slots_ctl
   assign kill_done_o = kill_done_q;
   assign command_count_o = state_q == SqInfo && !is_kill && !bad_slot && run == RunNew;
   assign fr_addr_o = {3'd0, from_word};
-  assign launch_bytes_o = launch_bytes_q;
-  assign launch_shared_o = launch_shared_q;
   assign segment_o = segment_q;
   assign rolereg_blocked_o = blocked_q;
   assign push_valid_o = push_valid_q;
   assign state_o = state_q;
   assign count_o = count_q;
-  assign walk_slot_o = walk_slot;
-  assign kernel_o = kernel;
   assign large_o = ask_big;
-  assign bytes_o = ask_bytes[10:0];
 
-  assign newest_addr_o = state_q == SqIdle || state_q == SqInfo ? {is_kill, req_i.object[2:0]} : {1'b0, slot_q};
+  // while a frame is looked at, the row of what it names; while it is answered, its own
+  logic [3:0] named;
+  assign named = is_kill ? SlotRowKill : {1'b0, req_i.object[2:0]};
+  always_comb begin
+    row_addr_o = {1'b0, slot_q};
+    if (state_q == SqIdle) row_addr_o = named;
+    else if (state_q == SqWalkFetch) row_addr_o = {1'b0, walk_slot};
+    else if (answering_q) row_addr_o = SlotRowAnswer;
+  end
+  assign row_wr_addr_o = state_q == SqIdle ? SlotRowAnswer : named;
+  assign row_wr_o = state_q == SqIdle || newest_wr_o || (state_q == SqRomKernel && cmd_done_i);
   assign newest_wr_o = command_count_o || (state_q == SqInfo && is_kill && !older && !same);
   assign status_wr_o = command_count_o || state_q == SqFinish;
   assign status_o = state_q == SqFinish ? status_q : saf_pkg::StatusRunning[5:0];
 
   assign reply_status_o = status_q;
-  assign reply_object_o = answering_q ? req_i.object : 32'(slot_q);
-  assign reply_index_o = answering_q ? req_i.index : index_q;
   always_comb begin
     reply_state_o = saf_pkg::SlotStateRunning;
     if (bad_slot_q || slots[slot_q] == SlotIdle) reply_state_o = saf_pkg::SlotStateIdle;
@@ -373,8 +320,6 @@ module saf_slots_ctl
       status_q <= '0;
       answering_q <= 1'b0;
       bad_slot_q <= 1'b0;
-      launch_bytes_q <= '0;
-      launch_shared_q <= 1'b0;
       launch_kernel_q <= '0;
       segment_known_q <= 1'b0;
       kill_known_q <= 1'b0;
@@ -481,8 +426,8 @@ module saf_slots_ctl
             `SAF_REFUSE(saf_pkg::StatusStale[5:0])
           end else begin
             kill_known_q <= 1'b1;
-            if (!same) kill_ok_q <= ask_status != saf_pkg::StatusBadEpoch;
-            if (same || ask_status == saf_pkg::StatusBadEpoch) begin
+            if (!same) kill_ok_q <= !bad_epoch;
+            if (same || bad_epoch) begin
               `SAF_REFUSE(same && kill_ok_q ? saf_pkg::StatusOk[5:0] : saf_pkg::StatusBadEpoch[5:0])
             end else begin
               kill_by_q <= KillCommand;
@@ -531,12 +476,12 @@ module saf_slots_ctl
         else state_q <= SqCopy;
         SqCopy: begin
           mask_loaded_q <= 1'b0;
-          count_q <= from_word == last_word ? '0 : count_q + 8'd1;
-          state_q <= from_word == last_word ? SqRecord : SqCopyAddr;
+          count_q <= copied ? '0 : count_q + 8'd1;
+          state_q <= copied ? SqRecord : SqCopyAddr;
         end
         SqRecord: begin
-          count_q[0] <= !count_q[0];
-          if (count_q[0]) begin
+          count_q <= count_q + 8'd1;
+          if (count_q[1]) begin
             if (ask_big) begin
               shared_busy_q <= 1'b1;
               shared_slot_q <= slot_q;
@@ -609,9 +554,7 @@ module saf_slots_ctl
 
         SqLaunchFetch: state_q <= SqLaunchTake;
         SqLaunchTake: begin
-          launch_kernel_q <= launch.kernel[KernelBits-1:0];
-          launch_bytes_q <= launch.bytes;
-          launch_shared_q <= launch.shared;
+          launch_kernel_q <= row_i.kernel;
           state_q <= SqWalkFetch;
         end
         SqWalkFetch: state_q <= SqWalk;
@@ -627,7 +570,7 @@ module saf_slots_ctl
         end
         SqLaunch:
         if (cmd_done_i) begin
-          if (launch_shared_q) shared_busy_q <= 1'b0;
+          if (row_i.shared) shared_busy_q <= 1'b0;
           state_q <= SqIdle;
         end
 
@@ -635,11 +578,12 @@ module saf_slots_ctl
         SqPushTake: begin
           count_q <= count_q + 8'd1;
           state_q <= SqPushFetch;
-          case (count_q[1:0])
-            2'd0: push_read_o <= ram_data_i[31:0];
-            2'd1: push_addr_o <= ram_data_i[AddrBits-1:0];
+          case (count_q[2:0])
+            3'd0: push_read_o <= ram_data_i;
+            3'd1: push_addr_o[AddrBits-1:32] <= ram_data_i[AddrBits-33:0];
+            3'd2: push_addr_o[31:0] <= ram_data_i;
+            3'd3: push_bytes_o <= ram_data_i[20:0];
             default: begin
-              push_bytes_o <= ram_data_i[52:32];
               push_block_o <= ram_data_i[31:16];
               push_slot_q <= slot_q;
               push_valid_q <= 1'b1;
@@ -672,8 +616,7 @@ module saf_slots_ctl
 
   // what is cleared by the flops' own synchronous clear, after a reset too, or has no meaning before it is loaded
   always_ff @(posedge clk_i) begin
-    if (state_q == SqFinish) index_q <= newest_i;
-    if (state_q == SqWalk && walk_ends) segment_q <= launch.segment;
+    if (state_q == SqWalk && walk_ends) segment_q <= row_i.segment;
     else if (!segment_known_q) segment_q <= '0;
     if (newest_wr_o && is_kill) last_kill_q <= req_i.index;
     else if (!kill_known_q || forget_q) last_kill_q <= '0;

@@ -8,7 +8,9 @@ module saf_slots_judge
     input logic [511:0] pay_i,
     // verilator lint_on UNUSEDSIGNAL
     input logic [15:0] length_i,
-    input logic [15:0] block_limit_i,
+    // verilator lint_off UNUSEDSIGNAL
+    input logic [15:0] block_limit_i,  // a multiple of 64
+    // verilator lint_on UNUSEDSIGNAL
     input logic [31:0] epoch_i,
     output logic [15:0] status_o,  // epoch and push
     output logic push_o,
@@ -19,7 +21,7 @@ module saf_slots_judge
   localparam logic [15:0] EmptyKernel = 16'hFFFF;
   localparam int unsigned MaxBit = $clog2(saf_pkg::ReadMaxBytes);
   localparam int unsigned RoleBit = 30;
-  localparam logic [AddrBits-RoleBit:0] RoleTop = {1'b0, RoleBytes[AddrBits-1:RoleBit]};
+  localparam logic [AddrBits-RoleBit-1:0] RoleTop = RoleBytes[AddrBits-1:RoleBit];
 
   if (RoleBytes[RoleBit-1:0] != '0 || saf_pkg::ReadMaxBytes != 1 << MaxBit) begin : gen_bad
     $error("saf_slots_judge: RoleBytes and ReadMaxBytes are not as round as is relied on");
@@ -28,9 +30,8 @@ module saf_slots_judge
   // verilator lint_off UNUSEDSIGNAL
   logic [31:0] push_bytes;
   logic [63:0] push_address;
-  logic [AddrBits:0] push_end;
   // verilator lint_on UNUSEDSIGNAL
-  logic too_large, outside;
+  logic too_large, outside, carries, ends_inside;
   logic [15:0] push_block;
 
   assign empty_o = pay_i[479:464] == EmptyKernel;
@@ -40,10 +41,12 @@ module saf_slots_judge
   assign push_block = pay_i[287:272];
   // more than ReadMaxBytes, a power of two
   assign too_large = |push_bytes[31:MaxBit+1] || (push_bytes[MaxBit] && |push_bytes[MaxBit-1:0]);
-  // behind RoleBytes, a multiple of 2^RoleBit
-  assign push_end = {1'b0, push_address[AddrBits-1:0]} + (AddrBits + 1)'(push_bytes[MaxBit:0]);
-  assign outside = |push_address[63:AddrBits] || push_end[AddrBits:RoleBit] > RoleTop
-      || (push_end[AddrBits:RoleBit] == RoleTop && |push_end[RoleBit-1:0]);
+  // behind RoleBytes, a multiple of 2^RoleBit: from a smaller address only what begins in the last ReadMaxBytes below it gets there
+  logic [MaxBit-1:0] last_bytes;
+  assign {carries, last_bytes} = {1'b0, push_address[MaxBit-1:0]} + {1'b0, push_bytes[MaxBit-1:0]};
+  assign ends_inside = push_bytes[MaxBit] ? push_address[MaxBit-1:0] == '0 : !carries || last_bytes == '0;
+  assign outside = |push_address[63:AddrBits] || push_address[AddrBits-1:RoleBit] >= RoleTop
+      || (push_address[AddrBits-1:RoleBit] == RoleTop - 1'b1 && &push_address[RoleBit-1:MaxBit] && !ends_inside);
   assign bytes_o = length_i - 16'(saf_pkg::RunBytes);
 
   always_comb begin
@@ -53,7 +56,7 @@ module saf_slots_judge
     end else if (push_o) begin
       if (push_bytes == '0) status_o = saf_pkg::StatusBadParameter;
       else if (too_large) status_o = saf_pkg::StatusTooLarge;
-      else if (push_block[5:0] != '0 || push_block == '0 || push_block > block_limit_i)
+      else if (push_block[5:0] != '0 || push_block == '0 || push_block[15:6] > block_limit_i[15:6])
         status_o = saf_pkg::StatusBadBlockSize;
       else if (outside) status_o = saf_pkg::StatusBadRange;
     end

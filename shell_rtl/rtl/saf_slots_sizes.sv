@@ -15,12 +15,14 @@ module saf_slots_sizes (
 );
 
   logic high, low;  // not zero
+  logic more;  // dimensions than there are
   logic [2:0] used;
   logic deadline_q, no_global_q, local_q, no_local_q;
 
   assign high = |data_i[63:32];
   assign low = |data_i[31:0];
-  assign used = {work_dim_i >= 8'd3, work_dim_i >= 8'd2, work_dim_i >= 8'd1};
+  assign more = |work_dim_i[7:2];
+  assign used = {more || &work_dim_i[1:0], more || work_dim_i[1], more || |work_dim_i[1:0]};
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
@@ -43,7 +45,7 @@ module saf_slots_sizes (
   end
 
   assign deadline_o = deadline_q;
-  assign bad_o = work_dim_i > 8'd3 || no_global_q
+  assign bad_o = more || no_global_q
       || ((local_q || (used[1] && high) || (used[2] && low)) && (no_local_q || (used[1] && !high) || (used[2] && !low)));
 
 endmodule

@@ -221,7 +221,7 @@ class Slots(Bench):
     def _inputs(self):
         dut = self.dut
         self.time_ns += 6
-        dut.time_ns_i.value = self.time_ns
+        dut.time_ns_i.value = self.time_us * 1_000 + self.time_ns
         dut.push_done_i.value = 0
         if self._push is not None:
             self._push -= 1
