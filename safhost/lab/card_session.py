@@ -263,9 +263,8 @@ class SessionUnit:
         return channel
 
     def _session_id(self) -> int:
-        """Unique since boot: an odd step walks through all 32-bit numbers; 0 means none."""
-        number = (self._session_base + self._shell.session_count * 0x9E3779B1) & 0xFFFFFFFF
-        return number or 0x9E3779B1
+        """Unique for 2^31 sessions since boot: the number of the session, mixed; 0 means none."""
+        return 0x80000000 | ((self._session_base ^ self._shell.session_count) & 0x7FFFFFFF)
 
     def _content(self, ask: SessionOpen, status: Status, flags: int, now_ns: int) -> Opened:
         shell = self._shell

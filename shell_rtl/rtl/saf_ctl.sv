@@ -66,6 +66,7 @@ module saf_ctl (
   // under a GROUP's tag: the member's fields without the tag
   localparam logic [10:0] MemberBeats = 11'((saf_pkg::GroupMemberBytes - saf_pkg::TagBytes) / 8);
   localparam logic [10:0] SequenceBeat = PayloadBeat - 11'd1;
+  localparam logic [10:0] NameBeat = PayloadBeat - 11'd2;
   localparam logic [10:0] BodyBeat = PayloadBeat + 11'd1;  // of a GROUP
 
   typedef enum logic [3:0] {
@@ -77,6 +78,7 @@ module saf_ctl (
     StStart,
     StLoad,
     StWindow,
+    StName,
     StPad,
     StHandle,
     StPop,
@@ -85,7 +87,7 @@ module saf_ctl (
 
   state_e state_q, state_d;
   logic member_q;  // this is a GROUP's member
-  logic [31:0] object_q, index_q;
+  logic [31:0] object_q, name;
   logic [63:0] sequence_q;
   logic [511:0] pay_q;  // shifted in from the right, always eight beats
   logic [3:0] pay_left_q;  // beats that are still to come
@@ -222,7 +224,7 @@ module saf_ctl (
       if (stream_done_i) begin
         if (!suite_i || is_open) begin
           renew_o = !is_open;
-          state_d = StPad;
+          state_d = StName;
         end else if (!tag_ok_i) begin
           drop_o = 1'b1;
           reason_o = 5'(saf_pkg::DropReasonBadTag);
@@ -236,13 +238,14 @@ module saf_ctl (
         if (fresh_i) begin
           commit_o = 1'b1;
           renew_o = 1'b1;
-          state_d = StPad;
+          state_d = StName;
         end else begin
           drop_o = 1'b1;
           reason_o = 5'(saf_pkg::DropReasonReplayed);
           state_d = StPop;
         end
       end
+      StName: state_d = StPad;
       StPad: if (pay_left_q == '0) state_d = StHandle;
       StHandle: if (|(h_valid_o & h_done_i) || (session_valid_o && session_done_i)) state_d = StPop;
       StPop: state_d = StGap;
@@ -299,8 +302,7 @@ module saf_ctl (
     end
     // its low half keeps the member's role epoch until the body has passed
     if (state_q == StMember || (beat_i && (member_q ? is_last : pos_i == SequenceBeat))) sequence_q <= cf_rd_data_i;
-    if (group_found) object_q <= cf_rd_data_i[31:0];
-    if (state_q == StMember) index_q <= cf_rd_data_i[63:32];
+    if (state_q == StName) object_q <= name;
   end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -329,16 +331,39 @@ module saf_ctl (
     end
   end
 
+  // object and index lie in one beat, of a member in the second half of one and the first of the next: both are kept
+  // and read back, the object in StName, then the index for as long as the handler is at it
+  localparam int unsigned NameRows = saf_shell_pkg::BlockRamBits / 64;
+  localparam int unsigned NameBits = $clog2(NameRows);
+  logic asks_index, second;
+  assign asks_index = state_q == StName || state_q == StPad || state_q == StHandle;
+  assign second = state_q == StMember;
+
+  saf_ram_2clk_narrow #(
+    .Width(64),
+    .Depth(NameRows),
+    .Parts(2)
+  ) u_names (
+    .wr_clk_i(clk_i),
+    .wr_en_i(group_found || second || (beat_i && !member_q && pos_i == NameBeat)),
+    .wr_addr_i(NameBits'(second)),
+    .wr_data_i(cf_rd_data_i),
+    .rd_clk_i(clk_i),
+    .rd_en_i(1'b1),
+    .rd_addr_i({NameBits'(asks_index && member_q), asks_index == member_q}),
+    .rd_data_o(name)
+  );
+
   assign pay_o = pay_q;
   always_comb begin
     req_o = cf_req_i;
     req_o.session = session_i;  // what is handed on is the session's
     req_o.sequence_ = sequence_q;
+    req_o.object = object_q;
+    req_o.index = name;
     if (member_q) begin
       req_o.opcode = is_run ? saf_pkg::OpcodeRun : saf_pkg::OpcodeCommit;
       req_o.length = pay_bytes;
-      req_o.object = object_q;
-      req_o.index = index_q;
     end
   end
 

@@ -8,7 +8,7 @@
 //
 // match_i, reply_i (levels, until match_done_o or reply_done_o, pulses) and start_i (a pulse, when idle_o) start something;
 // what the match found holds. While hold_i is up no HELLO starts; once held_o is up too, hello_word_o is HELLO's word
-// borrow_addr_i of the cycle before (those that never change).
+// borrow_addr_i of the cycle before (those that never change, and who asks for a session).
 // Latency: match 26 cycles; first word 4 cycles from the start, after a division of 48 cycles in HELLO and refusals;
 // a word every four cycles in OPENED, every two in the others. Reset: idle; the row and what is kept are used only after
 // they were written (booted_i, has_owner_i). Back-pressure: a word holds until it is taken.
@@ -43,7 +43,8 @@ module saf_ctl_say (
   output logic                             said_o,
   input  logic                             hold_i,
   output logic                             held_o,
-  input  logic                      [ 4:0] borrow_addr_i,
+  input  logic                      [ 5:0] borrow_addr_i,
+  input  logic                      [47:0] host_mac_i,
   output logic                      [63:0] hello_word_o,
   output logic                             hello_valid_o,
   input  logic                             hello_ready_i,
@@ -93,7 +94,7 @@ module saf_ctl_say (
   localparam logic [5:0] HelloLast = 6'(saf_pkg::HelloBytes / 8 - 1);
 
   // words of the row: 0 to 18 are HELLO
-  localparam int unsigned RowWords = 32;
+  localparam int unsigned RowWords = 40;
   localparam logic [4:0] RowNonce = 5'd4;
   localparam logic [4:0] RowDigest = 5'd15;
   localparam logic [4:0] RowOpened = 5'd19;  // OPENED's word 0, as all words up to RowZero
@@ -103,6 +104,8 @@ module saf_ctl_say (
   localparam logic [4:0] RowBusy = 5'd26;  // word 8 for who is not the owner
   localparam logic [4:0] RowZero = 5'd27;
   localparam logic [4:0] RowAlive = 5'd28;
+  // what session keys are made of beside SESSION_OPEN's payload: MAC addresses, where saf_ctl_stream looks for them
+  localparam logic [5:0] RowMac = 6'd35;
 
   typedef enum logic [2:0] {
     StIdle,
@@ -161,11 +164,12 @@ module saf_ctl_say (
   logic [15:0] states;
   logic [RowWords-1:0][63:0] row;
   logic [63:0] row_word;
-  logic [4:0] row_addr;
+  logic [5:0] row_addr;
   assign capabilities = CapabilityPush | CapabilityGroup | (32'(cfg_i.emulated) << CapabilityEmulatedBit);
   assign ms = value_q[31:0];
   assign states = {role_i.card_state, role_i.pr_status};
   always_comb begin
+    row = '0;
     row[0] = cfg_i.serial[127:64];
     row[1] = cfg_i.serial[63:0];
     row[2] = {cfg_i.mac0, cfg_i.mac1[47:32]};
@@ -204,25 +208,27 @@ module saf_ctl_say (
     row[RowAlive+5'd1] = {lease_ms_i, slots_running_i, 24'd0};
     row[RowAlive+5'd2] = rx_frames_i;
     row[RowAlive+5'd3] = rx_dropped_i;
+    row[RowMac] = {host_mac_i, cfg_i.mac0[47:32]};
+    row[RowMac+6'd1] = {cfg_i.mac0[31:0], 32'd0};
   end
 
   always_comb begin
-    row_addr = RowZero;
+    row_addr = {1'b0, RowZero};
     if (state_q == StIdle) begin
       row_addr = borrow_addr_i;
     end else if (hello_q) begin
-      row_addr = word_q[4:0];
+      row_addr = {1'b0, word_q[4:0]};
     end else if (state_q == StWalk && reply_kind_i == ReplyAlive) begin
-      row_addr = {RowAlive[4:2], word_q[1:0]};
+      row_addr = {1'b0, RowAlive[4:2], word_q[1:0]};
     end else if (state_q == StMatch || (is_long && reply_build_i)) begin
       case (word_q)
-        6'd0: row_addr = is_opened ? RowOpened : RowRefused;
-        WordBoot, WordBoot + 6'd1: row_addr = RowNonce + 5'(word_q - WordBoot);
-        6'd7: row_addr = is_opened ? RowLease : RowLeft;
-        6'd8: row_addr = shows_all ? RowLease + 5'd1 : RowBusy;
-        6'd9: if (shows_all) row_addr = RowLease + 5'd2;
-        6'd10: row_addr = RowLease + 5'd3;
-        6'd11, 6'd12, 6'd13, 6'd14: row_addr = RowDigest + 5'(word_q - 6'd11);
+        6'd0: row_addr[4:0] = is_opened ? RowOpened : RowRefused;
+        WordBoot, WordBoot + 6'd1: row_addr[4:0] = RowNonce + 5'(word_q - WordBoot);
+        6'd7: row_addr[4:0] = is_opened ? RowLease : RowLeft;
+        6'd8: row_addr[4:0] = shows_all ? RowLease + 5'd1 : RowBusy;
+        6'd9: if (shows_all) row_addr[4:0] = RowLease + 5'd2;
+        6'd10: row_addr[4:0] = RowLease + 5'd3;
+        6'd11, 6'd12, 6'd13, 6'd14: row_addr[4:0] = RowDigest + 5'(word_q - 6'd11);
         default: ;
       endcase
     end
@@ -230,11 +236,11 @@ module saf_ctl_say (
 
   saf_ram_2clk_narrow #(
     .Width(64 * RowWords),
-    .Depth(2),  // less than 2,560 bits would not become block RAM
+    .Depth(1),
     .Parts(RowWords)
   ) u_row (
     .wr_clk_i(clk_i),
-    .wr_en_i(state_q == StWrite || (booted_i && !booted_q)),
+    .wr_en_i(state_q == StWrite || (state_q == StIdle && match_i) || (booted_i && !booted_q)),
     .wr_addr_i(1'b0),
     .wr_data_i(row),
     .rd_clk_i(clk_i),
@@ -251,7 +257,7 @@ module saf_ctl_say (
 
   saf_ram_1r1w #(
     .Width(64),
-    .Depth(64)
+    .Depth(saf_pkg::OpenedBytes / 8)
   ) u_opened (
     .clk_i,
     .wr_en_i(fire && is_opened && reply_build_i),

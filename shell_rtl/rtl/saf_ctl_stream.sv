@@ -28,9 +28,7 @@ module saf_ctl_stream (
   output logic                   [10:0] rd_addr_o,
   input  logic                   [63:0] rd_data_i,
   // other sources
-  input  logic                   [47:0] host_mac_i,
-  input  logic                   [47:0] card_mac_i,
-  input  logic                   [63:0] hello_word_i,  // of HELLO, number pos_o
+  input  logic                   [63:0] hello_word_i,  // of HELLO's row, number rd_addr_o of the cycle before
   // hash engine
   output logic                          hash_valid_o,
   input  logic                          hash_ready_i,
@@ -82,13 +80,8 @@ module saf_ctl_stream (
   assign hash_req_o = req_i;
   assign hash_dvalid_o = state_q == StRun && hashed_i;
   assign hash_dlast_o = is_last;
-  always_comb begin
-    hash_data_o = rd_data_i;
-    if (source_i == saf_shell_pkg::SrcHello) hash_data_o = hello_word_i;
-    else if (source_i == saf_shell_pkg::SrcKeys && pos_q[2:1] == 2'd3) begin
-      hash_data_o = pos_q[0] ? {card_mac_i[31:0], 32'd0} : {host_mac_i, card_mac_i[47:32]};
-    end
-  end
+  // the MAC addresses lie behind HELLO
+  assign hash_data_o = is_frame || (source_i == saf_shell_pkg::SrcKeys && pos_q[2:1] != 2'd3) ? rd_data_i : hello_word_i;
 
   saf_ram_2clk_narrow #(
     .Width(128),

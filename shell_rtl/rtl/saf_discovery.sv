@@ -41,10 +41,10 @@ module saf_discovery (
 
   localparam int unsigned TimeBits = saf_shell_pkg::TimeBits;
   localparam int unsigned SpanBits = 26;  // 65,535 ms
-  localparam logic [47:0] Broadcast = '1;
   localparam logic [SpanBits-1:0] HelloUs = SpanBits'(saf_pkg::HelloMs * 1000);
   localparam logic [SpanBits-1:0] GuardUs = SpanBits'(saf_pkg::SolicitGuardMs * 1000);
 
+  // whom HELLO goes to, by the place of the address
   typedef enum logic [1:0] {
     ToAll,
     ToAsker,
@@ -91,27 +91,25 @@ module saf_discovery (
   assign sum = now_i + TimeBits'(addend);
   assign gone = now_i - at;
 
-  saf_ram_1r1w #(
-    .Width(TimeBits),
-    .Depth(64)  // less than 2,560 bits would not become block RAM
+  saf_ram_few #(
+    .Width(TimeBits)
   ) u_timers (
     .clk_i,
     .wr_en_i(sets),
-    .wr_addr_i({4'd0, set_at}),
+    .wr_addr_i(set_at),
     .wr_data_i(sum),
     .rd_en_i(1'b1),
-    .rd_addr_i({4'd0, look_q}),
+    .rd_addr_i(look_q),
     .rd_data_o(at)
   );
 
   // ---- what is due
 
-  logic [47:0] asker_q, stranger_mac_q;
-  logic busy_q, answers_q;  // HELLO is being said; it is an answer
+  logic busy_q, quiet_q;  // HELLO is being said; it is not, and was not in the cycle before
   target_e target_q, target;
 
   logic is_up, can_say, solicit_taken, stranger_taken, answers, repeats, guards;
-  logic [47:0] stranger_mac;
+  logic [47:0] mac, dst;
   logic [2:0] comes;
   logic unused;
   assign unused = ^{rnd_i[31:SpanBits], product[SpanBits-1:0], gone[TimeBits-2:0]};
@@ -119,12 +117,13 @@ module saf_discovery (
   assign is_up = link_up_i && !link_q;
   assign can_say = booted_o && link_q && idle_i && !busy_q;
 
-  assign solicit_ready_o = set_q == '0 && booted_o;
-  assign solicit_refused_o = asked_q ? !to_all_q && asker_q == src_i : guard_q || (busy_q && answers_q);
+  // while nothing is said the asker's address is there
+  assign solicit_ready_o = set_q == '0 && booted_o && quiet_q && !busy_q && !data_stranger_i;
+  assign solicit_refused_o = asked_q ? !to_all_q && dst == src_i : guard_q;
   assign solicit_taken = solicit_valid_i && solicit_ready_o && !solicit_refused_o && link_q;
 
-  assign stranger_mac = stranger_i ? src_i : data_stranger_mac_i;
-  assign stranger_taken = (stranger_i || data_stranger_i) && !stranger_mac[40] && !guard_q && !stranger_q &&
+  assign mac = data_stranger_i && !stranger_i ? data_stranger_mac_i : src_i;
+  assign stranger_taken = (stranger_i || data_stranger_i) && !mac[40] && !guard_q && !stranger_q &&
       !(busy_q && target_q == ToStranger) && link_q;
   assign guards = stranger_taken || answers;
 
@@ -149,11 +148,21 @@ module saf_discovery (
       end
     end
   end
-  assign say_dst_o = target_q == ToAsker ? asker_q : target_q == ToStranger ? stranger_mac_q : Broadcast;
+  assign say_dst_o = dst;
+
+  saf_ram_few #(
+    .Width(48)
+  ) u_dst (
+    .clk_i,
+    .wr_en_i(solicit_taken || stranger_taken || !booted_o),
+    .wr_addr_i(!booted_o ? ToAll : solicit_taken ? ToAsker : ToStranger),
+    .wr_data_i(mac | {48{!booted_o}}),
+    .rd_en_i(1'b1),
+    .rd_addr_i(busy_q ? target_q : ToAsker),
+    .rd_data_o(dst)
+  );
 
   always_ff @(posedge clk_i) begin
-    if (solicit_taken) asker_q <= src_i;
-    if (stranger_taken) stranger_mac_q <= stranger_mac;
     drawn_q <= spanned_q ? drawn_q : product[2*SpanBits-1:SpanBits];
   end
 
@@ -180,7 +189,7 @@ module saf_discovery (
       guard_q <= 1'b0;
       stranger_q <= 1'b0;
       busy_q <= 1'b0;
-      answers_q <= 1'b0;
+      quiet_q <= 1'b0;
       target_q <= ToAll;
     end else begin
       if (!booted_o) begin
@@ -224,13 +233,13 @@ module saf_discovery (
 
       if (say_o) begin
         busy_q <= 1'b1;
-        answers_q <= answers;
         target_q <= target;
         if (first_q) first_q <= 1'b0;
         else if (answers) {asked_q, armed_q} <= 2'b00;
         else if (!repeats) stranger_q <= 1'b0;
       end
       if (said_i) busy_q <= 1'b0;
+      quiet_q <= !busy_q;
 
       if (await_q && (seen_i || first_i)) begin
         await_q <= 1'b0;

@@ -85,10 +85,9 @@ module saf_session (
   output logic                                     left_valid_o,  // else nothing is left
   output logic                              [63:0] own_sequence_o,
   output logic                                     seq_load_o,
-  output logic                              [63:0] seq_load_value_o
+  output logic                              [63:0] seq_load_value_o  // of the next sealed frame
 );
 
-  localparam logic [31:0] IdStep = 32'h9E37_79B1;  // odd: walks through all 32-bit numbers
   localparam logic [15:0] HostMtuMin = 16'd1500;
   localparam int unsigned LeaseBits = 20;  // MaxLeaseMs fits
   localparam int unsigned TimeBits = saf_shell_pkg::TimeBits;
@@ -114,7 +113,8 @@ module saf_session (
   state_e state_q, state_d;
   logic start_q;  // the state was just entered
   logic booted_q, open_q, bank_q, has_owner_q, kept_q, build_q, chosen_q;
-  logic [31:0] id_q, walk_q, count_q, challenge_q, hello_tag_q;
+  logic [30:0] base_q;
+  logic [31:0] count_q, challenge_q, hello_tag_q;
   logic [47:0] host_q;
   logic [15:0] block_limit_q, forgotten_q, status_q;
   logic [LeaseBits-1:0] lease_q;
@@ -135,7 +135,8 @@ module saf_session (
     lease_zero = lease_asked == '0;
     lease_wanted = lease_asked[LeaseBits-1:0];
     if (lease_zero) lease_wanted = LeaseBits'(saf_pkg::LeaseMs);  // KEEPALIVE: stays as it is
-    if (lease_asked[31:LeaseBits] != '0 || lease_wanted > LeaseBits'(saf_shell_pkg::MaxLeaseMs))
+    // MaxLeaseMs is a multiple of 64
+    if (lease_asked[31:LeaseBits] != '0 || lease_asked[LeaseBits-1:6] >= saf_shell_pkg::MaxLeaseMs[LeaseBits-1:6])
       lease_wanted = LeaseBits'(saf_shell_pkg::MaxLeaseMs);
   end
 
@@ -150,13 +151,11 @@ module saf_session (
     else if (state_q == StNonce) own_q[62:1] <= sequence_i[62:1];
   end
   assign own_sequence_o = own_q;
-  assign seq_load_value_o = own_q - 64'd1;
+  assign seq_load_value_o = own_q;
 
   // ---- judgement (order of SessionUnit._judge)
 
   logic is_repeated;
-  logic [31:0] next_id;
-  assign next_id = walk_q + IdStep;
   logic [15:0] judged;
   assign is_repeated = open_q && from_host_i && match_owner_i && match_equal_i && match_nonce_i;
   always_comb begin
@@ -205,7 +204,8 @@ module saf_session (
         stranger_o = session_i == '0;
         state_d = StDone;
       end else begin
-        state_d = suite_i ? StKeyH2c : StJudge;
+        if (!suite_i) state_d = StJudge;
+        else if (held_i) state_d = StKeyH2c;
       end
       StKeyH2c: if (stream_done_i) state_d = StKeyC2h;
       StKeyC2h: if (stream_done_i) state_d = StTag;
@@ -286,7 +286,7 @@ module saf_session (
     end
   end
 
-  assign hold_o = state_q == StHold || state_q == StPrepare || (state_q == StReply && build_q);
+  assign hold_o = state_q inside {StNonce, StKeyH2c, StKeyC2h} || state_q == StHold || state_q == StPrepare || (state_q == StReply && build_q);
   assign left_us_o = left_us[29:0];
   assign left_valid_o = open_q && !left_us[TimeBits-1];
   assign match_o = state_q == StMatch;
@@ -312,8 +312,6 @@ module saf_session (
       kept_q <= 1'b0;
       build_q <= 1'b0;
       chosen_q <= 1'b0;
-      id_q <= '0;
-      walk_q <= '0;
       count_q <= '0;
       challenge_q <= '0;
       host_q <= '0;
@@ -327,7 +325,6 @@ module saf_session (
       state_q <= state_d;
       start_q <= state_d != state_q;
       booted_q <= booted_i;
-      if (booted_i && !booted_q) walk_q <= rnd_i;
       if (renew_challenge) challenge_q <= new_challenge;
       if (renew) until_q <= now_i + TimeBits'(lease_us);
       if (ended_o || forget_o) open_q <= 1'b0;
@@ -353,8 +350,6 @@ module saf_session (
           has_owner_q <= 1'b1;
           host_q <= src_i;
           count_q <= count_q + 32'd1;
-          walk_q <= next_id;
-          id_q <= next_id | (next_id == '0 ? IdStep : '0);
           block_limit_q <= ((host_mtu < mtu_i ? host_mtu : mtu_i) - 16'd26) & ~16'd63;
           lease_q <= lease_wanted;
         end
@@ -367,12 +362,14 @@ module saf_session (
 
   // refusals show none
   always_ff @(posedge clk_i) begin
+    if (booted_i && !booted_q) base_q <= rnd_i[30:0];
     if (state_q == StJudge) hello_tag_q <= '0;
     else if (state_q == StPrepare) hello_tag_q <= digest_i;  // the last one counts
   end
 
   assign session_o.open = open_q;
-  assign session_o.id = id_q;
+  // never 0, and another one for 2^31 sessions
+  assign session_o.id = {1'b1, base_q ^ count_q[30:0]};
   assign session_o.host = host_q;
   assign session_o.block_limit = block_limit_q;
   assign session_o.key_bank = bank_q;

@@ -211,8 +211,8 @@ package saf_shell_pkg;
 
   // ---- control unit (saf_control)
 
-  // times in microseconds, compared modulo 2^TimeBits: spans up to six days
-  localparam int unsigned TimeBits = 40;
+  // times in microseconds, compared modulo 2^TimeBits: spans up to two hours, leases are ten minutes
+  localparam int unsigned TimeBits = 34;
 
   // what saf_ctl_stream walks over
   typedef enum logic [1:0] {

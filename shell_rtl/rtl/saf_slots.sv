@@ -87,7 +87,7 @@ module saf_slots
   logic [31:0] segment, ram_data;
   logic [StampBits-1:0] stamp, kernel_ns_q;
 
-  logic row_wr, newest_wr, status_wr;
+  logic row_wr, status_wr;
   logic [3:0] row_wr_addr, row_addr;
   logic [5:0] status;
   slot_row_t row, row_wdata;
@@ -118,7 +118,6 @@ module saf_slots
   saf_slots_rows u_rows (
       .clk_i,
       .wr_i(row_wr),
-      .newest_wr_i(newest_wr),
       .wr_addr_i(row_wr_addr),
       .wr_row_i(row_wdata),
       .rd_addr_i(row_addr),
@@ -205,7 +204,6 @@ module saf_slots
       .row_wr_addr_o(row_wr_addr),
       .row_addr_o(row_addr),
       .row_i(row),
-      .newest_wr_o(newest_wr),
       .status_wr_o(status_wr),
       .status_o(status),
       .state_o(state),

@@ -46,7 +46,6 @@ module saf_slots_ctl
     // verilator lint_off UNUSEDSIGNAL
     input slot_row_t row_i,
     // verilator lint_on UNUSEDSIGNAL
-    output logic newest_wr_o,
     output logic status_wr_o,
     output logic [5:0] status_o,
 
@@ -112,7 +111,7 @@ module saf_slots_ctl
   logic [TickBits-1:0] tick_q;
   logic due_q, polling_q;
   logic [7:0] count_q;
-  logic mask_loaded_q;
+  logic mask_loaded_q, counted_q;
   logic [5:0] status_q;
   logic answering_q, bad_slot_q;
   logic [31:0] segment_q, last_kill_q;
@@ -279,6 +278,7 @@ module saf_slots_ctl
 
   // while a frame is looked at, the row of what it names; while it is answered, its own
   logic [3:0] named;
+  logic newest_wr;
   assign named = is_kill ? SlotRowKill : {1'b0, req_i.object[2:0]};
   always_comb begin
     row_addr_o = {1'b0, slot_q};
@@ -287,9 +287,9 @@ module saf_slots_ctl
     else if (answering_q) row_addr_o = SlotRowAnswer;
   end
   assign row_wr_addr_o = state_q == SqIdle ? SlotRowAnswer : named;
-  assign row_wr_o = state_q == SqIdle || newest_wr_o || (state_q == SqRomKernel && cmd_done_i);
-  assign newest_wr_o = command_count_o || (state_q == SqInfo && is_kill && !older && !same);
-  assign status_wr_o = command_count_o || state_q == SqFinish;
+  assign row_wr_o = state_q == SqIdle || newest_wr || (state_q == SqRomKernel && cmd_done_i);
+  assign newest_wr = command_count_o || (state_q == SqInfo && is_kill && !older && !same);
+  assign status_wr_o = counted_q || state_q == SqFinish;  // its row is there in the next cycle
   assign status_o = state_q == SqFinish ? status_q : saf_pkg::StatusRunning[5:0];
 
   assign reply_status_o = status_q;
@@ -317,6 +317,7 @@ module saf_slots_ctl
       polling_q <= 1'b0;
       count_q <= '0;
       mask_loaded_q <= 1'b0;
+      counted_q <= 1'b0;
       status_q <= '0;
       answering_q <= 1'b0;
       bad_slot_q <= 1'b0;
@@ -350,6 +351,7 @@ module saf_slots_ctl
       reply_start_o <= 1'b0;
       kill_done_q <= 1'b0;
       tick_q <= tick_q + 1'b1;
+      counted_q <= command_count_o;
       if (forget_i) forget_q <= 1'b1;
       if (push_done_i) push_ended_q <= 1'b1;
 
@@ -618,7 +620,7 @@ module saf_slots_ctl
   always_ff @(posedge clk_i) begin
     if (state_q == SqWalk && walk_ends) segment_q <= row_i.segment;
     else if (!segment_known_q) segment_q <= '0;
-    if (newest_wr_o && is_kill) last_kill_q <= req_i.index;
+    if (newest_wr && is_kill) last_kill_q <= req_i.index;
     else if (!kill_known_q || forget_q) last_kill_q <= '0;
   end
 

@@ -9,13 +9,12 @@ module saf_slots_rows
 (
     input logic clk_i,
     input logic wr_i,
-    input logic newest_wr_i,  // it is a command newer than all: what OPENED shows
     input logic [3:0] wr_addr_i,
     input slot_row_t wr_row_i,
     input logic [3:0] rd_addr_i,
     output slot_row_t row_o,
 
-    input logic status_wr_i,
+    input logic status_wr_i,  // with the index of the row that was read
     input logic [2:0] slot_i,
     input logic [5:0] status_i,
 
@@ -27,7 +26,7 @@ module saf_slots_rows
 
   // few words each: made as deep as a block RAM wants them
   localparam int unsigned RowDepth = (BlockRamBits - 1) / $bits(slot_row_t) + 1;
-  localparam int unsigned CommandDepth = BlockRamBits / 32, StatusDepth = BlockRamBits / 6 + 1;
+  localparam int unsigned ShownDepth = BlockRamBits / 38 + 1;
 
   saf_ram_1r1w #(
       .Width($bits(slot_row_t)),
@@ -47,29 +46,16 @@ module saf_slots_rows
   logic [5:0] shown_status;
 
   saf_ram_1r1w #(
-      .Width(32),
-      .Depth(CommandDepth)
+      .Width(38),
+      .Depth(ShownDepth)
   ) u_shown (
       .clk_i,
-      .wr_en_i(newest_wr_i),
-      .wr_addr_i(7'(wr_addr_i)),
-      .wr_data_i(wr_row_i.index),
+      .wr_en_i(status_wr_i),
+      .wr_addr_i(7'(slot_i)),
+      .wr_data_i({row_o.index, status_i}),
       .rd_en_i(1'b1),
       .rd_addr_i(7'(slot_addr_i)),
-      .rd_data_o(shown_command)
-  );
-
-  saf_ram_1r1w #(
-      .Width(6),
-      .Depth(StatusDepth)
-  ) u_status (
-      .clk_i,
-      .wr_en_i(status_wr_i),
-      .wr_addr_i(9'(slot_i)),
-      .wr_data_i(status_i),
-      .rd_en_i(1'b1),
-      .rd_addr_i(9'(slot_addr_i)),
-      .rd_data_o(shown_status)
+      .rd_data_o({shown_command, shown_status})
   );
 
   // an idle slot shows zeros: the flops' own synchronous clear

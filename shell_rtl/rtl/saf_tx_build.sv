@@ -6,8 +6,9 @@
 // Latency: message to its first beat three cycles; the tag takes what the hash takes. Reset: whatever was under way is lost.
 // Back-pressure: out_ready_i stalls all; the two beats of a tag are written without asking (the ring keeps room for them).
 // Ports: 0 to NumMsg - 3 are units that answer the session's host: always sealed, dst and session are the session's, sequence
-// numbers count up from what seq_load_i set; these fields of their meta are not looked at. NumMsg - 2 is the session's unit: it
-// gives dst and session, always sealed, and may bring a number and a key of its own. NumMsg - 1 is discovery: HELLO only.
+// numbers count up from what seq_load_i set, the first one; these fields of their meta are not looked at. NumMsg - 2 is the
+// session's unit: it gives dst and session, always sealed, and may bring a number and a key of its own. NumMsg - 1 is
+// discovery: HELLO only.
 // A session that replaces another changes session_i while answers of the old one may still wait here: the view of it
 // follows only when one of the last two ports gets its turn, which is when no answer waits (a session begins with OPENED).
 
@@ -209,7 +210,7 @@ module saf_tx_build
       end
       if (state_q == StHead && moves) head_q <= head_q == 3'd4 ? '0 : head_q + 1'b1;
       if (seq_load_i) sequence_q <= seq_load_value_i;
-      else if (state_q == StAsk && state_d == StHead && sealed && !own_sequence)
+      else if (state_q == StBody && state_d != StBody && sealed && !own_sequence)
         sequence_q <= sequence_q + 64'd1;
       if (state_q == StWait && hash_done_i) tag_low_q <= hash_tag_i[63:0];
     end

@@ -363,7 +363,7 @@ class Bench:
         if dut.session_end_o.value:
             self.pulses.append("end")
         if dut.seq_load_o.value:
-            self.sequence = dut.seq_load_value_o.value.to_unsigned()
+            self.sequence = dut.seq_load_value_o.value.to_unsigned() - 1  # it is the next one's
         assert dut.forget_o.value == dut.scrub_start_o.value
         if dut.forget_o.value:
             self.pulses.append("forget")

@@ -56,7 +56,7 @@ class Pair:
         shell, sessions = card._shell, card._sessions
         self.shell, self.sessions = shell, sessions
         shell.boot_nonce = bench.peek("u_discovery", "nonce_q").to_bytes(16, "big")
-        sessions._session_base = bench.peek("u_session", "walk_q")
+        sessions._session_base = bench.peek("u_session", "base_q")
         shell.challenge = bench.peek("u_session", "challenge_q")
         assert shell.challenge
         tables = bench.tables

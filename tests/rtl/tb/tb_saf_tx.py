@@ -33,7 +33,7 @@ class Bench:
         self.ports = len(dut.msg_valid_i)
         self.keys = [self.rng.randbytes(32) for _ in range(8)]
         self.bank = self.rng.getrandbits(1)
-        self.sequence = 0
+        self.sequence = -1  # the next one is 0
         self.queues = [deque() for _ in range(self.ports)]
         self.frames = deque()  # data frames to send
         self.expected = deque()  # frames on their way
@@ -268,7 +268,7 @@ class Bench:
         self.dut.seq_load_i.value, self.dut.seq_load_value_i.value = 1, value
         await RisingEdge(self.dut.clk_i)
         self.dut.seq_load_i.value = 0
-        self.sequence = value
+        self.sequence = value - 1
 
 
 Bench.meta_bits = pack("msg_meta_t", {"opcode": 255}).bit_length()
