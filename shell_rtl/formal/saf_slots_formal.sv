@@ -96,7 +96,9 @@ module saf_slots_formal
   assign state = u_slots.u_ctl.state_q;
   assign slot = u_slots.u_ctl.slot_q;
   assign watched = u_slots.u_ctl.slots[watched_q];
-  assign kept = u_slots.u_newest.mem[{4'd0, watched_q}];
+  slot_row_t row;
+  assign row = slot_row_t'(u_slots.u_rows.u_newest.mem[{2'd0, watched_q}]);
+  assign kept = row.index;
   assign here = slot == watched_q;
   assign forgets = u_slots.u_ctl.u_state.forget_i;
   assign accept = command_count && here;
@@ -171,7 +173,7 @@ module saf_slots_formal
       end
       if (state == SqInfo || takes_in) assert (waits_q && slot == req_q.object[2:0]);
       if (state == SqInfo && req.opcode != saf_pkg::OpcodeKill && here) begin
-        assert (u_slots.newest == kept);
+        assert (u_slots.row.index == kept);
         assert (req.object[2:0] == watched_q);
       end
       // the slot
@@ -184,6 +186,8 @@ module saf_slots_formal
       if (watched == SlotQueued) assert (!launched_q);
       if (watched == SlotLaunched) assert (launched_q);
       // the sequencer
+      if (takes_in) assert (req_q.opcode != saf_pkg::OpcodeKill);
+      if (takes_in && here) assert (req_q.index == newest_q);
       if (takes_in && here) assert (open_q && !running[watched_q] && !launched_q);
       if (finishes && here) assert (open_q);
       if (here) begin

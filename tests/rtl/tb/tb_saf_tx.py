@@ -458,7 +458,7 @@ async def reset_in_the_middle_starts_afresh(dut):
         dut.rst_ni.value = 0
         for queue in (*bench.queues, bench.frames, bench.expected):
             queue.clear()
-        bench.sequence, bench.count = 0, 0
+        bench.sequence, bench.count = -1, 0
         await bench.reset()
         bench.counted = 0
         bench.go()
