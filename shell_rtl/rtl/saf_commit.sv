@@ -41,7 +41,7 @@ module saf_commit
     output logic msg_last_o,
 
     output logic img_valid_o,
-    output logic [255:0] img_digest_o,
+    input logic [1:0] img_word_i,  // of COMMIT's payload: to be on fr_data_i in the next cycle
     input logic img_done_i,
     input logic img_found_i,
     input logic img_verified_i,
@@ -140,11 +140,10 @@ module saf_commit
 
   // COMMIT's fields
   logic [31:0] ask_epoch;
-  assign img_digest_o = pay_i[511:256];
   assign ask_epoch = pay_i[255:224];
   assign img_valid_o = state_q == StLookup;
   assign repeated = req_i.object == last_id_q && known_q;
-  assign fr_addr_o = {9'd0, copy_q[1:0]};
+  assign fr_addr_o = {9'd0, state_q == StLookup ? img_word_i : copy_q[1:0]};
 
   // ---- what happens in this cycle
 

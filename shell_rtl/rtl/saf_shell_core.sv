@@ -353,7 +353,7 @@ module saf_shell_core
   );
 
   logic img_valid, img_done, img_found, img_verified, used_valid, leafq_valid, leafq_done;
-  logic [255:0] img_digest;
+  logic [1:0] img_word;
   logic [1:0] img_slot, used_slot;
   logic [AddrBits-1:0] img_length, leafq_addr;
   logic [31:0] used_epoch, leafq_id;
@@ -422,7 +422,7 @@ module saf_shell_core
       .used_slot_i(used_slot),
       .used_epoch_i(used_epoch),
       .img_valid_i(img_valid),
-      .img_digest_i(img_digest),
+      .img_word_o(img_word),
       .img_done_o(img_done),
       .img_found_o(img_found),
       .img_verified_o(img_verified),
@@ -467,7 +467,7 @@ module saf_shell_core
       .msg_data_o(msg_data[MsgCommit]),
       .msg_last_o(msg_last[MsgCommit]),
       .img_valid_o(img_valid),
-      .img_digest_o(img_digest),
+      .img_word_i(img_word),
       .img_done_i(img_done),
       .img_found_i(img_found),
       .img_verified_i(img_verified),

@@ -22,12 +22,14 @@ module saf_xfer_act
     output logic [5:0] status_o,
     output xfer_next_e next_o,
     output logic closing_o,  // the outcome is to be told when it is there
-    output logic [15:0] sections_o,
-    output logic [13:0] bits_o
+    output logic sections_o,  // POLL: of its answer, the sections are those of the transfer, else none;
+    output logic bits_o,  // so many blocks of the section are in the bitmap: all, or if it is
+    output logic in_last_o  // the last section, those that it has; else none
 );
 
   logic [31:0] first, count;
   logic [18:0] range_end;
+  logic [32:0] newer;  // index less repair id
   logic in_section, in_last, range_ok;
 
   assign first = pay_i[63:32];
@@ -37,19 +39,15 @@ module saf_xfer_act
   assign in_last = first[17:13] == blocks_i[17:13];
   assign in_section = first[31:18] == '0 && first[12:0] == '0
       && (first[17:13] < blocks_i[17:13] || (in_last && blocks_i[12:0] != '0));
-  always_comb begin
-    sections_o = '0;
-    bits_o = '0;
-    if (in_section && missing_i != '0) begin
-      sections_o = sections_i;
-      if (sections_i[first[16:13]])
-        bits_o = in_last ? {1'b0, blocks_i[12:0]} : 14'(saf_pkg::SectionBlocks);
-    end
-  end
+  assign sections_o = in_section && missing_i != '0;
+  assign bits_o = sections_o && sections_i[first[16:13]];
+  assign in_last_o = in_last;
 
   // INVALIDATE
   assign range_end = {1'b0, first[17:0]} + {1'b0, count[17:0]};
   assign range_ok = count != '0 && first[31:18] == '0 && count[31:18] == '0 && !({1'b0, blocks_i} < range_end);
+
+  assign newer = {1'b0, index_i} - {1'b0, repair_id_i};
 
   always_comb begin
     status_o = 6'(saf_pkg::StatusOk);
@@ -71,8 +69,8 @@ module saf_xfer_act
     end else if (opcode_i == saf_pkg::OpcodePoll) begin
       if (!in_section) status_o = 6'(saf_pkg::StatusBadRange);
     end else if (opcode_i == saf_pkg::OpcodeInvalidate) begin
-      if (index_i == '0 || index_i < repair_id_i) status_o = 6'(saf_pkg::StatusStale);
-      else if (index_i != repair_id_i) begin
+      if (index_i == '0 || newer[32]) status_o = 6'(saf_pkg::StatusStale);
+      else if (newer[31:0] != '0) begin
         if (state_i == XsVerified) status_o = 6'(saf_pkg::StatusBadState);
         else if (!range_ok) status_o = 6'(saf_pkg::StatusBadRange);
         else next_o = XnTear;

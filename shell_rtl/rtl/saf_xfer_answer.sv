@@ -54,8 +54,9 @@ module saf_xfer_answer
   xfer_state_t state_q;
   logic [31:0] received_q, object_q, index_q;
   logic [17:0] missing_q, lowest_q, blocks_q;
-  logic [15:0] sections_q, sections;
-  logic [13:0] bits_q, bits;
+  logic [15:0] sections_q;
+  logic [13:0] bits_q;
+  logic sections, bits, in_last, none_missing;
   logic [LeafBits-1:0] leaves_q;
   xfer_ctl_t ctl;
 
@@ -83,7 +84,8 @@ module saf_xfer_answer
       .next_o,
       .closing_o,
       .sections_o(sections),
-      .bits_o(bits)
+      .bits_o(bits),
+      .in_last_o(in_last)
   );
 
   always_comb begin
@@ -113,16 +115,12 @@ module saf_xfer_answer
       received_q <= '0;
       object_q <= '0;
       index_q <= '0;
-      missing_q <= '0;
       lowest_q <= '0;
       blocks_q <= '0;
-      sections_q <= '0;
-      bits_q <= '0;
       leaves_q <= '0;
     end else begin
       if (found_i) begin
         blank_q <= 1'b1;
-        bits_q <= '0;
         status_q <= 6'(saf_pkg::StatusUnknownTransfer);
       end
       if (refuse_i) status_q <= refuse_status_i;
@@ -135,12 +133,9 @@ module saf_xfer_answer
         received_q <= past_i ? past_data_i.received : q_received_i;
         if (verdict) received_q <= {18'd0, past_i ? (past_data_i.hashed ? leaves_q : '0) : leaves_done_i};
         else if (opcode_i == saf_pkg::OpcodeInvalidate) received_q <= past_i ? '0 : {14'd0, q_missing_i};
-        // of a transfer that is being hashed, or was, nothing is missing
-        missing_q <= past_i || tell_i || leaves_i ? '0 : q_missing_i;
       end
       if (rest_i) begin
         lowest_q <= past_i ? blocks_q : q_lowest_i;
-        sections_q <= past_i ? '0 : q_sections_i;
         state_q <= past_i ? XsVerified : state_i;
       end
       if (act_i) begin
@@ -148,8 +143,6 @@ module saf_xfer_answer
         object_q <= ctl.id;
         index_q <= ctl.index;
         status_q <= status;
-        sections_q <= sections;
-        bits_q <= bits;
       end
       if (begun_i) begin
         blank_q <= 1'b0;
@@ -158,6 +151,21 @@ module saf_xfer_answer
       end
       if (torn_i) state_q <= XsReceiving;
     end
+  end
+
+  // cleared by the flops' own synchronous clear; without meaning before they are loaded or cleared
+  // of a transfer that is being hashed, or was, nothing is missing
+  assign none_missing = past_i || tell_i || leaves_i;
+  always_ff @(posedge clk_i) begin
+    if (rest_i || count_i) begin
+      if (none_missing) missing_q <= '0;
+      else missing_q <= q_missing_i;
+    end
+    if ((rest_i && past_i) || (act_i && !sections)) sections_q <= '0;
+    else if (rest_i) sections_q <= q_sections_i;
+    if (found_i || (act_i && !(bits && in_last))) bits_q[12:0] <= '0;
+    else if (act_i) bits_q[12:0] <= blocks_q[12:0];
+    if (found_i || act_i) bits_q[13] <= !found_i && bits && !in_last;
   end
 
 endmodule

@@ -65,14 +65,20 @@ module saf_xfer_begin
   assign open_valid_o = state_q == StOpen;
   assign enter_o = state_q == StRecord && word_q == 3'd0;
 
-  always_comb begin
-    open_base_o = ask_i.base[33:0];
+  // The payload is there long before its base is used. The low bits of a slot's base are cleared by the flops themselves.
+  if (StagingBase[24:0] != '0 || ImageSlotBytes[24:0] != '0) begin : gen_check
+    $fatal(1, "the bits below are those of other constants");
+  end
+  always_ff @(posedge clk_i) begin
+    if (is_image_i) open_base_o[24:0] <= '0;
+    else open_base_o[24:0] <= ask_i.base[24:0];
+    open_base_o[33:25] <= ask_i.base[33:25];
     if (is_image_i) begin
       case (ask_i.slot[1:0])
-        2'd0: open_base_o = StagingBase;
-        2'd1: open_base_o = StagingBase + ImageSlotBytes;
-        2'd2: open_base_o = StagingBase + 34'(2 * 36'(ImageSlotBytes));
-        default: open_base_o = StagingBase + 34'(3 * 36'(ImageSlotBytes));
+        2'd0: open_base_o[33:25] <= StagingBase[33:25];
+        2'd1: open_base_o[33:25] <= StagingBase[33:25] + ImageSlotBytes[33:25];
+        2'd2: open_base_o[33:25] <= StagingBase[33:25] + 9'(2 * 11'(ImageSlotBytes[33:25]));
+        default: open_base_o[33:25] <= StagingBase[33:25] + 9'(3 * 11'(ImageSlotBytes[33:25]));
       endcase
     end
   end

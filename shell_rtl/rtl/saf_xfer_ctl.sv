@@ -80,7 +80,7 @@ module saf_xfer_ctl
     input logic [1:0] used_slot_i,
     input logic [31:0] used_epoch_i,
     input logic img_valid_i,
-    input logic [255:0] img_digest_i,
+    output logic [1:0] img_word_o,  // of COMMIT's payload, on fr_data_i in the next cycle
     output logic img_done_o,
     output logic img_found_o,
     output logic img_verified_o,
@@ -115,6 +115,7 @@ module saf_xfer_ctl
   xfer_addr_t st_rd_addr, h_st_rd_addr, b_st_rd_addr, f_st_rd_addr, s_st_rd_addr, v_st_rd_addr;
   xfer_addr_t st_wr_addr, h_st_wr_addr, b_st_wr_addr;
   logic [63:0] st_rd_data, st_wr_data;
+  logic [1:0] st_wr_from;
 
   assign granted = lock && quiet;
 
@@ -146,9 +147,14 @@ module saf_xfer_ctl
     // a new transfer's repair id is 0
     st_wr = h_st_wr || b_st_wr;
     st_wr_addr = b_st_wr ? b_st_wr_addr : h_st_wr_addr;
-    st_wr_data = {req_i.object, b_st_wr ? 32'd0 : req_i.index};
-    if (b_st_wr && b_copies) st_wr_data = st_rd_data;
-    else if (b_st_wr && b_pays) st_wr_data = fr_data_i;
+    st_wr_from = 2'd0;
+    if (b_st_wr) st_wr_from = b_copies ? 2'd2 : b_pays ? 2'd3 : 2'd1;
+    case (st_wr_from)
+      2'd0: st_wr_data = {req_i.object, req_i.index};
+      2'd1: st_wr_data = {req_i.object, 32'd0};
+      2'd2: st_wr_data = st_rd_data;
+      default: st_wr_data = fr_data_i;
+    endcase
   end
 
   saf_ram_1r1w #(
@@ -450,6 +456,10 @@ module saf_xfer_ctl
   end
 
   logic [63:0] image_word;
+  logic image_none, image_tail, image_was_used;
+  xfer_state_t image_state;
+  logic [1:0] image_slot;
+  logic [31:0] image_used;
 
   saf_xfer_images u_images (
       .clk_i,
@@ -472,14 +482,20 @@ module saf_xfer_ctl
       .used_slot_i,
       .used_epoch_i,
       .img_valid_i,
-      .img_digest_i,
+      .img_word_o,
       .img_done_o,
       .img_found_o,
       .img_verified_o,
       .img_slot_o,
       .img_length_o,
       .info_addr_i,
-      .info_word_o(image_word)
+      .info_word_o(image_word),
+      .info_none_o(image_none),
+      .info_tail_o(image_tail),
+      .info_state_o(image_state),
+      .info_slot_o(image_slot),
+      .info_used_o(image_used),
+      .info_was_used_o(image_was_used)
   );
 
   saf_xfer_info u_info (
@@ -491,6 +507,12 @@ module saf_xfer_ctl
       .wr_blocks_i(ask.blocks[BlockBits-1:0]),
       .state_i(state),
       .image_word_i(image_word),
+      .image_none_i(image_none),
+      .image_tail_i(image_tail),
+      .image_state_i(image_state),
+      .image_slot_i(image_slot),
+      .image_used_i(image_used),
+      .image_was_used_i(image_was_used),
       .changed_o(info_changed),
       .info_ctx_o(info_ctx),
       .ours_i(info_ours),

@@ -34,6 +34,7 @@ module saf_xfer_find
   logic [5:0] count_q;  // past records that hold
   logic [4:0] head_q;  // where the next goes
   logic [31:0] newest_q;
+  logic entered_q;  // newest_q is not 0
   xfer_ctl_t ctl;
 
   assign ctl = st_data_i;
@@ -56,7 +57,7 @@ module saf_xfer_find
       seen_known_q <= 1'b0;
       count_q <= '0;
       head_q <= '0;
-      newest_q <= '0;
+      entered_q <= 1'b0;
       done_o <= 1'b0;
       hit_o <= 1'b0;
       is_past_o <= 1'b0;
@@ -82,13 +83,19 @@ module saf_xfer_find
         head_q <= head_q + 5'd1;
         if (count_q != 6'd32) count_q <= count_q + 6'd1;
       end
-      if (enter_i) newest_q <= id_i;
+      if (enter_i) entered_q <= 1'b1;
       if (clear_i) begin
         count_q <= '0;
         head_q <= '0;
-        newest_q <= '0;
+        entered_q <= 1'b0;
       end
     end
+  end
+
+  // cleared by the flops' own synchronous clear, after a reset too
+  always_ff @(posedge clk_i) begin
+    if (enter_i) newest_q <= id_i;
+    else if (!entered_q) newest_q <= '0;
   end
 
 endmodule

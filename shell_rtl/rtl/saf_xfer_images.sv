@@ -33,7 +33,7 @@ module saf_xfer_images
     input logic [1:0] used_slot_i,
     input logic [31:0] used_epoch_i,
     input logic img_valid_i,
-    input logic [255:0] img_digest_i,
+    output logic [1:0] img_word_o,  // of the digest that COMMIT's payload begins with, on pay_data_i in the next cycle
     output logic img_done_o,
     output logic img_found_o,
     output logic img_verified_o,
@@ -41,7 +41,13 @@ module saf_xfer_images
     output logic [33:0] img_length_o,
     // OPENED
     input logic [4:0] info_addr_i,
-    output logic [63:0] info_word_o
+    output logic [63:0] info_word_o,  // of words 0 to 4
+    output logic info_none_o,  // which are zero
+    output logic info_tail_o,  // word 5 is asked for: these, one cycle later too
+    output xfer_state_t info_state_o,
+    output logic [1:0] info_slot_o,
+    output logic [31:0] info_used_o,
+    output logic info_was_used_o  // else info_used_o is 0
 );
 
   localparam int unsigned Slots = saf_pkg::ImageSlots;
@@ -59,7 +65,7 @@ module saf_xfer_images
   logic [1:0] slot_q;
   logic [2:0] word_q;  // asked for; what was asked before is on rd_data
   logic equal_q;
-  logic [63:0] rd_data, asked, expected;
+  logic [63:0] rd_data;
   logic [4:0] rd_addr, info_addr_q;
   logic [31:0] used_data;
   logic equal;
@@ -111,24 +117,8 @@ module saf_xfer_images
   assign same_busy_o = state_q == StSame;
   assign pay_word_o = same_start_i ? 3'd0 : word_q;
 
-  // what COMMIT asks for, word 0 in the most significant part
-  saf_ram_2clk_narrow #(
-      .Width(256),
-      .Depth(BlockRamBits / 256),
-      .Parts(4)
-  ) u_asked (
-      .wr_clk_i(clk_i),
-      .wr_en_i(state_q == StIdle && img_valid_i),
-      .wr_addr_i('0),
-      .wr_data_i(img_digest_i),
-      .rd_clk_i(clk_i),
-      .rd_en_i(1'b1),
-      .rd_addr_i({4'd0, ~word_q[1:0]}),
-      .rd_data_o(asked)
-  );
-
-  assign expected = state_q == StLook ? asked : pay_data_i;
-  assign equal = equal_q && rd_data == expected;
+  assign img_word_o = word_q[1:0];
+  assign equal = equal_q && rd_data == pay_data_i;
 
   assign same_o = equal_q && slot_state_q[set_slot_i] == XsVerified;
   assign img_length_o = rd_data[33:0];
@@ -230,25 +220,20 @@ module saf_xfer_images
 
   logic [1:0] info_slot;
   logic [2:0] info_word;
-  saf_pkg::image_info_t tail;
-  logic unused;
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) info_addr_q <= '0;
     else info_addr_q <= info_addr_i;
   end
 
-  assign unused = ^tail;
   assign info_slot = slot_of(info_addr_q);
   assign info_word = 3'(info_addr_q - at(info_slot, 3'd0));
-  always_comb begin
-    tail = '0;
-    tail.state = {5'd0, slot_state_q[info_slot]};
-    tail.slot = {6'd0, info_slot};
-    if (was_used_q[info_slot]) tail.last_used = used_data;
-    info_word_o = '0;
-    if (info_word == 3'd5) info_word_o = tail[63:0];
-    else if (slot_state_q[info_slot] != XsUnused) info_word_o = rd_data;
-  end
+  assign info_word_o = rd_data;
+  assign info_none_o = slot_state_q[info_slot] == XsUnused;
+  assign info_tail_o = info_word == 3'd5;
+  assign info_state_o = slot_state_q[info_slot];
+  assign info_slot_o = info_slot;
+  assign info_used_o = used_data;
+  assign info_was_used_o = was_used_q[info_slot];
 
 endmodule

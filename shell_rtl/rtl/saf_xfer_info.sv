@@ -16,6 +16,12 @@ module saf_xfer_info
     input logic [17:0] wr_blocks_i,
     input saf_shell_pkg::xfer_state_t [saf_shell_pkg::Contexts-1:0] state_i,
     input logic [63:0] image_word_i,
+    input logic image_none_i,
+    input logic image_tail_i,
+    input saf_shell_pkg::xfer_state_t image_state_i,
+    input logic [1:0] image_slot_i,
+    input logic [31:0] image_used_i,
+    input logic image_was_used_i,
     output logic changed_o,
     output logic [1:0] info_ctx_o,
     input logic ours_i,
@@ -29,6 +35,9 @@ module saf_xfer_info
   logic some, some_q, received_q2, ours_q, ours_q2;
   logic [49:0] rd_data;
   logic [63:0] word, word_q;
+  saf_pkg::image_info_t tail;
+  saf_pkg::transfer_info_t entry;
+  logic table_q, none, unused;
   logic [31:0] received_q;
 
   // the context that is entry `number` of the table
@@ -64,17 +73,45 @@ module saf_xfer_info
       .rd_data_o(rd_data)
   );
 
+  // What a word has zeros in is cleared by the flops' own clear, each part of it when it has to be; elsewhere a part does not
+  // matter then.
+  assign table_q = addr_q[4:3] == 2'b11;
+  assign none = table_q ? !some_q : image_none_i && !image_tail_i;
+  assign unused = ^{tail, entry};
   always_comb begin
+    tail = '0;
+    tail.state = {5'd0, image_state_i};
+    tail.slot = {6'd0, image_slot_i};
+    tail.last_used = image_used_i;
+    entry = '0;
+    entry.transfer = rd_data[49:18];
+    entry.kind = ctx_q == '0 ? saf_pkg::TransferKindImage : saf_pkg::TransferKindDdr;
+    entry.state = {5'd0, state_i[ctx_q]};
+    entry.blocks = {14'd0, rd_data[17:0]};
     word = image_word_i;
-    if (addr_q[4:3] == 2'b11) begin
-      word = '0;
-      if (some_q && addr_q[0]) word[17:0] = rd_data[17:0];
-      else if (some_q) begin
-        word[63:32] = rd_data[49:18];
-        word[31:24] = ctx_q == '0 ? saf_pkg::TransferKindImage : saf_pkg::TransferKindDdr;
-        word[18:16] = state_i[ctx_q];
-      end
+    if (table_q) begin
+      word[63:32] = entry.transfer;
+      word[31:19] = entry[95:83];
+      word[18:16] = addr_q[0] ? entry.blocks[18:16] : entry.state[2:0];
+      word[15:0] = entry.blocks[15:0];
+    end else if (image_tail_i) begin
+      word[58:56] = image_state_i;
+      word[49:48] = image_slot_i;
+      word[31:0] = tail.last_used;
     end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (none || (table_q && addr_q[0])) {word_q[58:56], word_q[49:48]} <= '0;
+    else {word_q[58:56], word_q[49:48]} <= {word[58:56], word[49:48]};
+    if (none || (table_q ? addr_q[0] : image_tail_i)) {word_q[63:59], word_q[55:50], word_q[47:32]} <= '0;
+    else {word_q[63:59], word_q[55:50], word_q[47:32]} <= {word[63:59], word[55:50], word[47:32]};
+    if (none || (table_q ? addr_q[0] : image_tail_i && !image_was_used_i)) word_q[31:19] <= '0;
+    else word_q[31:19] <= word[31:19];
+    if (none || (!table_q && image_tail_i && !image_was_used_i)) word_q[18:16] <= '0;
+    else word_q[18:16] <= word[18:16];
+    if (none || (table_q ? !addr_q[0] : image_tail_i && !image_was_used_i)) word_q[15:0] <= '0;
+    else word_q[15:0] <= word[15:0];
   end
 
   always_comb begin
@@ -87,7 +124,6 @@ module saf_xfer_info
       addr_q <= '0;
       ctx_q <= '0;
       some_q <= 1'b0;
-      word_q <= '0;
       received_q <= '0;
       received_q2 <= 1'b0;
       ours_q <= 1'b0;
@@ -96,7 +132,6 @@ module saf_xfer_info
       addr_q <= info_addr_i;
       ctx_q <= ctx;
       some_q <= some;
-      word_q <= word;
       received_q2 <= some_q && addr_q[4:3] == 2'b11 && addr_q[0];
       ours_q <= ours_i;
       ours_q2 <= ours_q;

@@ -10,9 +10,15 @@ module saf_xfer_mul (
     output logic [39:0] p_o
 );
 
+  // 27 bits are what one DSP block takes; left to itself a tool would add the parts in full width
+  logic [34:0] low;
+  logic [12:0] high;
+  assign low = 35'(a_i[26:0]) * 35'(b_i);
+  assign high = 13'(a_i[31:27]) * 13'(b_i);
+
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) p_o <= '0;
-    else p_o <= 40'(a_i) * 40'(b_i);
+    else p_o <= {high + 13'(low[34:27]), low[26:0]};
   end
 
 endmodule

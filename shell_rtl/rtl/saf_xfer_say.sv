@@ -37,21 +37,12 @@ module saf_xfer_say
   } state_e;
 
   state_e state_q;
-  logic [7:0] beat_q, last_beat;
-  logic [63:0] data_q, head, bitmap;
+  logic [7:0] beat_q;
+  logic [63:0] data_q, head, head_q, bitmap;
   logic [31:0] credit;
   logic [6:0] map_word;
+  logic [7:0] beats;
   logic is_map, is_digest, full, unused;
-
-  // beats: 2 of READY, 4 and the bitmap's of NACK, 6 of VERDICT
-  always_comb begin
-    case (say_i.opcode)
-      saf_pkg::OpcodeReady: last_beat = 8'(saf_pkg::ReadyBytes / 8 - 1);
-      saf_pkg::OpcodeNack: last_beat = 8'(saf_pkg::NackBytes / 8 - 1) + say_i.bits[13:6] + 8'(|say_i.bits[5:0]);
-      saf_pkg::OpcodeVerdict: last_beat = 8'(saf_pkg::VerdictBytes / 8 - 1);
-      default: last_beat = 8'((saf_pkg::AnswerBytes - 1) / 8);
-    endcase
-  end
 
   always_comb begin
     case (say_i.opcode)
@@ -68,23 +59,14 @@ module saf_xfer_say
   assign full = say_i.opcode != saf_pkg::OpcodeAborted && !say_i.blank;
 
   always_comb begin
-    head = '0;
     case (beat_q[1:0])
       2'd0: begin
-        head[63:48] = {10'd0, say_i.status};
-        if (full) begin
-          head[47:40] = {5'd0, say_i.state};
-          if (say_i.opcode == saf_pkg::OpcodeReady) head[39:32] = {6'd0, say_i.ctx};
-          head[31:0] = say_i.received;
-        end
+        head = {10'd0, say_i.status, 5'd0, say_i.state, 8'd0, say_i.received};
+        if (say_i.opcode == saf_pkg::OpcodeReady) head[33:32] = say_i.ctx;
       end
-      2'd1:
-      if (full) begin
-        head[63:32] = say_i.opcode == saf_pkg::OpcodeVerdict ? {18'd0, say_i.leaves} : credit;
-        head[17:0] = say_i.missing;
-      end
-      2'd2: if (full) head = {14'd0, say_i.lowest, 16'd0, say_i.sections};
-      default: if (full) head = {say_i.first_block, 18'd0, say_i.bits};
+      2'd1: head = {say_i.opcode == saf_pkg::OpcodeVerdict ? {18'd0, say_i.leaves} : credit, 14'd0, say_i.missing};
+      2'd2: head = {14'd0, say_i.lowest, 16'd0, say_i.sections};
+      default: head = {say_i.first_block, 18'd0, say_i.bits};
     endcase
   end
 
@@ -103,7 +85,8 @@ module saf_xfer_say
 
   assign msg_valid_o = state_q == StPut;
   assign msg_data_o = data_q;
-  assign msg_last_o = beat_q == last_beat;
+  assign beats = beat_q + 8'd1;
+  assign msg_last_o = {beats, 3'd0} >= length_o[10:0];
   assign done_o = state_q == StPut && msg_ready_i && msg_last_o;
   assign unused = ^{say_i.first_block, say_i.digest[1:0]};
 
@@ -111,7 +94,6 @@ module saf_xfer_say
     if (!rst_ni) begin
       state_q <= StIdle;
       beat_q <= '0;
-      data_q <= '0;
     end else begin
       case (state_q)
         StIdle:
@@ -121,18 +103,25 @@ module saf_xfer_say
         end
         StAsk: state_q <= StTake;
         StTake:
-        if (!is_map || bm_valid_i) begin
-          data_q <= head;
-          if (is_map) data_q <= bitmap;
-          else if (is_digest) data_q <= !say_i.with_digest ? '0 : say_i.found ? found_data_i : st_data_i;
-          state_q <= StPut;
-        end
+        if (!is_map || bm_valid_i) state_q <= StPut;
         default:
         if (msg_ready_i) begin
-          beat_q <= beat_q + 8'd1;
+          beat_q <= beats;
           state_q <= msg_last_o ? StIdle : StAsk;
         end
       endcase
+    end
+  end
+
+  // In two steps, so that what is not said is cleared by the flops' own clear
+  always_ff @(posedge clk_i) begin
+    if (!full && beat_q != '0) head_q[63:48] <= '0;
+    else head_q[63:48] <= head[63:48];
+    if (!full) head_q[47:0] <= '0;
+    else head_q[47:0] <= head[47:0];
+    if (state_q == StTake) begin
+      if (is_digest && !say_i.with_digest) data_q <= '0;
+      else data_q <= is_map ? bitmap : !is_digest ? head_q : say_i.found ? found_data_i : st_data_i;
     end
   end
 

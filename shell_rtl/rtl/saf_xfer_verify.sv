@@ -66,14 +66,12 @@ module saf_xfer_verify
 
   state_e state_q;
   logic [1:0] ctx_q;
-  xfer_shape_t shape_q;  // of the context that has the job
-  logic [LeafBits-1:0] leaf_q;
   logic [LeafBits-1:0] ready_q;  // leaves in front of the lowest missing block
   logic [17:0] lowest_q;
   logic [25:0] ready_units;  // of 64 bytes
-  logic all_q, root_q, last_q, active, unused;
+  logic all_q, root_q, last_q, active, unused, is_last;
 
-  assign unused = ^{shape_q, ready_units};
+  assign unused = ^{shape_i, ready_units};
   assign ctx_o = ctx_q;
   assign active = state_i[ctx_q] == XsReceiving || state_i[ctx_q] == XsVerifying;
   assign quiet_o = state_q == StPick || state_q == StJob;
@@ -151,20 +149,37 @@ module saf_xfer_verify
   assign st_rd_addr_o = xfer_context_word(root_ctx_q, {XferRecDigest[3:2], word_q[1:0]});
 
   assign job_valid_o = state_q == StJob;
+  assign is_last = issued_next_o == shape_i.leaves;
+
+  // A job's fields, taken with the decision. What has zeros in a root's job (its bytes are the leaf digests), or in that of a
+  // full leaf (65,536 bytes), is cleared by the flops' own clear.
+  logic [17:0] leaf_at_q;
+  logic [15:0] low_at_q;
+  logic [LeafBits-1:0] leaf_q;
+  logic [18:0] bytes_q;
+  logic full_q;
+  always_ff @(posedge clk_i) begin
+    if (state_q == StDecide) begin
+      full_q <= leaf_due && !is_last;
+      if (!leaf_due) {leaf_at_q, low_at_q, leaf_q} <= '0;
+      else {leaf_at_q, low_at_q, leaf_q} <= {shape_i.base[33:16] + {4'd0, issued_i}, shape_i.base[15:0], issued_i};
+      if (!(leaf_due && is_last)) bytes_q[4:0] <= '0;
+      else bytes_q[4:0] <= shape_i.last_leaf_bytes[4:0];
+      if (leaf_due && !is_last) bytes_q[16:5] <= '0;
+      else bytes_q[16:5] <= leaf_due ? shape_i.last_leaf_bytes[16:5] : shape_i.leaves[11:0];
+      if (leaf_due) bytes_q[18:17] <= '0;
+      else bytes_q[18:17] <= shape_i.leaves[13:12];
+    end
+  end
+
+  logic [33:0] leaves_at;
+  assign leaves_at = LeafBase | {13'd0, ctx_q, 19'd0};
   always_comb begin
-    logic [33:0] leaves_at;
-    leaves_at = LeafBase | {13'd0, ctx_q, 19'd0};
-    job_o = '0;
     job_o.root = root_q;
     job_o.last = last_q;
-    if (root_q) begin
-      job_o.addr = leaves_at;
-      job_o.bytes = {2'd0, shape_q.leaves, 5'd0};
-    end else begin
-      job_o.addr = {shape_q.base[33:16] + {4'd0, leaf_q}, shape_q.base[15:0]};
-      job_o.bytes = last_q ? {4'd0, shape_q.last_leaf_bytes} : 21'(saf_pkg::LeafBytes);
-      job_o.node = {18'd0, leaf_q};
-    end
+    job_o.addr = {leaf_at_q | (leaves_at[33:16] & {18{root_q}}), low_at_q};
+    job_o.bytes = {2'd0, bytes_q} | {4'd0, full_q, 16'd0};
+    job_o.node = {18'd0, leaf_q};
     job_o.store_addr = leaves_at | {15'd0, leaf_q, 5'd0};
   end
 
@@ -172,8 +187,6 @@ module saf_xfer_verify
     if (!rst_ni) begin
       state_q <= StPick;
       ctx_q <= '0;
-      leaf_q <= '0;
-      shape_q <= '0;
       ready_q <= '0;
       last_q <= 1'b0;
       lowest_q <= '0;
@@ -204,10 +217,8 @@ module saf_xfer_verify
           state_q <= StDecide;
         end
         StDecide: begin
-          leaf_q <= issued_i;
-          shape_q <= shape_i;
           root_q <= !leaf_due;
-          last_q <= !leaf_due || issued_next_o == shape_i.leaves;
+          last_q <= !leaf_due || is_last;
           ctx_q <= give ? ctx_q : ctx_q + 2'd1;
           state_q <= give ? StJob : StPick;
         end

@@ -89,7 +89,8 @@ class Card(Bench):
         if dut.img_valid_o.value:
             self._lookup += 1
             if self._lookup == 3:
-                slot, data, verified = self.images.get(int(dut.img_digest_o.value).to_bytes(32, "big"), (0, b"", False))
+                digest = int(dut.pay_i.value).to_bytes(64, "big")[:32]
+                slot, data, verified = self.images.get(digest, (0, b"", False))
                 dut.img_done_i.value = 1
                 dut.img_found_i.value, dut.img_verified_i.value = bool(data), verified
                 dut.img_slot_i.value, dut.img_length_i.value = slot, len(data)

@@ -174,7 +174,7 @@ class Bench:
                      "open_done", "forget_done", "q_missing", "q_lowest", "q_received", "q_sections", "q_settled",
                      "rx_pending", "bm_valid", "bm_data", "job_ready", "job_done", "job_digest",
                      "commit_active", "commit_slot", "used_valid", "used_slot", "used_epoch", "img_valid",
-                     "img_digest", "info_addr", "leafq_valid", "leafq_id"):
+                     "info_addr", "leafq_valid", "leafq_id"):
             getattr(d, f"{name}_i").value = 0
         d.rst_ni.value = 0
         d.cfg_i.value = pack("cfg_t", {"mtu": self.mtu, "key_valid": self.key is not None, "window_blocks": WINDOW})
@@ -226,7 +226,8 @@ class Bench:
             self._carry_out(done[0])
         await ReadOnly()
         self.q_asked = int(d.q_ctx_o.value)
-        at = int(d.fr_addr_o.value)
+        # during a lookup the frame is a COMMIT, and saf_commit reads it
+        at = int(d.img_word_o.value if d.img_valid_i.value else d.fr_addr_o.value)
         self.fr_next = self.beats[at] if at < len(self.beats) else rng.getrandbits(64)
         if not int(d.rst_ni.value):
             return
@@ -453,7 +454,8 @@ class Bench:
     async def staged(self, digest: bytes) -> tuple[int, ...] | None:
         """COMMIT's lookup: slot, verified, length; None when it is not found."""
         d = self.dut
-        self.put(img_valid=1, img_digest=int.from_bytes(digest, "big"))
+        self.beats = [int.from_bytes(digest[at:at + 8], "big") for at in range(0, 32, 8)]
+        self.put(img_valid=1)
         for _ in range(LIMIT_CYCLES):
             await self.cycle()
             if int(d.img_done_o.value):
