@@ -109,7 +109,7 @@ module saf_commit
   state_e state_q;
   logic [2:0] copy_q;  // words of the digest asked for
   logic running_bank_q;  // which of the two digests in RAM is the role's
-  logic sent_fed_q;
+  logic sent_fed_q, sent_stored_q;  // of the message on its way: what it says
   logic answering_q;  // the message on its way answers the handler
 
   // the commit
@@ -121,6 +121,7 @@ module saf_commit
   logic [1:0] slot_q;
   logic [27:0] length_q;
   logic late, repeated;
+  logic [32:0] newer;  // last id less COMMIT's: below zero when that is newer
 
   // its stored reply: with role_o and phase_q, which no longer change, and fed_bytes
   logic stored_q;
@@ -128,8 +129,9 @@ module saf_commit
 
   logic role_frozen, feed_idle, feed_done, fed_all;
   logic [2:0] feed_status;
-  logic [27:0] fed_bytes;
-  logic [31:0] elapsed_us;
+  logic [25:0] fed_words;
+  logic [31:0] passed_us, stored_us;
+  logic passed_full, stored_full;
 
   saf_sync u_frozen (
       .clk_i,
@@ -142,13 +144,14 @@ module saf_commit
   logic [31:0] ask_epoch;
   assign ask_epoch = pay_i[255:224];
   assign img_valid_o = state_q == StLookup;
-  assign repeated = req_i.object == last_id_q && known_q;
+  assign newer = {1'b0, last_id_q} - {1'b0, req_i.object};
+  assign repeated = newer[31:0] == '0 && known_q;
   assign fr_addr_o = {9'd0, state_q == StLookup ? img_word_i : copy_q[1:0]};
 
   // ---- what happens in this cycle
 
   logic step, ends, begin_feed, wins, enter_check, accept, refuse, forgets, loses, drained, frozen;
-  logic [15:0] send_status, accept_status;
+  logic [5:0] send_status, accept_status;  // six bits hold any
   logic [5:0] end_status;
   logic [7:0] lost_pr_status;
   logic send, send_answer, send_stored, sent;
@@ -193,9 +196,10 @@ module saf_commit
       .feed_ms_i(pay_i[191:160]),
       .late_o(late),
       .end_i(ends || loses),
-      .answer_i(send),
-      .answer_stored_i(send_stored),
-      .elapsed_us_o(elapsed_us)
+      .passed_us_o(passed_us),
+      .passed_full_o(passed_full),
+      .stored_us_o(stored_us),
+      .stored_full_o(stored_full)
   );
 
   // ---- digests
@@ -221,20 +225,20 @@ module saf_commit
 
   // ---- answers
 
-  assign accept = state_q == StAccept && accept_status == saf_pkg::StatusOk;
+  assign accept = state_q == StAccept && accept_status == 6'(saf_pkg::StatusOk);
   assign refuse = state_q == StAccept && !accept;
   always_comb begin
-    accept_status = saf_pkg::StatusOk;
-    if (!found_q) accept_status = saf_pkg::StatusUnknownImage;
-    else if (!verified_q) accept_status = saf_pkg::StatusNotVerified;
-    else if (ask_epoch != role_o.epoch) accept_status = saf_pkg::StatusBadEpoch;
+    accept_status = 6'(saf_pkg::StatusOk);
+    if (!found_q) accept_status = 6'(saf_pkg::StatusUnknownImage);
+    else if (!verified_q) accept_status = 6'(saf_pkg::StatusNotVerified);
+    else if (ask_epoch != role_o.epoch) accept_status = 6'(saf_pkg::StatusBadEpoch);
   end
 
   always_comb begin
     send = 1'b0;
     send_answer = 1'b0;
     send_stored = 1'b0;
-    send_status = saf_pkg::StatusRunning;
+    send_status = 6'(saf_pkg::StatusRunning);
     if (state_q == StAccept) begin
       send = 1'b1;
       send_answer = 1'b1;
@@ -243,14 +247,14 @@ module saf_commit
       if (tell_q) begin
         send = session_i.open && !session_end_i;
         send_stored = 1'b1;
-      end else if (h_valid_i && !h_done_o && (repeated || active_q || req_i.object <= last_id_q)) begin
+      end else if (h_valid_i && !h_done_o && (repeated || active_q || !newer[32])) begin
         send = 1'b1;
         send_answer = 1'b1;
         send_stored = repeated && stored_q;
-        if (!repeated) send_status = req_i.object <= last_id_q ? saf_pkg::StatusStale : saf_pkg::StatusBusy;
+        if (!repeated) send_status = !newer[32] ? 6'(saf_pkg::StatusStale) : 6'(saf_pkg::StatusBusy);
       end
     end
-    if (send_stored) send_status = {10'd0, reply_status_q};
+    if (send_stored) send_status = reply_status_q;
   end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -298,8 +302,15 @@ module saf_commit
       // the phase that the answer to a new commit shows is the one it enters
       .phase_i(accept ? saf_pkg::CommitPhaseDrain : phase_q),
       .role_i(role_o),
-      .fed_bytes_i(sent_fed_q ? fed_bytes : '0),
-      .elapsed_us_i(elapsed_us),
+      .with_fed_i(sent_fed_q),
+      .fed_all_i(fed_all),
+      .fed_words_i(fed_words),
+      .length_i(length_q),
+      .stored_i(sent_stored_q),
+      .passed_us_i(passed_us),
+      .passed_full_i(passed_full),
+      .stored_us_i(stored_us),
+      .stored_full_i(stored_full),
       .digest_word_o(reply_word),
       .digest_i(digest_word),
       .msg_valid_o,
@@ -328,10 +339,12 @@ module saf_commit
       stored_q <= 1'b0;
       reply_status_q <= '0;
       sent_fed_q <= 1'b0;
+      sent_stored_q <= 1'b0;
     end else begin
       forget_q <= forget_i || (forget_q && !forgets);
       if (kill_done_i) kill_q <= 1'b0;
       if (send) sent_fed_q <= active_q || send_stored;
+      if (send) sent_stored_q <= send_stored;
       if (used_valid_o) running_bank_q <= !running_bank_q;
       if (state_q == StIdle && send && send_answer && repeated) index_q <= req_i.index;
       if (state_q == StLookup && img_done_i) begin
@@ -342,7 +355,7 @@ module saf_commit
         known_q <= 1'b1;
         index_q <= req_i.index;
         stored_q <= refuse;
-        reply_status_q <= accept_status[5:0];
+        reply_status_q <= accept_status;
         kill_option_q <= pay_i[128+OptionKillBit];
         active_q <= accept;
         if (accept) phase_q <= saf_pkg::CommitPhaseDrain;
@@ -432,7 +445,7 @@ module saf_commit
       .done_o(feed_done),
       .status_o(feed_status),
       .fed_all_o(fed_all),
-      .fed_bytes_o(fed_bytes),
+      .fed_words_o(fed_words),
       .rd_valid_o,
       .rd_ready_i,
       .rd_addr_o,

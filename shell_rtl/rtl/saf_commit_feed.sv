@@ -2,7 +2,7 @@
 //
 // Data flow: `start_i` with slot and length -> read client -> saf_pr_feed -> saf_pr_mux -> PR IP. `fed_all_o`: the controller
 // took every word. `done_o`/`status_o`: its verdict. `stop_i` (may come at any time, also when all is over) gives up what
-// is under way; `idle_o` tells that the next image may begin. `fed_bytes_o` holds until `clear_i`.
+// is under way; `idle_o` tells that the next image may begin. `fed_words_o` holds until `clear_i`.
 // Latency: DDR's. Back-pressure: through the PR FIFO to the reader. Reset: both clock domains together.
 
 module saf_commit_feed
@@ -19,7 +19,7 @@ module saf_commit_feed
     output logic done_o,
     output logic [2:0] status_o,
     output logic fed_all_o,
-    output logic [27:0] fed_bytes_o,
+    output logic [25:0] fed_words_o,  // of 32 bits
 
     output logic rd_valid_o,
     input logic rd_ready_i,
@@ -56,11 +56,9 @@ module saf_commit_feed
   state_e state_q;
   logic go_q, stop_q;
   logic feed_busy, feed_ready;
-  logic [25:0] fed_words;
 
   // 28 bits hold any image slot: ImageSlotBytes is 224 MiB
-  assign fed_all_o = {fed_words, 2'd0} >= length_i;
-  assign fed_bytes_o = fed_all_o ? length_i : {fed_words, 2'd0};
+  assign fed_all_o = {fed_words_o, 2'd0} >= length_i;
   assign idle_o = state_q == StIdle && !feed_busy && rd_ready_i;
 
   assign rd_valid_o = state_q == StAsk;
@@ -102,7 +100,7 @@ module saf_commit_feed
       .done_o,
       .status_o,
       .clear_i,
-      .fed_words_o(fed_words),
+      .fed_words_o,
       .in_valid_i(state_q == StData && rd_dvalid_i),
       .in_ready_o(feed_ready),
       .in_data_i(rd_data_i),

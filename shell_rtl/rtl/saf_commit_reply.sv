@@ -1,8 +1,8 @@
 // Sends COMMITTED: seven beats out of what the commit unit knows.
 //
 // Data flow: `send_i` (one cycle, with all inputs; role_i and phase_i must then hold until done_o) -> message. Each beat is
-// put into the output register when the one before it was taken, so that counters may go on meanwhile. Whom it goes to is
-// saf_tx's to know.
+// put into output registers when the one before it was taken, so that counters may go on meanwhile: one for each source, that
+// clears itself in another's beat, because an OR takes less than a choice. Whom it goes to is saf_tx's to know.
 // Latency: one cycle to the first beat. Back-pressure: holds. Reset: nothing pending.
 
 `include "saf_assert.svh"
@@ -16,13 +16,21 @@ module saf_commit_reply
     output logic done_o,
     input logic [31:0] object_i,
     input logic [31:0] index_i,
-    input logic [15:0] status_i,
+    input logic [5:0] status_i,
     input logic [7:0] phase_i,
     // verilator lint_off UNUSEDSIGNAL
     input role_view_t role_i,
     // verilator lint_on UNUSEDSIGNAL
-    input logic [27:0] fed_bytes_i,
-    input logic [31:0] elapsed_us_i,
+    // these are looked at with their beats
+    input logic with_fed_i,
+    input logic fed_all_i,
+    input logic [25:0] fed_words_i,
+    input logic [27:0] length_i,
+    input logic stored_i,  // the time until the end, else until now
+    input logic [31:0] passed_us_i,
+    input logic passed_full_i,
+    input logic [31:0] stored_us_i,
+    input logic stored_full_i,
     output logic [1:0] digest_word_o,
     input logic [63:0] digest_i,  // that word, in the next cycle
     output logic msg_valid_o,
@@ -34,36 +42,55 @@ module saf_commit_reply
 
   logic [2:0] beat_q;
   logic valid_q;
-  logic [63:0] beat_data_q;
-  logic [63:0] beat_data_d;
+  logic next, fed_next, time_next, digest_next;
+  logic [53:0] head_q;
+  logic [25:0] words_q;
+  logic [27:0] length_q;
+  logic [31:0] passed_q, stored_q;
+  logic full_q;
+  logic [63:0] digest_q;
 
   assign digest_word_o = beat_q[1:0] + 2'(valid_q && msg_ready_i) - 2'd2;
-  always_comb begin
-    case (beat_q)
-      3'd0: beat_data_d = {36'd0, fed_bytes_i};
-      3'd1: beat_data_d = {elapsed_us_i, 32'd0};
-      default: beat_data_d = role_i.has_role ? digest_i : '0;
-    endcase
+  assign next = send_i || (valid_q && msg_ready_i);
+  // what the beat after this one says
+  assign fed_next = !send_i && beat_q == 3'd0;
+  assign time_next = !send_i && beat_q == 3'd1;
+  assign digest_next = !send_i && beat_q >= 3'd2;
+
+  always_ff @(posedge clk_i) begin
+    if (next) begin
+      if (!send_i) head_q <= '0;
+      else head_q <= {status_i, phase_i, role_i.pr_status, role_i.epoch};
+      if (!fed_next || !with_fed_i || fed_all_i) words_q <= '0;
+      else words_q <= fed_words_i;
+      if (!fed_next || !with_fed_i || !fed_all_i) length_q <= '0;
+      else length_q <= length_i;
+      if (!time_next || stored_i) passed_q <= '0;
+      else passed_q <= passed_us_i;
+      if (!time_next || !stored_i) stored_q <= '0;
+      else stored_q <= stored_us_i;
+      full_q <= time_next && (stored_i ? stored_full_i : passed_full_i);
+      if (!digest_next || !role_i.has_role) digest_q <= '0;
+      else digest_q <= digest_i;
+    end
   end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       valid_q <= 1'b0;
       beat_q <= '0;
-      beat_data_q <= '0;
     end else if (send_i) begin
       valid_q <= 1'b1;
       beat_q <= '0;
-      beat_data_q <= {status_i, phase_i, role_i.pr_status, role_i.epoch};
     end else if (valid_q && msg_ready_i) begin
       valid_q <= !msg_last_o;
       beat_q <= beat_q + 3'd1;
-      beat_data_q <= beat_data_d;
     end
   end
 
   assign msg_valid_o = valid_q;
-  assign msg_data_o = beat_data_q;
+  assign msg_data_o = {10'd0, head_q} | {36'd0, words_q, 2'd0} | {36'd0, length_q} | digest_q
+      | {passed_q | stored_q | {32{full_q}}, 32'd0};
   assign msg_last_o = beat_q == 3'd6;
   assign done_o = valid_q && msg_ready_i && msg_last_o;
   always_comb begin

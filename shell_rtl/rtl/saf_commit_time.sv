@@ -1,4 +1,4 @@
-// Deadlines of a commit's phases, and how long it has taken: as now, as when it ended, as an answer says it.
+// Deadlines of a commit's phases, and how long it has taken: until now, until it ended.
 //
 // Data flow: `span_i` begins a deadline of 100 ms, or what COMMIT asked for draining (with `start_i`) or feeding; `late_o` when
 // it has come. Microseconds since reset, 48 bits: nine years. Elapsed time fills 32 bits at the most.
@@ -20,9 +20,10 @@ module saf_commit_time
     input logic [31:0] feed_ms_i,
     output logic late_o,
     input logic end_i,
-    input logic answer_i,
-    input logic answer_stored_i,
-    output logic [31:0] elapsed_us_o
+    output logic [31:0] passed_us_o,  // until now
+    output logic passed_full_o,  // more than 32 bits can say
+    output logic [31:0] stored_us_o,  // until the end
+    output logic stored_full_o
 );
 
   localparam int unsigned StampBits = 48;
@@ -30,7 +31,7 @@ module saf_commit_time
   localparam logic [31:0] IsolateMs = 32'd100;
 
   logic [StampBits-1:0] now, passed, start_q, end_q;
-  logic [31:0] span_ms, feed_ms_q, stored_q, elapsed_q;
+  logic [31:0] span_ms, feed_ms_q, stored_q;
   logic full, full_q, default_feed;
 
   assign now = time_us_i[StampBits-1:0];
@@ -60,10 +61,10 @@ module saf_commit_time
     else if (!known_i) start_q <= '0;
     if (start_i) {full_q, stored_q} <= '0;
     else if (end_i) {full_q, stored_q} <= {full, passed[31:0]};
-    if (start_i) elapsed_q <= '0;
-    else if (answer_i)
-      elapsed_q <= (answer_stored_i ? stored_q : passed[31:0]) | {32{answer_stored_i ? full_q : full}};
   end
-  assign elapsed_us_o = elapsed_q;
+  assign passed_us_o = passed[31:0];
+  assign passed_full_o = full;
+  assign stored_us_o = stored_q;
+  assign stored_full_o = full_q;
 
 endmodule

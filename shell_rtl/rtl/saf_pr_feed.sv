@@ -94,12 +94,14 @@ module saf_pr_feed #(
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       count_q <= '0;
-      fed_words_q <= '0;
     end else begin
       count_q <= count;
-      if (clear_i) fed_words_q <= '0;
-      else if (go_i) fed_words_q <= fed_words_q + 26'(count_more);
     end
+  end
+  // without meaning before the first clear_i, which is the flops' own synchronous clear
+  always_ff @(posedge clk_i) begin
+    if (clear_i) fed_words_q <= '0;
+    else if (go_i) fed_words_q <= fed_words_q + 26'(count_more);
   end
   assign fed_words_o = fed_words_q;
 

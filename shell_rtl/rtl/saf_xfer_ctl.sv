@@ -114,8 +114,9 @@ module saf_xfer_ctl
   logic st_rd, h_st_rd, b_st_rd, f_st_rd, s_st_rd, st_wr, h_st_wr, b_st_wr, b_copies, b_pays;
   xfer_addr_t st_rd_addr, h_st_rd_addr, b_st_rd_addr, f_st_rd_addr, s_st_rd_addr, v_st_rd_addr;
   xfer_addr_t st_wr_addr, h_st_wr_addr, b_st_wr_addr;
-  logic [63:0] st_rd_data, st_wr_data;
-  logic [1:0] st_wr_from;
+  logic [63:0] st_rd_data, st_wr_names_q, st_wr_copy_q, st_wr_pay_q;
+  logic st_wr_copies, st_wr_pays, st_wr_q;
+  xfer_addr_t st_wr_addr_q;
 
   assign granted = lock && quiet;
 
@@ -144,17 +145,28 @@ module saf_xfer_ctl
       else if (b_st_rd) st_rd_addr = b_st_rd_addr;
       else if (f_st_rd) st_rd_addr = f_st_rd_addr;
     end
-    // a new transfer's repair id is 0
     st_wr = h_st_wr || b_st_wr;
     st_wr_addr = b_st_wr ? b_st_wr_addr : h_st_wr_addr;
-    st_wr_from = 2'd0;
-    if (b_st_wr) st_wr_from = b_copies ? 2'd2 : b_pays ? 2'd3 : 2'd1;
-    case (st_wr_from)
-      2'd0: st_wr_data = {req_i.object, req_i.index};
-      2'd1: st_wr_data = {req_i.object, 32'd0};
-      2'd2: st_wr_data = st_rd_data;
-      default: st_wr_data = fr_data_i;
-    endcase
+    st_wr_copies = b_st_wr && b_copies;
+    st_wr_pays = b_st_wr && !b_copies && b_pays;
+  end
+
+  // A record is written a cycle later, from flops of each source that clear themselves when it is another's turn: an OR takes
+  // less than a choice.
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) st_wr_q <= 1'b0;
+    else st_wr_q <= st_wr;
+  end
+  always_ff @(posedge clk_i) begin
+    st_wr_addr_q <= st_wr_addr;
+    if (st_wr_copies || st_wr_pays) st_wr_names_q[63:32] <= '0;
+    else st_wr_names_q[63:32] <= req_i.object;
+    if (b_st_wr) st_wr_names_q[31:0] <= '0;  // a new transfer's repair id is 0
+    else st_wr_names_q[31:0] <= req_i.index;
+    if (!st_wr_copies) st_wr_copy_q <= '0;
+    else st_wr_copy_q <= st_rd_data;
+    if (!st_wr_pays) st_wr_pay_q <= '0;
+    else st_wr_pay_q <= fr_data_i;
   end
 
   saf_ram_1r1w #(
@@ -162,9 +174,9 @@ module saf_xfer_ctl
       .Depth(XferRecordDepth)
   ) u_records (
       .clk_i,
-      .wr_en_i(st_wr),
-      .wr_addr_i(st_wr_addr),
-      .wr_data_i(st_wr_data),
+      .wr_en_i(st_wr_q),
+      .wr_addr_i(st_wr_addr_q),
+      .wr_data_i(st_wr_names_q | st_wr_copy_q | st_wr_pay_q),
       .rd_en_i(st_rd),
       .rd_addr_i(st_rd_addr),
       .rd_data_o(st_rd_data)

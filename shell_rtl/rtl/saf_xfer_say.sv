@@ -38,11 +38,11 @@ module saf_xfer_say
 
   state_e state_q;
   logic [7:0] beat_q;
-  logic [63:0] data_q, head, head_q, bitmap;
+  logic [63:0] head, bitmap, head_q, map_q, announced_q, found_q;
   logic [31:0] credit;
   logic [6:0] map_word;
   logic [7:0] beats;
-  logic is_map, is_digest, full, unused;
+  logic is_map, is_digest, full, take, unused;
 
   always_comb begin
     case (say_i.opcode)
@@ -84,7 +84,7 @@ module saf_xfer_say
   always_comb for (int i = 0; i < 8; i++) bitmap[8*(7-i)+:8] = bm_data_i[8*i+:8];
 
   assign msg_valid_o = state_q == StPut;
-  assign msg_data_o = data_q;
+  assign msg_data_o = head_q | map_q | announced_q | found_q;
   assign beats = beat_q + 8'd1;
   assign msg_last_o = {beats, 3'd0} >= length_o[10:0];
   assign done_o = state_q == StPut && msg_ready_i && msg_last_o;
@@ -113,16 +113,20 @@ module saf_xfer_say
     end
   end
 
-  // In two steps, so that what is not said is cleared by the flops' own clear
+  // Each source has flops of its own, cleared by their own clear when it has nothing to say: an OR of four takes less than a
+  // choice among them.
+  assign take = state_q == StTake && (!is_map || bm_valid_i);
   always_ff @(posedge clk_i) begin
-    if (!full && beat_q != '0) head_q[63:48] <= '0;
+    if ((!full && beat_q != '0) || is_map || is_digest) head_q[63:48] <= '0;
     else head_q[63:48] <= head[63:48];
-    if (!full) head_q[47:0] <= '0;
+    if (!full || is_map || is_digest) head_q[47:0] <= '0;
     else head_q[47:0] <= head[47:0];
-    if (state_q == StTake) begin
-      if (is_digest && !say_i.with_digest) data_q <= '0;
-      else data_q <= is_map ? bitmap : !is_digest ? head_q : say_i.found ? found_data_i : st_data_i;
-    end
+    if (take && !is_map) map_q <= '0;
+    else if (take) map_q <= bitmap;
+    if (take && !(is_digest && say_i.with_digest && !say_i.found)) announced_q <= '0;
+    else if (take) announced_q <= st_data_i;
+    if (take && !(is_digest && say_i.with_digest && say_i.found)) found_q <= '0;
+    else if (take) found_q <= found_data_i;
   end
 
 endmodule
