@@ -55,10 +55,14 @@ module saf_commit_feed
 
   state_e state_q;
   logic go_q, stop_q;
+  // verilator lint_off UNUSEDSIGNAL
+  logic [28:0] left;  // below zero while bytes are
+  // verilator lint_on UNUSEDSIGNAL
   logic feed_busy, feed_ready;
 
   // 28 bits hold any image slot: ImageSlotBytes is 224 MiB
-  assign fed_all_o = {fed_words_o, 2'd0} >= length_i;
+  assign left = {1'b0, fed_words_o, 2'd0} - {1'b0, length_i};
+  assign fed_all_o = !left[28];
   assign idle_o = state_q == StIdle && !feed_busy && rd_ready_i;
 
   assign rd_valid_o = state_q == StAsk;

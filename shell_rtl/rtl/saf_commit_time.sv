@@ -30,12 +30,16 @@ module saf_commit_time
   localparam logic [31:0] DefaultFeedMs = 32'd60_000;
   localparam logic [31:0] IsolateMs = 32'd100;
 
+  // verilator lint_off UNUSEDSIGNAL
+  logic [StampBits:0] left;  // below zero while time is
+  // verilator lint_on UNUSEDSIGNAL
   logic [StampBits-1:0] now, passed, start_q, end_q;
   logic [31:0] span_ms, feed_ms_q, stored_q;
   logic full, full_q, default_feed;
 
   assign now = time_us_i[StampBits-1:0];
-  assign late_o = now >= end_q;
+  assign left = {1'b0, now} - {1'b0, end_q};
+  assign late_o = !left[StampBits];
   assign passed = now - start_q;
   assign full = |passed[StampBits-1:32];
   assign default_feed = feed_ms_q == '0;

@@ -73,6 +73,9 @@ module saf_read_frames
   logic [10:0] beat_q;  // of the block, from 1 on
   logic [15:0] rest;  // behind this block, in units of 64 bytes
   logic [13:0] size;
+  // verilator lint_off UNUSEDSIGNAL
+  logic [14:0] still;  // below zero while more than this beat is left
+  // verilator lint_on UNUSEDSIGNAL
   logic [PaceBits-1:0] late;
   logic is_final, block_taken;
 
@@ -92,7 +95,8 @@ module saf_read_frames
   assign rd_dready_o = state_q == StData && tf_ready_i;
 
   assign tf_valid_o = state_q == StHead || (state_q == StData && rd_dvalid_i);
-  assign tf_last_o = state_q == StData && {beat_q, 3'd0} >= size;
+  assign still = {1'b0, beat_q, 3'd0} - {1'b0, size};
+  assign tf_last_o = state_q == StData && !still[14];
   assign tf_bytes_o = tf_last_o && size[2:0] != '0 ? {1'b0, size[2:0]} : 4'd8;
 
   always_comb begin

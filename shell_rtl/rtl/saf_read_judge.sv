@@ -75,6 +75,12 @@ module saf_read_judge
   logic [23:0] product_q;
   logic [24:0] over;  // units of 64 bytes by which the blocks up to there go past the end
   logic over_unused;
+  // of wide comparisons, a subtraction's sign is the cheapest form
+  // verilator lint_off UNUSEDSIGNAL
+  logic [21:0] leaf_room;
+  logic [10:0] block_room;
+  logic [8:0] over_block;
+  // verilator lint_on UNUSEDSIGNAL
   logic [13:0] first_product;
   logic [13:0] first_q, start_q;
 
@@ -88,10 +94,13 @@ module saf_read_judge
       saf_pkg::ReadSpaceDdr: is_outside = span_end[34:33] != '0 || (span_end[32:30] == '1 && span_end[29:0] != '0);
       saf_pkg::ReadSpaceShellRegisters: is_outside = span_end[34:10] != '0 || (span_end[9] && span_end[8:0] != '0);
       saf_pkg::ReadSpaceRoleRegisters: is_outside = span_end[34:13] != '0 || (span_end[12] && span_end[11:0] != '0);
-      default: is_outside = span_end[34:21] != '0 || span_end[20:0] > leafq_bytes_i;
+      default: is_outside = span_end[34:21] != '0 || leaf_room[21];
     endcase
     if (addr_bad_q) is_outside = 1'b1;
   end
+  assign leaf_room = {1'b0, leafq_bytes_i} - {1'b0, span_end[20:0]};
+  assign block_room = {1'b0, block_limit_i} - {1'b0, rd_data_i[47:38]};
+  assign over_block = {1'b0, over[7:0]} - {1'b0, block_q};
   assign span_end = {1'b0, addr_q} + {14'd0, length_q};
   assign end_o = span_end[11:0];
 
@@ -107,7 +116,7 @@ module saf_read_judge
     fault = 6'(saf_pkg::StatusOk);
     case (state_q)
       StLoad: begin
-        if (step_q == 3'd1 && (rd_data_i[37:32] != '0 || rd_data_i[47:38] == '0 || rd_data_i[47:38] > block_limit_i))
+        if (step_q == 3'd1 && (rd_data_i[37:32] != '0 || rd_data_i[47:38] == '0 || block_room[10]))
           fault = 6'(saf_pkg::StatusBadBlockSize);
         if (step_q == 3'd3 && low_zero && !huge && !rd_data_i[52]) fault = 6'(saf_pkg::StatusBadParameter);
         if (step_q == 3'd3 && (huge || (rd_data_i[52] && !low_zero))) fault = 6'(saf_pkg::StatusTooLarge);
@@ -130,7 +139,7 @@ module saf_read_judge
       end
       StRange: begin
         // the last block that is sent must begin inside: its end is past the length by less than a block
-        if (count_bad_q || (!over[24] && (over[23:8] != '0 || over[7:0] >= block_q)))
+        if (count_bad_q || (!over[24] && (over[23:8] != '0 || !over_block[8])))
           fault = 6'(saf_pkg::StatusBadRange);
       end
       default: fault = 6'(saf_pkg::StatusOk);

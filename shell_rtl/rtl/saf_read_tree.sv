@@ -35,7 +35,7 @@ module saf_read_tree
   assign is_last = next_q + 5'd1 == leaves;
   assign wants = active_q && (is_root ? ended_q == leaves : next_q < leaves);
   assign job_valid_o = held_q || (wants && shown_q && !stop_i);
-  assign over = active_q && !job_valid_o && ended_q == next_q && (stop_i || next_q > leaves);
+  assign over = active_q && !job_valid_o && ended_q == next_q && (stop_i || leaves < next_q);
   assign done_o = !active_q;
 
   // A job's fields follow its number by a cycle. Leaves begin at multiples of 64 KiB behind the first; what the root's job, or

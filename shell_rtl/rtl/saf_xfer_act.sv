@@ -29,6 +29,9 @@ module saf_xfer_act
 
   logic [31:0] first, count;
   logic [18:0] range_end;
+  // verilator lint_off UNUSEDSIGNAL
+  logic [19:0] room;  // behind the range; below zero when it does not fit
+  // verilator lint_on UNUSEDSIGNAL
   logic [32:0] newer;  // index less repair id
   logic in_section, in_last, range_ok;
 
@@ -45,7 +48,8 @@ module saf_xfer_act
 
   // INVALIDATE
   assign range_end = {1'b0, first[17:0]} + {1'b0, count[17:0]};
-  assign range_ok = count != '0 && first[31:18] == '0 && count[31:18] == '0 && !({1'b0, blocks_i} < range_end);
+  assign room = {2'd0, blocks_i} - {1'b0, range_end};
+  assign range_ok = count != '0 && first[31:18] == '0 && count[31:18] == '0 && !room[19];
 
   assign newer = {1'b0, index_i} - {1'b0, repair_id_i};
 

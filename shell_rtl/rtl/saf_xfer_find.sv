@@ -34,11 +34,12 @@ module saf_xfer_find
   logic [5:0] count_q;  // past records that hold
   logic [4:0] head_q;  // where the next goes
   logic [31:0] newest_q;
+  logic [32:0] newer;  // below zero when id_i is
   logic entered_q;  // newest_q is not 0
   xfer_ctl_t ctl;
 
   assign ctl = st_data_i;
-  assign unused = ^ctl;
+  assign unused = ^{ctl, newer};
   assign st_rd_o = busy_q;
   assign st_addr_o = at_q[5] ? xfer_context_word(at_q[1:0], XferRecCtl) : xfer_past_word(at_q[4:0], XferRecCtl[2:0]);
 
@@ -46,7 +47,9 @@ module saf_xfer_find
   assign match = seen_valid_q && seen_known_q && ctl.id == id_i;
   assign past_o = head_q;
   assign newest_o = newest_q;
-  assign not_newer_o = !(newest_q < id_i);
+  // of a comparison so wide, the subtraction's sign is the cheapest form
+  assign newer = {1'b0, newest_q} - {1'b0, id_i};
+  assign not_newer_o = !newer[32];
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin

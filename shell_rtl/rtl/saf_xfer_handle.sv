@@ -118,6 +118,7 @@ module saf_xfer_handle
   logic [TimerBits-1:0] timer_q;
   logic [LeafBits-1:0] start_q;  // leaf in which INVALIDATE's range begins
   logic [25:0] start_units;
+  logic [LeafBits:0] leaves_over;
   logic [Contexts-1:0] drain_q;
 
   xfer_state_t own;
@@ -125,7 +126,7 @@ module saf_xfer_handle
   logic is_open, is_close, is_abort, says_verdict, closing, refuse, unused;
   logic [5:0] refuse_status;
 
-  assign unused = ^{req_i, shape_i, past_i, start_units};
+  assign unused = ^{req_i, shape_i, past_i, start_units, leaves_over};
   assign own = state_i[ctx_q];
   assign ctx_o = ctx_q;
   assign is_open = req_i.opcode == saf_pkg::OpcodeXferOpen;
@@ -213,7 +214,8 @@ module saf_xfer_handle
   // leaves in front of the range hold, those behind it are digested again
   assign start_units = 26'(pay_i[49:32]) * 26'(shape_i.units);
   assign leaves_wr_o = state_q == StTorn;
-  assign leaves_next_o = leaves_done_i < start_q ? leaves_done_i : start_q;
+  assign leaves_over = {1'b0, leaves_done_i} - {1'b0, start_q};
+  assign leaves_next_o = leaves_over[LeafBits] ? leaves_done_i : start_q;
 
   always_comb begin
     set_o = 1'b0;

@@ -22,6 +22,8 @@ module saf_xfer_judge
   logic is_ddr, fits, base_fits, ddr_blocks_fit, image_blocks_fit, image_fits;
   logic [34:0] base_end;
   logic [10:0] mtu_room, asked_room;
+  logic [11:0] mtu_left;
+  logic [8:0] over_units;
   logic [7:0] units;
   logic [FrameBytesBits-1:0] full;
   logic [46:0] over;  // bytes by which the blocks are more than the object
@@ -39,13 +41,15 @@ module saf_xfer_judge
   assign units = ask_i.block_bytes[13:6];
   assign mtu_room = {cfg_i.mtu[15:6], cfg_i.mtu[5:0] >= 6'd26};
   assign asked_room = {ask_i.block_bytes[15:6], 1'b1};
+  assign mtu_left = {1'b0, mtu_room} - {1'b0, asked_room};
   // the frame must be as long as a full DATA frame (40 more than the block), or as short as XFER_OPEN can be: 104, 120 with
   // its tag
   assign full = {units, cfg_i.key_valid && units == 8'd1 ? 6'd56 : 6'd40};
 
   assign over = {1'b0, product_i, 6'd0} - {1'b0, ask_i.length[45:0]};
+  assign over_units = {1'b0, over[13:6]} - {1'b0, units};
   assign fits = ask_i.length != '0 && ask_i.length[63:46] == '0 && over[46:14] == '0
-      && over[13:6] < units;
+      && over_units[8];
   assign last_bytes_o = {2'b00, ask_i.block_bytes[13:0] - over[13:0]};
 
   // length is at most 65,536 blocks of less than 16 KiB where this counts; RoleBytes is 7 × 2^30
@@ -63,7 +67,7 @@ module saf_xfer_judge
   always_comb begin
     status_o = 6'(saf_pkg::StatusOk);
     if (!is_image_o && !is_ddr) status_o = 6'(saf_pkg::StatusBadParameter);
-    else if (ask_i.block_bytes[5:0] != '0 || ask_i.block_bytes == '0 || mtu_room < asked_room
+    else if (ask_i.block_bytes[5:0] != '0 || ask_i.block_bytes == '0 || mtu_left[11]
              || ask_i.block_bytes[15:14] != '0)
       status_o = 6'(saf_pkg::StatusBadBlockSize);
     else if (req_i.frame_bytes != full) status_o = 6'(saf_pkg::StatusBadParameter);
@@ -79,6 +83,6 @@ module saf_xfer_judge
     end
   end
 
-  assign unused = ^{ask_i, req_i, cfg_i};
+  assign unused = ^{ask_i, req_i, cfg_i, mtu_left, over_units};
 
 endmodule

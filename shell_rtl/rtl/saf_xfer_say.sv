@@ -42,6 +42,7 @@ module saf_xfer_say
   logic [31:0] credit;
   logic [6:0] map_word;
   logic [7:0] beats;
+  logic [11:0] still;  // below zero while bytes are left
   logic is_map, is_digest, full, take, unused;
 
   always_comb begin
@@ -86,9 +87,10 @@ module saf_xfer_say
   assign msg_valid_o = state_q == StPut;
   assign msg_data_o = head_q | map_q | announced_q | found_q;
   assign beats = beat_q + 8'd1;
-  assign msg_last_o = {beats, 3'd0} >= length_o[10:0];
+  assign still = {1'b0, beats, 3'd0} - {1'b0, length_o[10:0]};
+  assign msg_last_o = !still[11];
   assign done_o = state_q == StPut && msg_ready_i && msg_last_o;
-  assign unused = ^{say_i.first_block, say_i.digest[1:0]};
+  assign unused = ^{say_i.first_block, say_i.digest[1:0], still};
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin

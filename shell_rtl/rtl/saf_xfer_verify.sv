@@ -69,9 +69,10 @@ module saf_xfer_verify
   logic [LeafBits-1:0] ready_q;  // leaves in front of the lowest missing block
   logic [17:0] lowest_q;
   logic [25:0] ready_units;  // of 64 bytes
+  logic [LeafBits:0] leaves_left;  // below zero when some are ready
   logic all_q, root_q, last_q, active, unused, is_last;
 
-  assign unused = ^{shape_i, ready_units};
+  assign unused = ^{shape_i, ready_units, leaves_left};
   assign ctx_o = ctx_q;
   assign active = state_i[ctx_q] == XsReceiving || state_i[ctx_q] == XsVerifying;
   assign quiet_o = state_q == StPick || state_q == StJob;
@@ -136,7 +137,8 @@ module saf_xfer_verify
 
   logic leaf_due, root_due;
 
-  assign leaf_due = can_give && issued_i < ready_q;
+  assign leaves_left = {1'b0, issued_i} - {1'b0, ready_q};
+  assign leaf_due = can_give && leaves_left[LeafBits];
   assign root_due = can_give && issued_i == shape_i.leaves && idle_ctx && !root_there_q
       && !(count_q[0] && fly_root_q[0]) && state_i[ctx_q] == XsVerifying;
   assign give = state_q == StDecide && (leaf_due || root_due);
