@@ -341,16 +341,18 @@ class Cluster:
     def pump_reads(self, now_ns: int) -> None:
         """Ask for chunks, card by card in turn, while the window has room."""
         limit = self.config.read_window_bytes
-        for _ in range(len(self.read_queue)):
-            if self.read_outstanding >= limit:
-                return
-            read = self.read_queue.popleft()
-            if read.waiting:
-                read.next_chunk(now_ns)
+        asked = True
+        while asked:
+            asked = False
+            for _ in range(len(self.read_queue)):
+                if self.read_outstanding >= limit:
+                    return
+                read = self.read_queue.popleft()
+                if read.waiting and read.has_room:
+                    read.next_chunk(now_ns)
+                    asked = True
                 if read.waiting:
                     self.read_queue.append(read)
-        if self.read_queue and self.read_outstanding < limit:
-            self.pump_reads(now_ns)
 
     # -- requests ------------------------------------------------------------------------------------------
 

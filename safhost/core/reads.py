@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from safhost.core.card import Card
     from safhost.core.cluster import Cluster
 
+NS_PER_S = 1_000_000_000
 MAX_MISMATCHES = 8  # of the same bytes; more is not noise on the path
 SPLIT_PARTS = 4  # a chunk that does not verify is read again in parts: the fewer blocks, the likelier all are right
 SMALLEST_SPLIT_BLOCKS = 8
 QUEUE_NS = 2_000_000_000  # a READ may wait so long behind others of its card before its silence means that it got lost
+QUEUE_BY_RATE_NS = 250_000_000  # and a card is asked for no more than it takes so long to receive by its own word
 
 
 class ReadOwner(Protocol):
@@ -61,6 +63,12 @@ class Read:
     @property
     def waiting(self) -> bool:
         return bool(self._todo) and not self.ended
+
+    @property
+    def has_room(self) -> bool:
+        """Whether its card may be asked for more: one that is slow must not fill the window that all share."""
+        asked = sum(len(chunk.out) for chunk in self.card.reads.values())
+        return asked * NS_PER_S <= QUEUE_BY_RATE_NS * self.card.hello.receive_rate
 
     def next_chunk(self, now_ns: int) -> None:
         """Ask for one more chunk; the cluster calls this within its read window."""
@@ -106,6 +114,7 @@ class Read:
     def cancel(self, error: SafError, now_ns: int) -> None:
         if not self.ended:
             self._end(error, now_ns)
+            self.cluster.pump_reads(now_ns)
 
 
 class Chunk:
@@ -129,13 +138,19 @@ class Chunk:
         read.cluster.read_outstanding += len(out)
         self._exchange: Exchange | None = None
 
+    @property
+    def by_rate_ns(self) -> int:
+        """What a card that is slow by its own word may take for it: it hashes as slowly before it says it is done."""
+        return len(self.out) * SLOW_CARD_SHARE * NS_PER_S // self.card.hello.receive_rate
+
     def ask(self, now_ns: int, first: int = 0, count: int = 0) -> None:
         r = self.read
         request = ReadRequest(r.space, 0, self.block_bytes, 0, self.address, len(self.out), first, count, r.transfer)
         self.asks += 1  # so that a late READ_DONE of an earlier question is not taken for the end of this one
         self._exchange = _ReadExchange(r.cluster, self.card, self, Opcode.READ, ETHERTYPE_INPUT, request.pack(),
                                        self.id, self.asks, r.deadline_ns,
-                                       first_ns=r.cluster.config.poll_retry_ns).start(now_ns)
+                                       first_ns=max(r.cluster.config.poll_retry_ns, self.by_rate_ns),
+                                       max_ns=max(r.cluster.config.retry_max_ns, self.by_rate_ns)).start(now_ns)
 
     def on_blocks(self, group: DataGroup, now_ns: int) -> None:
         """Copy a batch of blocks to where they belong; the last one may be short."""
@@ -168,6 +183,10 @@ class Chunk:
 
     def on_answer(self, exchange: Exchange, frame: Frame, now_ns: int) -> bool:
         done = ReadDone.unpack(frame.payload)
+        if done.status == Status.BUSY:
+            # as many READs wait there as the card keeps: some are ours that it was asked for once more
+            exchange.keep_asking(now_ns, max(self.read.cluster.config.poll_retry_ns, self.by_rate_ns), "busy")
+            return False
         if done.status != Status.OK:
             self._end(CardError(f"refused a read at {self.address:#x}: {status_name(done.status)}",
                                 "check address and length", self.card.key), now_ns)
@@ -220,11 +239,9 @@ class _ReadExchange(Exchange):
 
     def on_timer(self, now_ns: int) -> None:
         chunk: Chunk = self.asker  # type: ignore[assignment]  # as above
-        # a card that is slow by its own word hashes as slowly before it says that it is done
-        by_rate_ns = len(chunk.out) * SLOW_CARD_SHARE * 1_000_000_000 // chunk.card.hello.receive_rate
-        patience_ns = max(self.cluster.config.poll_retry_ns, by_rate_ns)
+        patience_ns = max(self.cluster.config.poll_retry_ns, chunk.by_rate_ns)
         heard_ns = chunk.heard_ns
-        if now_ns - chunk.asked_ns < QUEUE_NS:
+        if now_ns - chunk.asked_ns < QUEUE_NS + sum(other.by_rate_ns for other in chunk.card.reads.values()):
             heard_ns = max(heard_ns, chunk.card.read_heard_ns)
         if now_ns < self.deadline_ns and now_ns - heard_ns < patience_ns:
             self.cluster.timers.set(self, min(self.deadline_ns, heard_ns + patience_ns))

@@ -86,12 +86,14 @@ class Attempt:
         self._scratch: list[tuple[int, Bytes]] = []
 
     def _deadline_ns(self, now_ns: int) -> int:
-        """Of inputs or outputs: behind those of all other units when they are large."""
+        """Of inputs or outputs: behind those of all other units on the link, or of the card when it is the slower one,
+        when they are large."""
         room = self.unit.event.room
         if room < LARGE_BYTES:
             return now_ns + IO_DEADLINE_NS
         units = sum(len(c.units) for c in self.cluster.sessions.by_mac.values() if c.link == self.card.link)
-        wire_ns = units * room * 1_000_000_000 // self.cluster.config.link_rate_bytes_s
+        wire_ns = max(units * room * 1_000_000_000 // self.cluster.config.link_rate_bytes_s,
+                      len(self.card.units) * room * 1_000_000_000 // self.card.hello.receive_rate)
         return now_ns + IO_DEADLINE_NS + QUEUE_TIMES * wire_ns
 
     def start(self, now_ns: int) -> None:

@@ -307,7 +307,7 @@ class RtlCard:
             "slots_running": view.slots_running, "commit_active": view.commit_active,
             "faults": self.faults.active(), "timing": None, "late_kernels": 0,
             "cycles": view.cycles, "card_time_ns": view.time_ns, "idle": view.idle,
-            "queued_bytes": view.queued_bytes, "queue_drops": view.queue_drops,
+            "queued_bytes": view.queued_bytes, "queue_drops": view.queue_drops, "overflows": view.overflows,
             "wrong_addresses": view.wrong_addresses,
             "ddr_resident_bytes": self.memory.role.resident_bytes(), "counters": self._counters(view)}
 

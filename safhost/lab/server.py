@@ -66,8 +66,12 @@ RING_BUDGET_BYTES = 320 << 20
 RING_SLOTS = (512, 8192)
 WINDOW_SHARE = {"bridge": 5 / 8, "chassis": 1 / 4}
 """A card says it takes this share of its ring at once: the rest is for commands, other transfers and other cards."""
-RTL_WINDOW_SHARE = 1 / 2
-"""The same of the queue before a simulated card."""
+RTL_WINDOW_SHARE = 1 / 8
+RTL_WINDOW_S = 0.25
+RTL_LEAST_WINDOW_BLOCKS = 16
+"""The same of the queue before a simulated card, which several transfers share, and in time: what waits there delays
+every command behind it. A host that hears nothing for a second asks again, and a simulated card takes all that came
+in the meantime at line rate, more at once than its queue of commands holds."""
 
 CHASSIS_RING_SLOTS = 16384
 SPARE_KEYS = 64
@@ -215,7 +219,8 @@ class LabServer:
 
     def _rtl_card(self, config: CardConfig) -> RtlCard:
         """A card simulated from RTL, which says in its HELLO what the simulation takes."""
-        blocks = min(config.window_blocks, int(RTL_WINDOW_SHARE * QUEUE_BYTES) // config.mtu)
+        window_bytes = int(min(RTL_WINDOW_SHARE * QUEUE_BYTES, RTL_WINDOW_S * self._rtl_rate))
+        blocks = min(config.window_blocks, max(RTL_LEAST_WINDOW_BLOCKS, window_bytes // config.mtu))
         config = dataclasses.replace(config, receive_rate=self._rtl_rate, window_blocks=blocks, timing=None)
         return RtlCard(config, self._library, os.urandom,
                        on_error=lambda text: _LOG.error("%s: %s", config.serial, text))

@@ -7,6 +7,7 @@ import pytest
 
 from safhost.core import events as ev
 from safhost.errors import CardError, CardLost, DeadlineExceeded, PartialError, RemoteProtocolError, SafError
+from safhost.lab.timing import ARRIA10
 from safhost.sim import Impairment, make_image
 from safhost.sim.nodes import LINK
 from safhost.wire.codec import Codec
@@ -66,6 +67,38 @@ def test_cards_of_mixed_mtu_are_served_at_the_smallest(simulate):
     data = noise(100_000)
     assert sim.run_until(sim.write(data, 0)).error is None
     assert all((node.ddr[:100_000] == data).all() for node in sim.cards.values())
+
+
+def test_more_reads_at_once_than_a_card_keeps_are_asked_again(simulate):
+    """It answers busy to those that it has no place for."""
+    sim = simulate(card={"timing": ARRIA10.scaled(1000)})  # it begins with each after a tenth of a millisecond
+    data = noise(100 * 3000)
+    assert sim.run_until(sim.write(data, 0)).error is None
+    reads = [read(sim, "c01", at, 3000) for at in range(0, len(data), 3000)]
+    for number, (request, out) in enumerate(reads):
+        assert sim.run_until(request).error is None
+        assert (out == data[3000 * number:3000 * (number + 1)]).all()
+
+
+def test_slow_card_does_not_fill_the_window_of_all_reads(simulate):
+    """What is asked for of a card that is slow by its own word is a share of a second of its rate, or one piece."""
+    sim = simulate(cards=0, core={"read_window_bytes": 400_000, "read_chunk_bytes": 100_000})
+    for rate in (300_000, 600_000, 1_250_000_000):
+        sim.add_card(receive_rate=rate)
+    sim.settle()
+    reads = [read(sim, key, 0, 900_000) for key in ("c01", "c02", "c03")]
+    assert [len(sim.view(key).reads) for key in ("c01", "c02", "c03")] == [1, 2, 1]
+    assert sim.run_until(reads[2][0]).error is None
+    assert all(sim.run_until(request).error is None for request, _ in reads[:2])
+
+
+def test_slow_card_is_not_asked_again_while_others_wait_before(simulate):
+    sim = simulate(card={"receive_rate": 2_000_000})
+    sim.inject("c01", "mute")
+    out = np.zeros(1 << 20, np.uint8)
+    sim.start(ev.StartRead(0, "c01", ReadSpace.DDR, 0, out))
+    sim.run_for(3.5)  # a piece of 512 KiB may take sixteen times 0.26 s
+    assert "retries" not in {k for k, v in sim.view("c01").counters.items() if v}
 
 
 @pytest.mark.parametrize("suite", SUITES)
