@@ -24,6 +24,9 @@ COLUMNS = ("clause", "sent", "came", "verdict")
 NOTE_INTERVAL_S = 5.0
 HOOK_TIMEOUT_S = 300
 CAME_CHARS = 160
+PATIENT_BELOW, MOST_PATIENCE = 10e6, 10.0
+"""Bytes a second: only a simulation is slower, and ten times as slow where its machine has other work."""
+
 RTL_VARIANTS = {"one": "one-clock", "four": "four-clocks"}
 
 
@@ -41,8 +44,8 @@ RTL_VARIANTS = {"one": "one-clock", "four": "four-clocks"}
 @click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write the results as JUnit XML.")
 @click.option("--pcap-dir", metavar="DIR", type=click.Path(file_okay=False), default="conformance-pcap",
               show_default=True, help="Where the frames of failed checks are kept.")
-@click.option("--patience", type=click.FloatRange(0.1, 1000), default=1.0, show_default=True,
-              help="Multiplies every deadline: for a slow card or a simulation.")
+@click.option("--patience", type=click.FloatRange(0.1, 1000),
+              help="Multiplies every deadline: for a slow card or a simulation (else by the card's receive rate).")
 @click.option("--reboot-command", metavar="CMD", help="Shell command that reboots the card.")
 @click.option("--replug-command", metavar="CMD", help="Shell command that takes the card's link down and up.")
 @click.option("--image", "images", metavar="FILE", multiple=True, type=click.Path(exists=True, dir_okay=False),
@@ -92,11 +95,16 @@ def _try_in_process(options: dict[str, Any], checks: list[Check]) -> Report:
         probe = make_rtl(library, suite, mtu, key or MODEL_KEY)
     else:
         probe = make_model(suite, mtu, key or MODEL_KEY)
-    probe.patience = options["patience"]
+    probe.patience = options["patience"] or 1.0
     try:
         return _run("rtl" if options["rtl"] else "model", probe, checks, options, repeat=False)
     finally:
         probe.wire.close()
+
+
+def patience_of(receive_rate: int) -> float:
+    """By how much the deadlines for a card of that rate, in bytes a second, are multiplied."""
+    return min(MOST_PATIENCE, max(1.0, round(PATIENT_BELOW / max(1, receive_rate), 1)))
 
 
 def _try_card(target: Target, options: dict[str, Any], checks: list[Check]) -> Report:
@@ -110,7 +118,13 @@ def _try_card(target: Target, options: dict[str, Any], checks: list[Check]) -> R
     replug = _hook(options["replug_command"]) or target.replug
     wire = link_wire(target.open_link(), target.mac, target.codec, reboot, replug)
     try:
-        probe = Probe(wire, target.key, patience=options["patience"], images=images)
+        probe = Probe(wire, target.key, patience=options["patience"] or 1.0, images=images)
+        if options["patience"] is None:
+            with contextlib.suppress(ClauseBroken):  # what is wrong with it is said by the checks
+                probe.patience = patience_of(probe.last_hello().receive_rate)
+                if probe.patience > 1:
+                    note(f"card {clean(target.name)} is slow by its own word: deadlines are {probe.patience:g} times "
+                         "as long, --patience says how much")
         note(f"card {clean(target.name)}: {len(checks)} checks; it is taken over, its DDR and images are erased")
         report = _run(target.name, probe, checks, options, repeat=True)
         with contextlib.suppress(ClauseBroken):  # a card that opens no session has none to give back

@@ -53,6 +53,8 @@ BATCH_FRAMES = 256
 POLL_SHARE = 3 / 4  # of a window out: then its receiver is asked, and a quarter is left for the way there and back
 PROGRESS_NS = 100_000_000
 OPEN_GRACE_NS = 450_000_000  # five tries of XFER_OPEN: then the others begin without who has not answered
+WINDOW_TIMES = 4  # what a card may take longer for a window of blocks than its receive rate says
+MOST_POLL_WAIT_NS = 1_000_000_000
 GIVE_UP_POLLS = 2  # unanswered polls until a member is left behind (DESIGN section 3)
 
 
@@ -337,7 +339,13 @@ class Transfer:
     def _poll(self, member: Member, section: int, now_ns: int) -> Exchange:
         return PollExchange(self.cluster, member.card, self, Opcode.POLL, self.ethertype,
                              Poll(section * SECTION_BLOCKS).pack(), self.id, member.next_round(), self.deadline_ns,
-                             first_ns=self.cluster.config.poll_retry_ns, tag=member).start(now_ns)
+                             first_ns=self._poll_wait_ns(member), tag=member).start(now_ns)
+
+    def _poll_wait_ns(self, member: Member) -> int:
+        """For an answer to POLL or CLOSE: before it the card takes a window of blocks, slowly if it says so."""
+        frame_bytes = self.block_bytes + HEADER_BYTES
+        window_ns = WINDOW_TIMES * member.window * frame_bytes * 1_000_000_000 // member.card.hello.receive_rate
+        return max(self.cluster.config.poll_retry_ns, min(window_ns, MOST_POLL_WAIT_NS))
 
     def _ask(self, member: Member, section: int, now_ns: int) -> None:
         member.asked.add(section)
@@ -440,7 +448,7 @@ class Transfer:
         member.missing_count = 0
         self._drop_polls(member, now_ns)
         Exchange(self.cluster, member.card, self, Opcode.CLOSE, self.ethertype, Close().pack(), self.id,
-                 member.next_round(), self.deadline_ns, first_ns=self.cluster.config.poll_retry_ns,
+                 member.next_round(), self.deadline_ns, first_ns=self._poll_wait_ns(member),
                  tag=member).start(now_ns)
         self.owner.on_transfer_progress(self, now_ns)
 

@@ -45,7 +45,7 @@ class Exchange:
         self.number = number
         self.deadline_ns = deadline_ns
         self.first_ns = self._wait_ns = first_ns or cluster.config.retry_first_ns
-        self.max_ns = max_ns or cluster.config.retry_max_ns
+        self.max_ns = max_ns or max(cluster.config.retry_max_ns, self.first_ns)
         self.tag = tag
         self.outage_until_ns = outage_until_ns  # the deadline may be put off to here while the network is out
         self.attempts = 0

@@ -149,8 +149,7 @@ class Chunk:
         self.asks += 1  # so that a late READ_DONE of an earlier question is not taken for the end of this one
         self._exchange = _ReadExchange(r.cluster, self.card, self, Opcode.READ, ETHERTYPE_INPUT, request.pack(),
                                        self.id, self.asks, r.deadline_ns,
-                                       first_ns=max(r.cluster.config.poll_retry_ns, self.by_rate_ns),
-                                       max_ns=max(r.cluster.config.retry_max_ns, self.by_rate_ns)).start(now_ns)
+                                       first_ns=max(r.cluster.config.poll_retry_ns, self.by_rate_ns)).start(now_ns)
 
     def on_blocks(self, group: DataGroup, now_ns: int) -> None:
         """Copy a batch of blocks to where they belong; the last one may be short."""
