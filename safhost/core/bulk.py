@@ -56,6 +56,7 @@ OPEN_GRACE_NS = 450_000_000  # five tries of XFER_OPEN: then the others begin wi
 WINDOW_TIMES = 4  # what a card may take longer for a window of blocks than its receive rate says
 MOST_POLL_WAIT_NS = 1_000_000_000
 GIVE_UP_POLLS = 2  # unanswered polls until a member is left behind (DESIGN section 3)
+SLOW_OPEN_GRACE_NS, SLOW_GIVE_UP_POLLS = 3_000_000_000, 8  # the same for a simulated card: its machine has other work
 
 
 class Lane:
@@ -558,13 +559,15 @@ class Transfer:
         if now_ns - self._progress_ns >= PROGRESS_NS:
             self._progress_ns = now_ns
             self.owner.on_transfer_progress(self, now_ns)
-        if not self._started and now_ns - self.start_ns >= OPEN_GRACE_NS:
-            self._begin(now_ns)
+        if not self._started:
+            slow = any(m.state == m_.OPENING and m.card.is_slow for m in self.members)
+            if now_ns - self.start_ns >= (SLOW_OPEN_GRACE_NS if slow else OPEN_GRACE_NS):
+                self._begin(now_ns)
         self.cluster.timers.set(self, min(self.deadline_ns, now_ns + PROGRESS_NS))
         self.cluster.pump(self, now_ns)
 
     def poll_missed(self, member: Member, attempts: int, now_ns: int) -> None:
-        if attempts > GIVE_UP_POLLS and not member.lagging:
+        if attempts > (SLOW_GIVE_UP_POLLS if member.card.is_slow else GIVE_UP_POLLS) and not member.lagging:
             member.lagging = member.behind = True
             self._next(now_ns)
 

@@ -25,6 +25,7 @@ BUSY = "busy"              # another owner holds it
 REFUSED = "refused"        # it refused us for good
 
 
+SLOW_BYTES_S = 10_000_000
 _DONE = int(Opcode.DONE)
 
 
@@ -116,6 +117,11 @@ class Card:
             self._sessions.drained.add(self.key)
         else:
             self._sessions.drained.discard(self.key)
+
+    @property
+    def is_slow(self) -> bool:
+        """Slow by its own word, as only simulated cards are: they share a machine with other work."""
+        return self.hello.receive_rate < SLOW_BYTES_S
 
     @property
     def usable(self) -> bool:

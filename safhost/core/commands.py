@@ -42,8 +42,8 @@ DEADLINE_MAX_MS = 0xFFFFFFFF  # of RUN's field
 OPTION_KILL = 1
 SLOW_PR_SHARE = 8  # compressed bitstreams go in at an eighth of the plain rate (Intel 683834)
 SLOW_CARD_SHARE = 16
-"""A card may take, for what it does with bytes, so many times what it takes to receive them: a simulated one measured its
-rate before others came to the same machine."""
+"""A card may take, for what it does with bytes, so many times what it takes to receive them: a simulated one measured
+its rate before others came to the same machine."""
 
 FEED_MARGIN_MS = 10_000
 _STATUS_NAMES = {s.value: s.name.lower() for s in Status}

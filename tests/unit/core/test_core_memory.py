@@ -92,6 +92,23 @@ def test_slow_card_does_not_fill_the_window_of_all_reads(simulate):
     assert all(sim.run_until(request).error is None for request, _ in reads[:2])
 
 
+def test_slow_card_that_falls_silent_for_a_while_is_waited_for(simulate):
+    """Any other one is left behind after two polls."""
+    sim = simulate(cards=1)
+    sim.add_card(receive_rate=2_000_000, window_blocks=200)
+    sim.settle()
+    request = sim.write(noise(2_000_000), 0)
+    sim.run_for(0.3)
+    sim.inject("c02", "mute")
+    sim.run_for(1.5)
+    (transfer,) = sim.host.cluster.transfers.active.values()
+    sim.inject("c02", "clear")
+    assert not transfer.by_card["c02"].behind
+    ended = sim.run_until(request)
+    assert ended.error is None
+    assert ended.result["frames_sent"] == -(-2_000_000 // 1472)
+
+
 def test_slow_card_is_not_asked_again_while_others_wait_before(simulate):
     sim = simulate(card={"receive_rate": 2_000_000})
     sim.inject("c01", "mute")
