@@ -349,7 +349,8 @@ class Sessions:
             c.emit_frame(card, frame, now_ns)
             card.unanswered += 1
         others_are_heard = now_ns - self._link_heard_ns.get(card.link, 0) < self._quiet_ns
-        urgent = card.state == st.SUSPECT and others_are_heard and c.works_on(card)
+        # a slow card is late, not deaf: it would find all that was asked meanwhile in its queue at once
+        urgent = card.state == st.SUSPECT and others_are_heard and c.works_on(card) and not card.is_slow
         c.timers.set(card, now_ns + (c.config.probe_ns if urgent else c.config.keepalive_ns))
 
     def link_up(self, link: str, now_ns: int) -> None:
