@@ -38,6 +38,7 @@ from safhost.wire import digest as digests
 
 CardSelector = str | Sequence[str] | None
 DEFAULT_DEADLINE_S = 300.0
+SLOWEST_S = 16 / 100_000  # for a byte: sixteen times what a simulated card says at the least (lab.rtl_card)
 GRACE_S = 10.0  # the service's own deadlines come first: their errors say more
 CANCEL_S = 10.0  # an interrupted job has this long to say that it is over
 COPY_BYTES = 1 << 20  # outputs up to here are copied, so that results that are kept hold no shared memory
@@ -112,35 +113,36 @@ class Cluster:
 
     def program(self, image: str | Path | Image, cards: CardSelector = None, broadcast: bool = True,
                 commit: bool = True, force: bool = False, on_progress: Progress | None = None,
-                deadline_s: float = DEFAULT_DEADLINE_S) -> dict[str, Any]:
+                deadline_s: float | None = None) -> dict[str, Any]:
         """Stage, verify and commit an image on ``cards`` (all usable ones by default).
 
         Returns ``seconds``, ``staged_seconds``, ``bytes``, ``frames_sent``, ``blocks_resent`` and per-card results.
-        Raises ImageError before a frame is sent, PartialError naming the cards that failed.
+        Raises ImageError before a frame is sent, PartialError naming the cards that failed. ``deadline_s``: by default
+        as long as the slowest card may take.
         """
         opened = image if isinstance(image, Image) else Image.open(image)
         self.images.add(opened)
         with self._outgoing.holding(opened.payload) as memory:
             return self.call("program", {
                 "cards": _listed(cards), "broadcast": broadcast, "commit": commit, "force": force,
-                "deadline_s": deadline_s, "pr_compat_id": opened.pr_compat_id,
+                "pr_compat_id": opened.pr_compat_id,
                 "digest": opened.digest_root.hex(), "manifest": opened.package.to_dict(),
-            }, memory, on_progress, deadline_s + GRACE_S)
+            } | _deadline(deadline_s), memory, on_progress, _patience_s(deadline_s, memory.length))
 
     def write(self, cards: CardSelector, address: int, data: Any, on_progress: Progress | None = None,
-              deadline_s: float = DEFAULT_DEADLINE_S) -> dict[str, Any]:
+              deadline_s: float | None = None) -> dict[str, Any]:
         """The same bytes (array or bytes-like) to DDR ``address`` of every card, verified."""
         with self._outgoing.holding(_as_bytes(data)) as memory:
-            return self.call("write", {"cards": _listed(cards), "address": address, "deadline_s": deadline_s}, memory,
-                             on_progress, deadline_s + GRACE_S)
+            return self.call("write", {"cards": _listed(cards), "address": address} | _deadline(deadline_s), memory,
+                             on_progress, _patience_s(deadline_s, memory.length))
 
     def read(self, card: str, address: int, length: int, on_progress: Progress | None = None, space: int = 1,
-             deadline_s: float = DEFAULT_DEADLINE_S) -> NDArray[np.uint8]:
+             deadline_s: float | None = None) -> NDArray[np.uint8]:
         """``length`` verified bytes from DDR ``address`` (or another read space) of one card."""
         memory = SharedMemory.create(length, "saf-read")
         try:
-            self.call("read", {"card": card, "address": address, "space": space, "deadline_s": deadline_s}, memory,
-                      on_progress, deadline_s + GRACE_S)
+            self.call("read", {"card": card, "address": address, "space": space} | _deadline(deadline_s), memory,
+                      on_progress, _patience_s(deadline_s, memory.length))
             return memory.array
         finally:
             memory.close()
@@ -464,6 +466,15 @@ def _view(raw: NDArray[np.uint8], dtype: np.dtype[Any], shape: tuple[int, ...]) 
 def _listed(cards: CardSelector) -> str | list[str] | None:
     """A selector as a message carries it."""
     return cards if cards is None or isinstance(cards, str) else list(cards)
+
+
+def _deadline(deadline_s: float | None) -> dict[str, Any]:
+    return {} if deadline_s is None else {"deadline_s": deadline_s}
+
+
+def _patience_s(deadline_s: float | None, length_bytes: int) -> float:
+    """For the service, which knows how slow the cards are and ends the operation in time."""
+    return GRACE_S + (DEFAULT_DEADLINE_S + length_bytes * SLOWEST_S if deadline_s is None else deadline_s)
 
 
 def _as_bytes(data: Any) -> NDArray[np.uint8]:

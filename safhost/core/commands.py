@@ -218,6 +218,12 @@ def feed_time_ms(payload_bytes: int, cards: Iterable[Card]) -> int:
     return payload_bytes * SLOW_PR_SHARE * 1000 // PR_BYTES_PER_SECOND + slowest_ms + FEED_MARGIN_MS
 
 
+def slow_time_ns(length_bytes: int, cards: Iterable[Card]) -> int:
+    """What the slowest of ``cards`` may take for an object, beside what is allowed to all: 0 but for simulated ones."""
+    rate = min((card.hello.receive_rate for card in cards if card.is_slow), default=0)
+    return length_bytes * SLOW_CARD_SHARE * 1000 * MS // rate if rate else 0
+
+
 class CommitCommand:
     """Load a staged image on one card, exactly once by its commit id."""
 
