@@ -1,7 +1,7 @@
 // Proof obligations of the role's clamp: no write of the role's reaches DDR at or above RoleBytes, no read of its shows
 // what lies there, nothing is accepted while the role is blocked, and idle means that nothing is outstanding.
 //
-// Assumed of the DDR port: it answers no more than was read, and says in port_waits_i whether a request stands before the
+// Assumed of the DDR port: it answers no more than was read, and says in port_busy_i whether a request stands before the
 // controller; of the role (Avalon): a request that was not taken stays.
 
 module saf_role_clamp_formal
@@ -14,7 +14,7 @@ module saf_role_clamp_formal
     input logic block,
     input logic hold,
     input logic port_ready,
-    input logic port_waits,
+    input logic port_busy,
     input logic port_rvalid
 );
 
@@ -41,21 +41,19 @@ module saf_role_clamp_formal
       .fault_o(fault),
       .port_valid_o(port_valid),
       .port_ready_i(port_ready),
-      .port_waits_i(port_waits),
+      .port_busy_i(port_busy),
       .port_write_o(port_write),
       .port_addr_o(port_addr),
       .port_rvalid_i(port_rvalid)
   );
 
   logic [7:0] outstanding_q = '0;  // reads the port took and did not answer
-  logic waited_q = 1'b0;
   logic outside;
   assign outside = role_addr >= RoleBytes;
 
   always_ff @(posedge clk_i) begin
     if (rst_n_q) begin
       outstanding_q <= outstanding_q + 8'(port_valid && port_ready && !port_write) - 8'(port_rvalid);
-      waited_q <= port_waits;
       assume (!port_rvalid || outstanding_q != '0);
     end
   end
@@ -70,10 +68,10 @@ module saf_role_clamp_formal
       if (role_valid && role_ready && !(outside && role_write)) assert (port_valid && port_ready);
       if (port_valid && port_ready) assert (role_ready);
       assert (fault == (role_valid && role_ready && outside));
-      // blocked: nothing new, but what already stood before the controller
-      if ((block || hold) && !waited_q) assert (!port_valid && !role_ready);
-      assert (!idle || (block && outstanding_q == '0 && !port_valid));
-      assert (8'(u_clamp.reads_q) == outstanding_q && u_clamp.waits_q == waited_q);
+      // blocked: nothing new
+      if (block || hold) assert (!port_valid && !role_ready);
+      assert (!idle || (block && outstanding_q == '0 && !port_valid && !port_busy));
+      assert (8'(u_clamp.reads_q) == outstanding_q);
       assert (role_rvalid == port_rvalid);
     end
   end

@@ -1,9 +1,8 @@
 // DDR of the shell: three write clients and four read clients in the core clock, the role and the controller in the DDR clock.
 //
-// Data flow: write clients → saf_ddr_write → MEM FIFO (row RAM and bursts) → saf_ddr_issue ┐
-//            read clients ⇄ saf_ddr_read ⇄ bursts, response buffer ─────────────────────────┼ saf_ddr_port ⇄ controller
-//            saf_scrub ───────────────────────────────────────────────────────────────────┤
-//            role → saf_role_clamp ───────────────────────────────────────────────────────┘
+// Data flow: write clients → saf_ddr_write → MEM FIFO (row RAM and bursts) → ┐
+//            read clients ⇄ saf_ddr_read ⇄ bursts, response buffer ──────────┼ saf_ddr_bus ⇄ controller
+//            role ───────────────────────────────────────────────────────────┘
 // Byte 0 of a stream's beat is its most significant one; byte 0 of a DDR word is its least significant one.
 // Crossings: MEM FIFO and read bursts through saf_fifo_async, rows written and read counted back in gray code, levels
 // and pulses of scrub and role through saf_sync and saf_pulse_cdc. A row is in its RAM before its command or count crosses.
@@ -75,16 +74,13 @@ module saf_ddr
 
   // ---- writes
   logic [7:0] row_we;
-  logic [5:0] row_wr_addr, row_rd_addr;
+  logic [MemRowBits:0] row_wr_addr, row_rd_addr, rows_done;
   logic [63:0] row_data;
-  logic [7:0] row_be, out_lanes;
-  logic row_re, row_done;
+  logic [7:0] row_be;
+  logic row_re, row_put, row_done, zeros, zeros_ddr;
   logic mem_in_valid, mem_in_ready, mem_valid, mem_ready;
   mem_write_t mem_in, mem;
-  logic [6:0] rows_done;
-  logic out_valid, out_ready, out_last;
   logic [DdrBytes-1:0] out_be;
-  logic [DdrBits-1:0] out_data;
 
   saf_ddr_write #(
       .NumWr(NumWr)
@@ -105,15 +101,16 @@ module saf_ddr
       .mem_valid_o(mem_in_valid),
       .mem_ready_i(mem_in_ready),
       .mem_o(mem_in),
+      .zeros_o(zeros),
       .rows_done_i(rows_done)
   );
 
   for (genvar lane = 0; lane < 8; lane++) begin : gen_lane
-    logic [63:0] lane_data;
+    logic [63:0] lane_data, role_data;
 
-    saf_ram_2clk #(
+    saf_ram_2clk_put #(
         .Width(72),
-        .Depth(MemWriteRows)
+        .Depth(MemRamRows)
     ) u_rows (
         .wr_clk_i(clk_i),
         .wr_en_i(row_we[lane]),
@@ -122,10 +119,13 @@ module saf_ddr
         .rd_clk_i(ddr_clk_i),
         .rd_en_i(row_re),
         .rd_addr_i(row_rd_addr),
-        .rd_data_o({out_be[lane*8+:8], lane_data})
+        .rd_data_o({out_be[lane*8+:8], lane_data}),
+        .put_i(row_put),
+        .put_data_i({role_be_i[lane*8+:8], role_data})
     );
     for (genvar i = 0; i < 8; i++) begin : gen_byte
-      assign out_data[lane*64+i*8+:8] = lane_data[63-i*8-:8];
+      assign ddr_wdata_o[lane*64+i*8+:8] = lane_data[63-i*8-:8];
+      assign role_data[63-i*8-:8] = role_data_i[lane*64+i*8+:8];
     end
   end
 
@@ -146,25 +146,8 @@ module saf_ddr
       .rd_data_o(mem)
   );
 
-  saf_ddr_issue u_issue (
-      .ddr_clk_i,
-      .ddr_rst_ni,
-      .mem_valid_i(mem_valid),
-      .mem_ready_o(mem_ready),
-      .mem_count_i(mem.count),
-      .mem_first_i(mem.first),
-      .mem_last_i(mem.last),
-      .row_re_o(row_re),
-      .row_addr_o(row_rd_addr),
-      .row_done_o(row_done),
-      .out_valid_o(out_valid),
-      .out_ready_i(out_ready),
-      .out_last_o(out_last),
-      .out_lanes_o(out_lanes)
-  );
-
   saf_counter_cdc #(
-      .Width(7)
+      .Width(MemRowBits + 1)
   ) u_rows_done (
       .src_clk_i(ddr_clk_i),
       .src_rst_ni(ddr_rst_ni),
@@ -255,9 +238,14 @@ module saf_ddr
   );
 
   // ---- scrub
-  logic scrub_want, scrub_want_q, scrub_more_q, scrub_done, scrub_done_ddr, scrub_running, scrub_ready;
-  logic scrub_valid, scrub_taken, touch, unused_fault;
-  logic [DdrWordBits-1:0] scrub_addr, touch_addr;
+  logic scrub_want, scrub_want_q, scrub_more_q, scrub_done, scrub_done_ddr;
+
+  saf_sync u_zeros (
+      .clk_i(ddr_clk_i),
+      .rst_ni(ddr_rst_ni),
+      .d_i(zeros),
+      .q_o(zeros_ddr)
+  );
 
   // wanted until done; one more that is asked for meanwhile comes behind it
   assign scrub_busy_o = scrub_want_q || scrub_more_q;
@@ -284,26 +272,8 @@ module saf_ddr
       .q_o(scrub_done)
   );
 
-  saf_scrub #(
-      .Regions(Regions)
-  ) u_scrub (
-      .ddr_clk_i,
-      .ddr_rst_ni,
-      .want_i(scrub_want),
-      .done_o(scrub_done_ddr),
-      .busy_o(scrub_running),
-      .ready_o(scrub_ready),
-      .touch_i(touch),
-      .touch_addr_i(touch_addr),
-      .out_valid_o(scrub_valid),
-      .out_ready_i(scrub_taken),
-      .out_addr_o(scrub_addr)
-  );
-
   // ---- role
-  logic block, idle, fault, role_valid, role_ready, role_waits, role_write, role_rvalid;
-  logic [DdrWordBits-1:0] role_addr;
-  logic idle_q;
+  logic block, idle, fault, idle_q, unused_fault;
 
   saf_sync u_block (
       .clk_i(ddr_clk_i),
@@ -312,25 +282,6 @@ module saf_ddr
       .q_o(block)
   );
 
-  saf_role_clamp u_clamp (
-      .ddr_clk_i,
-      .ddr_rst_ni,
-      .role_valid_i,
-      .role_ready_o,
-      .role_write_i,
-      .role_addr_i,
-      .role_rvalid_o,
-      .block_i(block),
-      .hold_i(scrub_running || !scrub_ready),
-      .idle_o(idle),
-      .fault_o(fault),
-      .port_valid_o(role_valid),
-      .port_ready_i(role_ready),
-      .port_waits_i(role_waits),
-      .port_write_o(role_write),
-      .port_addr_o(role_addr),
-      .port_rvalid_i(role_rvalid)
-  );
   assign role_rdata_o = ddr_rdata_i;
 
   always_ff @(posedge ddr_clk_i or negedge ddr_rst_ni) begin
@@ -353,42 +304,40 @@ module saf_ddr
       .dst_pulse_o(role_fault_o)
   );
 
-  // ---- controller
-  saf_ddr_port u_port (
+  // ---- DDR clock
+  saf_ddr_bus #(
+      .Regions(Regions)
+  ) u_bus (
       .ddr_clk_i,
       .ddr_rst_ni,
-      .ready_i(scrub_ready),
-      .mem_valid_i(out_valid),
-      .mem_ready_o(out_ready),
-      .mem_last_i(out_last),
-      .mem_addr_i(mem.addr),
-      .mem_count_i(mem.count),
-      .mem_data_i(out_data),
-      .mem_be_i(out_be),
-      .mem_lanes_i(out_lanes),
+      .mem_valid_i(mem_valid),
+      .mem_ready_o(mem_ready),
+      .mem_i(mem),
+      .row_done_o(row_done),
+      .out_re_o(row_re),
+      .out_put_o(row_put),
+      .out_addr_o(row_rd_addr),
+      .out_be_i(out_be),
+      .zeros_i(zeros_ddr),
       .read_valid_i(read_valid),
       .read_ready_o(read_ready),
       .read_i(read),
-      .row_we_o(buf_we),
-      .row_addr_o(buf_wr_addr),
-      .scrub_valid_i(scrub_valid),
-      .scrub_ready_o(scrub_taken),
-      .scrub_addr_i(scrub_addr),
-      .touch_o(touch),
-      .touch_addr_o(touch_addr),
-      .role_valid_i(role_valid),
-      .role_ready_o(role_ready),
-      .role_waits_o(role_waits),
-      .role_write_i(role_write),
-      .role_addr_i(role_addr),
-      .role_data_i,
-      .role_be_i,
-      .role_rvalid_o(role_rvalid),
+      .buf_we_o(buf_we),
+      .buf_addr_o(buf_wr_addr),
+      .scrub_i(scrub_want),
+      .scrub_done_o(scrub_done_ddr),
+      .block_i(block),
+      .idle_o(idle),
+      .fault_o(fault),
+      .role_valid_i,
+      .role_ready_o,
+      .role_write_i,
+      .role_addr_i,
+      .role_rvalid_o,
       .ddr_read_o,
       .ddr_write_o,
       .ddr_addr_o,
       .ddr_burst_o,
-      .ddr_wdata_o,
       .ddr_be_o,
       .ddr_waitrequest_i,
       .ddr_rvalid_i

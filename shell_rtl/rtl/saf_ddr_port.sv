@@ -1,9 +1,11 @@
 // The way to the DDR controller: MEM FIFO, readers, scrub and role in turn, as pipelined Avalon-MM bursts. DDR clock.
 //
 // Data flow: an owner is chosen (in this order: writes, reads, scrub, role) and keeps the port until its burst is over and
-// another wants it; what is read comes back in order, and a FIFO says whose it is and which row it fills.
-// Latency: a request that finds the port with another owner waits a cycle. Throughput: a beat a cycle within an owner.
-// Reset: nothing under way. Back-pressure: waitrequest holds a request; reads wait while 32 bursts are under way; before the
+// another wants it. Its request goes into a register before the controller; the data of a write comes out of the row RAM in the
+// same cycle: a row of the MEM FIFO, the row of zeros, or the role's word, which is put into a row of its own. So no multiplexer
+// stands before the controller. What is read comes back in order; a FIFO says whose it is and which row it fills.
+// Latency: one cycle; one more for a request that finds the port with another owner. Throughput: a beat a cycle in an owner.
+// Reset: nothing under way. Back-pressure: waitrequest holds the register; reads wait while 32 bursts are under way; before the
 // scrubber has cleared its map nobody but it gets the port.
 
 `include "saf_assert.svh"
@@ -20,9 +22,15 @@ module saf_ddr_port
     input logic mem_last_i,
     input logic [DdrWordBits-1:0] mem_addr_i,
     input logic [2:0] mem_count_i,
-    input logic [DdrBits-1:0] mem_data_i,
-    input logic [DdrBytes-1:0] mem_be_i,  // within lanes of eight bytes
+    input logic [MemRowBits-1:0] mem_row_i,
     input logic [7:0] mem_lanes_i,  // lanes of which anything is written
+    output logic mem_done_o,  // a row is in DDR
+
+    // row RAM; within lanes of eight bytes its byte enables count
+    output logic out_re_o,
+    output logic out_put_o,
+    output logic [MemRowBits:0] out_addr_o,
+    input logic [DdrBytes-1:0] out_be_i,
 
     input logic read_valid_i,
     output logic read_ready_o,
@@ -38,18 +46,15 @@ module saf_ddr_port
 
     input logic role_valid_i,
     output logic role_ready_o,
-    output logic role_waits_o,
+    output logic role_busy_o,  // a request of the role's stands before the controller
     input logic role_write_i,
     input logic [DdrWordBits-1:0] role_addr_i,
-    input logic [DdrBits-1:0] role_data_i,
-    input logic [DdrBytes-1:0] role_be_i,
     output logic role_rvalid_o,
 
     output logic ddr_read_o,
     output logic ddr_write_o,
     output logic [DdrWordBits-1:0] ddr_addr_o,
     output logic [4:0] ddr_burst_o,
-    output logic [DdrBits-1:0] ddr_wdata_o,
     output logic [DdrBytes-1:0] ddr_be_o,
     input logic ddr_waitrequest_i,
     input logic ddr_rvalid_i
@@ -61,7 +66,8 @@ module saf_ddr_port
   localparam int unsigned OwnRole = 3;
 
   logic [3:0] wants, others, owner_q, owner_d;  // one bit an owner
-  logic is_valid, is_taken, is_read, order_ready;
+  logic [1:0] pick_q;  // the same as a number
+  logic is_valid, is_taken, is_read, order_ready, moves;
 
   assign wants[OwnMem] = mem_valid_i && ready_i;
   assign wants[OwnRead] = read_valid_i && ready_i && order_ready;
@@ -69,7 +75,7 @@ module saf_ddr_port
   assign wants[OwnRole] = role_valid_i && ready_i && (role_write_i || order_ready);
 
   assign is_valid = |(wants & owner_q);
-  assign is_taken = is_valid && !ddr_waitrequest_i;
+  assign is_taken = is_valid && moves;
   assign others = wants & ~owner_q;
   assign owner_d = others & (~others + 4'd1);  // the lowest bit
 
@@ -80,8 +86,10 @@ module saf_ddr_port
   always_ff @(posedge ddr_clk_i or negedge ddr_rst_ni) begin
     if (!ddr_rst_ni) begin
       owner_q <= 4'd1;
-    end else begin
-      if (is_free && others != '0) owner_q <= owner_d;
+      pick_q <= '0;
+    end else if (is_free && others != '0) begin
+      owner_q <= owner_d;
+      pick_q <= {owner_d[3] || owner_d[2], owner_d[3] || owner_d[1]};
     end
   end
 
@@ -89,42 +97,68 @@ module saf_ddr_port
   assign read_ready_o = is_taken && owner_q[OwnRead];
   assign scrub_ready_o = is_taken && owner_q[OwnScrub];
   assign role_ready_o = is_taken && owner_q[OwnRole];
-  assign role_waits_o = is_valid && owner_q[OwnRole] && ddr_waitrequest_i;
-
-  // what the controller sees
   assign is_read = owner_q[OwnRead] || (owner_q[OwnRole] && !role_write_i);
-  assign ddr_read_o = is_valid && is_read;
-  assign ddr_write_o = is_valid && !is_read;
+
+  logic [DdrWordBits-1:0] addr;
+  logic [2:0] count;
   always_comb begin
-    ddr_addr_o = mem_addr_i;
-    ddr_burst_o = 5'd1;
-    case (1'b1)
-      owner_q[OwnMem]: ddr_burst_o = {2'd0, mem_count_i} + 5'd1;
-      owner_q[OwnRead]: begin
-        ddr_addr_o = read_i.addr;
-        ddr_burst_o = {2'd0, read_i.count} + 5'd1;
-      end
-      owner_q[OwnScrub]: ddr_addr_o = scrub_addr_i;
-      default: ddr_addr_o = role_addr_i;
+    unique case (pick_q)
+      2'(OwnMem): addr = mem_addr_i;
+      2'(OwnRead): addr = read_i.addr;
+      2'(OwnScrub): addr = scrub_addr_i;
+      2'(OwnRole): addr = role_addr_i;
     endcase
+    count = (mem_count_i & {3{owner_q[OwnMem]}}) | (read_i.count & {3{owner_q[OwnRead]}});
   end
-  // two inputs and two selects a bit; the scrubber writes what is left
-  assign ddr_wdata_o = (mem_data_i & {DdrBits{owner_q[OwnMem]}}) | (role_data_i & {DdrBits{owner_q[OwnRole]}});
 
-  // five inputs a byte; whoever does not choose bytes takes all
-  logic all_bytes;
-  assign all_bytes = owner_q[OwnRead] || owner_q[OwnScrub] || (owner_q[OwnRole] && !role_write_i);
+  // whoever reads or scrubs gets the row of zeros: its byte enables are set
+  assign out_re_o = moves;
+  assign out_put_o = is_valid && owner_q[OwnRole] && role_write_i;
+  assign out_addr_o = owner_q[OwnMem] ? {1'b0, mem_row_i} : out_put_o ? RoleRow : ZeroRow;
+
+  // -- what the controller sees
+
+  logic valid_q, read_q, mem_q, role_q;
+  logic [DdrWordBits-1:0] addr_q;
+  logic [2:0] count_q;
+  logic [7:0] lanes_q;
+
+  assign moves = !valid_q || !ddr_waitrequest_i;
+  always_ff @(posedge ddr_clk_i or negedge ddr_rst_ni) begin
+    if (!ddr_rst_ni) begin
+      valid_q <= 1'b0;
+      read_q <= 1'b0;
+      mem_q <= 1'b0;
+      role_q <= 1'b0;
+      addr_q <= '0;
+      count_q <= '0;
+      lanes_q <= '0;
+    end else if (moves) begin
+      valid_q <= is_valid;
+      read_q <= is_read;
+      mem_q <= owner_q[OwnMem];
+      role_q <= owner_q[OwnRole];
+      addr_q <= addr;
+      count_q <= count;
+      lanes_q <= mem_lanes_i | {8{!owner_q[OwnMem]}};
+    end
+  end
+
+  assign ddr_read_o = valid_q && read_q;
+  assign ddr_write_o = valid_q && !read_q;
+  assign ddr_addr_o = addr_q;
+  assign ddr_burst_o = {2'd0, count_q} + 5'd1;
   for (genvar lane = 0; lane < 8; lane++) begin : gen_be
-    logic mem_lane;
-    assign mem_lane = owner_q[OwnMem] && mem_lanes_i[lane];
-    assign ddr_be_o[lane*8+:8] = (mem_be_i[lane*8+:8] & {8{mem_lane}}) | (role_be_i[lane*8+:8] & {8{owner_q[OwnRole]}})
-        | {8{all_bytes}};
+    assign ddr_be_o[lane*8+:8] = out_be_i[lane*8+:8] & {8{lanes_q[lane]}};
   end
+  assign mem_done_o = valid_q && mem_q && !ddr_waitrequest_i;
+  assign role_busy_o = valid_q && role_q;
 
-  assign touch_o = ddr_write_o && is_taken && !owner_q[OwnScrub];
-  assign touch_addr_o = ddr_addr_o;  // of a burst, its first row: no burst leaves its region
+  assign touch_o = is_taken && !is_read && !owner_q[OwnScrub];
+  assign touch_addr_o = addr;  // of a burst, its first row: no burst leaves its region
 
-  // whose the rows are that come back
+  // -- whose the rows are that come back
+
   logic order_valid, order_role, order_pop;
   logic [6:0] order_row;
   logic [2:0] order_count, row_q;
@@ -138,7 +172,8 @@ module saf_ddr_port
       .rst_ni(ddr_rst_ni),
       .wr_valid_i(is_taken && is_read),
       .wr_ready_o(order_ready),
-      .wr_data_i(owner_q[OwnRole] ? {1'b1, 10'd0} : {1'b0, read_i.client, read_i.row, read_i.count}),
+      // of the role's only the count is looked at
+      .wr_data_i({owner_q[OwnRole], read_i.client, read_i.row, count}),
       .rd_valid_o(order_valid),
       .rd_ready_i(order_pop),
       .rd_data_o({order_role, order_row, order_count}),

@@ -3,7 +3,7 @@
 // Data flow: whole objects in turn (the lowest client first) → byte aligner → one of eight 64-bit lanes of the row RAM; a burst
 // of rows ends with the object or at a multiple of MemBurstRows, and then its command follows on mem_*. Bytes outside of
 // [addr, addr + bytes) are never written: a word lies in the RAM with its byte enables, the command carries the first and the
-// last lane of the burst.
+// last lane of the burst. The row of zeros, for the scrubber, is written before everything else.
 // Throughput: a beat a cycle; one cycle to choose a client, one more beat where the alignment spreads an object over one word
 // more. Latency: a command goes with the last beat of its burst.
 // Done: rows are counted back from the DDR clock; an object is done when its last row is.
@@ -29,7 +29,7 @@ module saf_ddr_write
 
     // row RAM
     output logic [7:0] row_we_o,
-    output logic [5:0] row_addr_o,
+    output logic [MemRowBits:0] row_addr_o,
     output logic [63:0] row_data_o,
     output logic [7:0] row_be_o,  // bit 0 is the first byte
 
@@ -38,14 +38,16 @@ module saf_ddr_write
     input logic mem_ready_i,
     output mem_write_t mem_o,
 
-    // rows that DDR took, modulo 128
-    input logic [6:0] rows_done_i
+    output logic zeros_o,  // the row of zeros is there
+
+    // rows that DDR took, modulo twice their number
+    input logic [MemRowBits:0] rows_done_i
 );
 
-  localparam int unsigned OwnerBits = NumWr > 1 ? $clog2(NumWr) : 1;
+  localparam int unsigned OwnerBits = $clog2(NumWr + 1);
 
-  logic busy_q;
-  logic [OwnerBits-1:0] owner_q, owner_d;
+  logic busy_q, zeros_q;
+  logic [OwnerBits-1:0] owner_q, owner_d;  // a client's number, plus one; nobody's data are zeros
   logic [2:0] shift_q;  // byte of a word where the object's first byte goes
   logic [DdrWordBits-1:0] word_q;  // row's address
   logic [2:0] lane_q;
@@ -55,35 +57,49 @@ module saf_ddr_write
   logic [2:0] first_q, last_q;  // lanes
   logic [2:0] burst_q;  // low address bits of the burst's first row
   logic [55:0] hold_q;  // bytes of the beat before
-  logic [6:0] row_q;
+  logic [MemRowBits:0] row_q;
 
   logic [AddrBits-1:0] addr_d;
   logic [15:0] bytes_d;
   logic [63:0] beat;
-  logic needs_beat, has_room, is_last, row_full, burst_ends, fire, log_ready;
-  logic [6:0] used;
+  logic owner_valid, needs_beat, has_room, is_last, row_full, burst_ends, fire, log_ready;
+  logic [MemRowBits:0] used;
 
   // the client chosen next
   always_comb begin
     owner_d = '0;
-    for (int signed i = int'(NumWr) - 1; i >= 0; i--) if (wr_valid_i[i]) owner_d = OwnerBits'(i);
+    addr_d = wr_addr_i[NumWr-1];
+    bytes_d = wr_bytes_i[NumWr-1];
+    for (int signed i = int'(NumWr) - 1; i >= 0; i--) begin
+      if (wr_valid_i[i]) begin
+        owner_d = OwnerBits'(i + 1);
+        addr_d = wr_addr_i[i];
+        bytes_d = wr_bytes_i[i];
+      end
+    end
   end
-  assign addr_d = wr_addr_i[owner_d];
-  assign bytes_d = wr_bytes_i[owner_d];
 
-  assign beat = wr_data_i[owner_q];
+  // the client whose turn it is
+  always_comb begin
+    beat = '0;
+    owner_valid = 1'b0;
+    wr_ready_o = '0;
+    for (int unsigned i = 0; i < NumWr; i++) begin
+      if (owner_q == OwnerBits'(i + 1)) begin
+        beat = wr_data_i[i];
+        owner_valid = wr_valid_i[i];
+        wr_ready_o[i] = busy_q && has_room && needs_beat;
+      end
+    end
+  end
+
   assign used = row_q - rows_done_i;
   assign is_last = left_q == 14'd1;
   assign needs_beat = !(is_last && extra_q);
   assign row_full = lane_q == 3'd7 || is_last;
   assign burst_ends = is_last || (row_full && word_q[2:0] == 3'(MemBurstRows - 1));
-  assign has_room = !used[6] && (mem_ready_i || !burst_ends) && (log_ready || !is_last);
-  assign fire = busy_q && has_room && (!needs_beat || wr_valid_i[owner_q]);
-
-  always_comb begin
-    wr_ready_o = '0;
-    wr_ready_o[owner_q] = busy_q && has_room && needs_beat;
-  end
+  assign has_room = !used[MemRowBits] && (mem_ready_i || !burst_ends) && (log_ready || !is_last);
+  assign fire = busy_q && has_room && (!needs_beat || owner_valid);
 
   // two beats side by side, moved right by `shift_q` bytes
   saf_byte_shift u_shift (
@@ -94,8 +110,9 @@ module saf_ddr_write
   always_comb begin
     for (int unsigned i = 0; i < 8; i++) row_be_o[i] = 3'(i) >= from_q && (!is_last || 3'(i) <= to_q);
   end
-  assign row_we_o = fire ? 8'd1 << lane_q : 8'd0;
-  assign row_addr_o = row_q[5:0];
+  assign row_we_o = fire || !zeros_q ? 8'd1 << lane_q : 8'd0;
+  assign row_addr_o = {!zeros_q, row_q[MemRowBits-1:0]};
+  assign zeros_o = zeros_q;
 
   assign mem_valid_o = fire && burst_ends;
   assign mem_o = '{
@@ -108,6 +125,7 @@ module saf_ddr_write
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       busy_q <= 1'b0;
+      zeros_q <= 1'b0;
       owner_q <= '0;
       shift_q <= '0;
       word_q <= '0;
@@ -121,6 +139,9 @@ module saf_ddr_write
       burst_q <= '0;
       hold_q <= '0;
       row_q <= '0;
+    end else if (!zeros_q) begin
+      lane_q <= lane_q + 3'd1;
+      zeros_q <= lane_q == 3'd7;
     end else if (!busy_q) begin
       busy_q <= |wr_valid_i;
       owner_q <= owner_d;
@@ -140,7 +161,7 @@ module saf_ddr_write
       hold_q <= beat[55:0];
       from_q <= 3'd0;
       if (row_full) begin
-        row_q <= row_q + 7'd1;
+        row_q <= row_q + 1'b1;
         word_q <= word_q + 1'b1;
       end
       if (burst_ends) begin
@@ -153,36 +174,36 @@ module saf_ddr_write
   // objects whose rows are on their way: client, and the count of rows behind its last one
   logic log_valid, log_pop;
   logic [OwnerBits-1:0] log_owner;
-  logic [6:0] log_end;
+  logic [MemRowBits:0] log_end, row_end;
   logic is_behind;
-  logic [5:0] unused_ahead;
-  logic [6:0] unused_count;
+  logic [MemRowBits-1:0] unused_ahead;
+  logic [$clog2(MemWriteRows+1)-1:0] unused_count;
 
   saf_fifo_sync #(
-      .Width(OwnerBits + 7),
-      .Depth(64)
+      .Width(OwnerBits + MemRowBits + 1),
+      .Depth(MemWriteRows)
   ) u_log (
       .clk_i,
       .rst_ni,
       .wr_valid_i(fire && is_last),
       .wr_ready_o(log_ready),
-      .wr_data_i({owner_q, row_q + 7'd1}),
+      .wr_data_i({owner_q, row_end}),
       .rd_valid_o(log_valid),
       .rd_ready_i(log_pop),
       .rd_data_o({log_owner, log_end}),
       .count_o(unused_count)
   );
+  assign row_end = row_q + 1'b1;
   assign {is_behind, unused_ahead} = rows_done_i - log_end;
   assign log_pop = log_valid && !is_behind;
 
   always_comb begin
-    wr_done_o = '0;
-    wr_done_o[log_owner] = log_pop;
+    for (int unsigned i = 0; i < NumWr; i++) wr_done_o[i] = log_pop && log_owner == OwnerBits'(i + 1);
   end
 
   `SAF_ASSERT(AssertBytes, busy_q || wr_valid_i == '0 || bytes_d != '0)
-  `SAF_ASSERT(AssertLast, !(busy_q && wr_valid_i[owner_q] && wr_ready_o[owner_q])
-              || wr_last_i[owner_q] == (left_q == (extra_q ? 14'd2 : 14'd1)))
-  `SAF_ASSERT(AssertRows, used <= 7'(MemWriteRows))
+  `SAF_ASSERT(AssertLast, !(busy_q && owner_valid && has_room && needs_beat)
+              || |(wr_last_i & wr_ready_o) == (left_q == (extra_q ? 14'd2 : 14'd1)))
+  `SAF_ASSERT(AssertRows, used <= (MemRowBits + 1)'(MemWriteRows))
 
 endmodule

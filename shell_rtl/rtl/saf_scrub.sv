@@ -19,6 +19,7 @@ module saf_scrub
     output logic done_o,  // held until want_i falls
     output logic busy_o,
     output logic ready_o,
+    input logic zeros_i,  // the row of zeros is there
 
     input logic touch_i,  // a row was written
     input logic [DdrWordBits-1:0] touch_addr_i,
@@ -87,8 +88,8 @@ module saf_scrub
         if (is_end) state_d = StZero;
       end
       StZero: begin
-        out_valid_o = 1'b1;
-        if (out_ready_i) state_d = StIdle;
+        out_valid_o = zeros_i;
+        if (zeros_i && out_ready_i) state_d = StIdle;
       end
       StIdle: if (want_i && !done_q) state_d = StFirst;
       StFirst: begin  // asks for region_q's bit

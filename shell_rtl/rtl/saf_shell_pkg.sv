@@ -153,7 +153,12 @@ package saf_shell_pkg;
 
   // saf_ddr: rows are 512-bit words; bursts end at multiples of MemBurstRows
   localparam int unsigned MemBurstRows = 8;
-  localparam int unsigned MemWriteRows = 64;  // rows of the MEM FIFO: enough for block RAM
+  localparam int unsigned MemRowBits = 5;
+  localparam int unsigned MemWriteRows = 2 ** MemRowBits;  // rows of the MEM FIFO: 1.6 µs at 10 Gb/s
+  // its RAM holds more: a row of zeros, all of whose byte enables are set, and one for what the role writes
+  localparam logic [MemRowBits:0] ZeroRow = {1'b1, MemRowBits'(0)};
+  localparam logic [MemRowBits:0] RoleRow = {1'b1, MemRowBits'(1)};
+  localparam int unsigned MemRamRows = 36;  // of 72 bits: the least that is block RAM
   localparam int unsigned MemReadRows = 32;  // rows that each read client may have under way
 
   // A burst of rows in the MEM FIFO, on its way to DDR

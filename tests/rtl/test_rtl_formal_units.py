@@ -22,7 +22,7 @@ def test_unit_s_obligations_are_proven(top):
     ("saf_replay", "commit_i && is_newer", "commit_i"),
     ("saf_replay", "!busy_o || (", "busy_o || ("),
     ("saf_role_clamp", "role_addr_i >= RoleBytes", "role_addr_i > RoleBytes"),
-    ("saf_role_clamp", "block_i && !waits_q && reads_q == '0", "block_i && !waits_q"),
+    ("saf_role_clamp", "block_i && !port_busy_i && reads_q == '0", "block_i && !port_busy_i"),
     ("saf_pr_mux", "(eth_q || !pcie_active)", "1'b1"),
     ("saf_pr_mux", "!eth_q && pcie_active && pr_ready_i", "pcie_active && pr_ready_i"),
 ])

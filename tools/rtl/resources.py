@@ -43,8 +43,10 @@ PAPER = {"alms": 5_867, "registers": 14_406, "memory_bits": 1_043_210}
 CRYPTO_ALMS = 3_500
 """Goal for digest and tag engine."""
 
-RAMS = ("saf_ram_1r1w", "saf_ram_2clk", "saf_ram_2clk_narrow")
-"""Modules that become block RAM: counted from their parameters, not mapped."""
+_INPUTS = "wr_addr_i, wr_data_i, rd_addr_i, wr_en_i, rd_en_i"
+RAMS = {"saf_ram_1r1w": _INPUTS, "saf_ram_2clk": _INPUTS, "saf_ram_2clk_narrow": _INPUTS,
+        "saf_ram_2clk_put": f"{_INPUTS}, put_i, put_data_i"}
+"""Modules that become block RAM, counted from their parameters, not mapped; and what logic drives of each."""
 
 BOXES = "black_boxes.v"
 
@@ -94,9 +96,9 @@ _BOX = """(* blackbox, keep *)
 module {name} #(parameter int unsigned Words = 1, parameter int unsigned Width = 1) ({ports}); endmodule
 """
 _BODY = """
-  localparam int unsigned Sinks = $bits(wr_addr_i) + $bits(wr_data_i) + $bits(rd_addr_i) + 2;
+  localparam int unsigned Sinks = $bits({INPUTS});
   logic [Sinks-1:0] sinks;
-  assign sinks = {wr_addr_i, wr_data_i, rd_addr_i, wr_en_i, rd_en_i};
+  assign sinks = {INPUTS};
   saf_ram_size #(.Words(Depth), .Width(Width)) u_size (.clk_i(wr_en_i));
   for (genvar i = 0; i < Sinks; i++) begin : gen_sink
     saf_ram_sink u_sink (.bit_i(sinks[i]));
@@ -135,10 +137,10 @@ def sources(work: Path) -> None:
     """Copies of the RTL for the tools (the PyPI yosys reads nothing outside its working folder), RAMs as boxes."""
     for path in RTL.glob("saf_*.sv*"):
         shutil.copy(path, work)
-    for name in RAMS:
+    for name, inputs in RAMS.items():
         text = (work / f"{name}.sv").read_text()
         end = "\n);\n"  # of the list of ports
-        (work / f"{name}.sv").write_text(text[:text.index(end) + len(end)] + _BODY)
+        (work / f"{name}.sv").write_text(text[:text.index(end) + len(end)] + _BODY.replace("INPUTS", inputs))
     boxes = {name: _BOX.format(name=name, ports=ports) for name, ports in _BOX_PORTS.items()}
     for name, text in boxes.items():
         (work / f"{name}.sv").write_text(text)
