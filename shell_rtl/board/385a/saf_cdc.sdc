@@ -28,6 +28,7 @@ proc saf_constrain_ram {inst} {
 }
 foreach inst [get_entity_instances -nowarn saf_ram_2clk] { saf_constrain_ram $inst }
 foreach inst [get_entity_instances -nowarn saf_ram_2clk_narrow] { saf_constrain_ram $inst }
+foreach inst [get_entity_instances -nowarn saf_ram_2clk_put] { saf_constrain_ram $inst }
 
 # an answer stands still from two clocks before the bit that announces it arrives: one period of the core clock is enough
 proc saf_constrain_answer {answer} {
