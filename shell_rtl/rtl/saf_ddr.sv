@@ -1,6 +1,6 @@
 // DDR of the shell: three write clients and four read clients in the core clock, the role and the controller in the DDR clock.
 //
-// Data flow: write clients → saf_ddr_write → MEM FIFO (row RAM and bursts) → ┐
+// Data flow: write clients → saf_ddr_write → saf_ddr_rows (MEM FIFO) ────────┐
 //            read clients ⇄ saf_ddr_read ⇄ bursts, response buffer ──────────┼ saf_ddr_bus ⇄ controller
 //            role ───────────────────────────────────────────────────────────┘
 // Byte 0 of a stream's beat is its most significant one; byte 0 of a DDR word is its least significant one.
@@ -105,56 +105,30 @@ module saf_ddr
       .rows_done_i(rows_done)
   );
 
-  for (genvar lane = 0; lane < 8; lane++) begin : gen_lane
-    logic [63:0] lane_data, role_data;
-
-    saf_ram_2clk_put #(
-        .Width(72),
-        .Depth(MemRamRows)
-    ) u_rows (
-        .wr_clk_i(clk_i),
-        .wr_en_i(row_we[lane]),
-        .wr_addr_i(row_wr_addr),
-        .wr_data_i({row_be, row_data}),
-        .rd_clk_i(ddr_clk_i),
-        .rd_en_i(row_re),
-        .rd_addr_i(row_rd_addr),
-        .rd_data_o({out_be[lane*8+:8], lane_data}),
-        .put_i(row_put),
-        .put_data_i({role_be_i[lane*8+:8], role_data})
-    );
-    for (genvar i = 0; i < 8; i++) begin : gen_byte
-      assign ddr_wdata_o[lane*64+i*8+:8] = lane_data[63-i*8-:8];
-      assign role_data[63-i*8-:8] = role_data_i[lane*64+i*8+:8];
-    end
-  end
-
-  saf_fifo_async #(
-      .Width($bits(mem_write_t)),
-      .Depth(16),
-      .Block(1'b1)
-  ) u_mem (
-      .wr_clk_i(clk_i),
-      .wr_rst_ni(rst_ni),
-      .wr_valid_i(mem_in_valid),
-      .wr_ready_o(mem_in_ready),
-      .wr_data_i(mem_in),
-      .rd_clk_i(ddr_clk_i),
-      .rd_rst_ni(ddr_rst_ni),
-      .rd_valid_o(mem_valid),
-      .rd_ready_i(mem_ready),
-      .rd_data_o(mem)
-  );
-
-  saf_counter_cdc #(
-      .Width(MemRowBits + 1)
-  ) u_rows_done (
-      .src_clk_i(ddr_clk_i),
-      .src_rst_ni(ddr_rst_ni),
-      .src_pulse_i(row_done),
-      .dst_clk_i(clk_i),
-      .dst_rst_ni(rst_ni),
-      .dst_count_o(rows_done)
+  saf_ddr_rows u_rows (
+      .clk_i,
+      .rst_ni,
+      .ddr_clk_i,
+      .ddr_rst_ni,
+      .row_we_i(row_we),
+      .row_addr_i(row_wr_addr),
+      .row_data_i(row_data),
+      .row_be_i(row_be),
+      .in_valid_i(mem_in_valid),
+      .in_ready_o(mem_in_ready),
+      .in_i(mem_in),
+      .rows_done_o(rows_done),
+      .mem_valid_o(mem_valid),
+      .mem_ready_i(mem_ready),
+      .mem_o(mem),
+      .row_done_i(row_done),
+      .out_re_i(row_re),
+      .out_put_i(row_put),
+      .out_addr_i(row_rd_addr),
+      .role_data_i,
+      .role_be_i,
+      .out_data_o(ddr_wdata_o),
+      .out_be_o(out_be)
   );
 
   // ---- reads
@@ -238,8 +212,18 @@ module saf_ddr
   );
 
   // ---- scrub
-  logic scrub_want, scrub_want_q, scrub_more_q, scrub_done, scrub_done_ddr;
+  logic scrub_want, scrub_done;
 
+  saf_scrub_ask u_scrub_ask (
+      .clk_i,
+      .rst_ni,
+      .start_i(scrub_start_i),
+      .busy_o(scrub_busy_o),
+      .ddr_clk_i,
+      .ddr_rst_ni,
+      .want_o(scrub_want),
+      .done_i(scrub_done)
+  );
   saf_sync u_zeros (
       .clk_i(ddr_clk_i),
       .rst_ni(ddr_rst_ni),
@@ -247,33 +231,8 @@ module saf_ddr
       .q_o(zeros_ddr)
   );
 
-  // wanted until done; one more that is asked for meanwhile comes behind it
-  assign scrub_busy_o = scrub_want_q || scrub_more_q;
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      scrub_want_q <= 1'b0;
-      scrub_more_q <= 1'b0;
-    end else begin
-      scrub_want_q <= scrub_want_q ? !scrub_done : !scrub_done && (scrub_start_i || scrub_more_q);
-      scrub_more_q <= scrub_want_q || scrub_done ? scrub_more_q || scrub_start_i : 1'b0;
-    end
-  end
-
-  saf_sync u_scrub_want (
-      .clk_i(ddr_clk_i),
-      .rst_ni(ddr_rst_ni),
-      .d_i(scrub_want_q),
-      .q_o(scrub_want)
-  );
-  saf_sync u_scrub_done (
-      .clk_i,
-      .rst_ni,
-      .d_i(scrub_done_ddr),
-      .q_o(scrub_done)
-  );
-
   // ---- role
-  logic block, idle, fault, idle_q, unused_fault;
+  logic block, idle, fault, unused_fault;
 
   saf_sync u_block (
       .clk_i(ddr_clk_i),
@@ -284,14 +243,10 @@ module saf_ddr
 
   assign role_rdata_o = ddr_rdata_i;
 
-  always_ff @(posedge ddr_clk_i or negedge ddr_rst_ni) begin
-    if (!ddr_rst_ni) idle_q <= 1'b0;
-    else idle_q <= idle;
-  end
   saf_sync u_idle (
       .clk_i,
       .rst_ni,
-      .d_i(idle_q),
+      .d_i(idle),
       .q_o(role_idle_o)
   );
   saf_pulse_cdc u_fault (
@@ -325,7 +280,7 @@ module saf_ddr
       .buf_we_o(buf_we),
       .buf_addr_o(buf_wr_addr),
       .scrub_i(scrub_want),
-      .scrub_done_o(scrub_done_ddr),
+      .scrub_done_o(scrub_done),
       .block_i(block),
       .idle_o(idle),
       .fault_o(fault),

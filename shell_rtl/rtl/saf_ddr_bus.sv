@@ -91,7 +91,7 @@ module saf_ddr_bus
       .out_addr_o(scrub_addr)
   );
 
-  logic role_valid, role_ready, role_busy, role_write, role_rvalid;
+  logic idle, role_valid, role_ready, role_busy, role_write, role_rvalid;
   logic [DdrWordBits-1:0] role_addr;
 
   saf_role_clamp u_clamp (
@@ -104,7 +104,7 @@ module saf_ddr_bus
       .role_rvalid_o,
       .block_i,
       .hold_i(scrub_running || !scrub_ready),
-      .idle_o,
+      .idle_o(idle),
       .fault_o,
       .port_valid_o(role_valid),
       .port_ready_i(role_ready),
@@ -113,6 +113,12 @@ module saf_ddr_bus
       .port_addr_o(role_addr),
       .port_rvalid_i(role_rvalid)
   );
+
+  // a flop before it crosses
+  always_ff @(posedge ddr_clk_i or negedge ddr_rst_ni) begin
+    if (!ddr_rst_ni) idle_o <= 1'b0;
+    else idle_o <= idle;
+  end
 
   saf_ddr_port u_port (
       .ddr_clk_i,

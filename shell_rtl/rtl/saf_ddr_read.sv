@@ -142,38 +142,20 @@ module saf_ddr_read
   end
 
   // ---- whose rows arrive
-  logic order_valid, row_new;
+  logic row_new;
   logic [1:0] order_client;
-  logic [2:0] order_count, row_q;
-  logic [7:0] rows_seen_q;
-  logic [5:0] unused_order;
 
-  assign row_new = order_valid && rows_seen_q != rows_read_i;
-
-  saf_fifo_sync #(
-      .Width(5),
-      .Depth(32)
-  ) u_order (
+  saf_ddr_order u_order (
       .clk_i,
       .rst_ni,
-      .wr_valid_i(ask_sent),
-      .wr_ready_o(order_ready),
-      .wr_data_i({ask_o.client, ask_o.count}),
-      .rd_valid_o(order_valid),
-      .rd_ready_i(row_new && row_q == order_count),
-      .rd_data_o({order_client, order_count}),
-      .count_o(unused_order)
+      .asked_i(ask_sent),
+      .ready_o(order_ready),
+      .client_i(ask_o.client),
+      .count_i(ask_o.count),
+      .rows_read_i,
+      .row_o(row_new),
+      .client_o(order_client)
   );
-
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      rows_seen_q <= '0;
-      row_q <= '0;
-    end else if (row_new) begin
-      rows_seen_q <= rows_seen_q + 8'd1;
-      row_q <= row_q == order_count ? 3'd0 : row_q + 3'd1;
-    end
-  end
 
   // ---- a step a cycle
   logic [1:0] serve_client;
