@@ -73,10 +73,9 @@ module saf_ddr
   end
 
   // ---- writes
-  logic [7:0] row_we;
+  logic [7:0] row_we, row_be;
   logic [MemRowBits:0] row_wr_addr, row_rd_addr, rows_done;
   logic [63:0] row_data;
-  logic [7:0] row_be;
   logic row_re, row_put, row_done, zeros, zeros_ddr;
   logic mem_in_valid, mem_in_ready, mem_valid, mem_ready;
   mem_write_t mem_in, mem;
