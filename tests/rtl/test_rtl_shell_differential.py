@@ -16,7 +16,7 @@ from tools.rtl.differential import Differential, Tally
 
 # The first of them compiles the RTL.
 pytestmark = pytest.mark.timeout(900)
-FRAMES, MANY_FRAMES = 1500, 100_000
+FRAMES, MANY_FRAMES = 1000, 100_000
 
 
 def compared(variant: str, suite: int, seed: int, frames: int) -> Tally:
