@@ -29,6 +29,8 @@ DEFINES = ("-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-D
            "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0")
 RUNTIME = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads", "verilated_random")
 STEP_TIMEOUT_S = 1800.0
+FLAGS_VARIABLE = "SAFHOST_VERILATOR_FLAGS"
+"""Environment variable with more options of Verilator, for tools that look at what the simulation did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def build_cached(tools: Toolchain, folder: Path, arguments: Sequence[str], input
     A build is used again while every file that Verilator read for it is as it was. ``compile_`` gets the folder
     with the C++ and leaves its products there. Raises ConfigError with Verilator's messages.
     """
+    arguments = [*arguments, *os.environ.get(FLAGS_VARIABLE, "").split()]
     request = digest(tools.identity, tuple(arguments), variant, CXX_FLAGS, DEFINES)
     note = folder / f"{request}.json"
     with locked(folder / f"{request}.lock"):

@@ -190,8 +190,8 @@ def instrument(source: bytes, chosen: Sequence[tuple[int, Mutant]]) -> bytes:
 
 @cache
 def tests_of(file: str) -> tuple[str, ...]:
-    """Test files of the unit that a file belongs to: those that name it, then the longest of its name's beginnings; for
-    a part that none is named after, those of whatever uses it."""
+    """Test files of the unit that a file belongs to: those that name it, then the longest of its name's beginnings, and
+    all that run the same test bench; for a part that none is named after, those of whatever uses it."""
     files = [p for p in sorted(TESTS.glob("test_rtl_*.py")) if not p.name.startswith(NOT_OF_A_UNIT)]
     texts = {p: p.read_text() for p in files}
 
@@ -213,4 +213,6 @@ def tests_of(file: str) -> tuple[str, ...]:
         names = [user for user, text in sources.items() if user not in seen and any(u.search(text) for u in uses)]
         seen.update(names)
         found = [test for user in names for test in near(user)]
+    benches = {bench for test in found for bench in re.findall(r'"(tb_\w+)"', texts[TESTS / test])}
+    found += [p.name for p in files if any(f'"{bench}"' in texts[p] for bench in benches)]
     return tuple(dict.fromkeys(found))[:MAX_FILES]

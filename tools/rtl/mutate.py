@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,13 +29,10 @@ from pathlib import Path
 from safhost.native import verilator
 from tools.rtl import mutants
 from tools.rtl.mutants import ROOT, RTL, Mutant
+from tools.rtl.scratch import PROGRAMS, copy_project, fresh_cache
 
 EXPLAINED = Path(__file__).with_name("survivors.txt")
 """Survivors that are no fault, one a line: `file ;; text of the line ;; what ;; why`."""
-COPIED = ("safhost", "protocols", "kernels", "tools", "shell_rtl", "tests")
-"""What the tests read: copied, since a link would lead them back to the RTL as it is."""
-COMPILER_CACHES = ("runtime-*", "cocotb-*")
-"""Of the models' cache, what does not depend on the RTL."""
 WHOLE = ("test_rtl_shell_conformance.py",)
 """Tests of the whole shell, for what a unit's own tests let pass."""
 SOUND_TIMEOUT_S = 1800
@@ -59,13 +55,10 @@ class Tree:
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self.folder = folder
-        folder.mkdir()
-        for name in COPIED:
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", folder)
+        copy_project(folder)
         self.rtl = folder / "shell_rtl" / "rtl"
         (self.rtl / f"{mutants.PACKAGE_NAME}.sv").write_text(mutants.PACKAGE)
-        for program in ("tests/rtl/model_shim.cpp", "shell_rtl/cosim/saf_cosim.cpp"):
+        for program in PROGRAMS:
             with (folder / program).open("a") as out:
                 out.write(mutants.CPP)
         self.environment = dict(os.environ, PYTHONPATH=str(folder), SAF_RTL_SEED="1", SAFHOST_CACHE=str(cache),
@@ -192,11 +185,16 @@ def judge_together(run: Run, tree: Tree, tests: tuple[str, ...], faults: list[tu
 
 def judge_whole(run: Run, tree: Tree, end: float) -> None:
     """Try what survived and is not explained in the whole shell."""
-    keys = {key_of(r) for r in run.results if r["outcome"] == "survived"
-            and not reason(str(r["file"]), str(r["text"]), str(r["what"]))}
-    left = [m for file in sorted({k[0] for k in keys}) for m in mutants.candidates(RTL / file) if m.key in keys]
+    left = survivors(run.results)
     if left:
         judge_together(run, tree, WHOLE, list(enumerate(mutants.apart(left), 1)), end)
+
+
+def survivors(results: list[dict[str, object]]) -> list[Mutant]:
+    """The faults among ``results`` that no test noticed and nobody explained."""
+    keys = {key_of(r) for r in results if r["outcome"] == "survived"
+            and not reason(str(r["file"]), str(r["text"]), str(r["what"]))}
+    return [m for file in sorted({k[0] for k in keys}) for m in mutants.candidates(RTL / file) if m.key in keys]
 
 
 def reason(file: str, text: str, what: str) -> str:
@@ -228,12 +226,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=600, help="begin no more after that time [600]")
     parser.add_argument("--json", type=Path, help="keep all verdicts there, and go on from what is there")
     parser.add_argument("--again", action="store_true", help="judge anew what has a verdict in the file")
+    parser.add_argument("--survivors", action="store_true", help="judge anew what survived, if nobody explained it")
     parser.add_argument("--whole", action="store_true", help="try survivors in the whole shell")
     parser.add_argument("--list", action="store_true", help="say what would be tried, and end")
     options = parser.parse_args(argv)
     earlier = known_verdicts(options.json)
     known = {key_of(r) for r in earlier}
-    if options.again:
+    if options.survivors:
+        chosen = survivors(earlier)
+    elif options.again:
         chosen = [m for file in sorted({k[0] for k in known}) for m in mutants.candidates(RTL / file)
                   if m.key in known and (not options.only or any(name in file for name in options.only))]
     else:
@@ -245,32 +246,20 @@ def main(argv: list[str] | None = None) -> int:
     end = time.monotonic() + 60 * options.minutes
     run = Run(options.seed, options.json, earlier)
     with tempfile.TemporaryDirectory(prefix="saf-mutants-") as name:
-        tree = Tree(Path(name) / "tree", _cache(Path(name)))
+        tree = Tree(Path(name) / "tree", fresh_cache(Path(name)))
         judge_all(run, tree, chosen, end)
         if options.whole and time.monotonic() < end:
             judge_whole(run, tree, end)
     return report(options.seed, run.results)
 
 
-def _cache(scratch: Path) -> Path:
-    """A cache with the compiled run time libraries of the user's and nothing else."""
-    folder = scratch / "cache"
-    (folder / "rtl").mkdir(parents=True, mode=0o700)
-    folder.chmod(0o700)
-    for pattern in COMPILER_CACHES:
-        for source in verilator.default_folder().glob(pattern):
-            if source.is_dir():
-                (folder / "rtl" / source.name).symlink_to(source)
-    return folder
-
-
 def report(seed: int, results: list[dict[str, object]]) -> int:
     """Print the sums and the survivors. Returns the exit code."""
-    survivors = [r for r in results if r["outcome"] == "survived"]
-    reasons = [reason(str(r["file"]), str(r["text"]), str(r["what"])) for r in survivors]
-    print(f"\nseed {seed}: {len(results)} faults, {len(results) - len(survivors)} killed, {len(survivors)} survived, "
+    left = [r for r in results if r["outcome"] == "survived"]
+    reasons = [reason(str(r["file"]), str(r["text"]), str(r["what"])) for r in left]
+    print(f"\nseed {seed}: {len(results)} faults, {len(results) - len(left)} killed, {len(left)} survived, "
           f"{reasons.count('')} of them unexplained")
-    for r, why in zip(survivors, reasons, strict=True):
+    for r, why in zip(left, reasons, strict=True):
         print(f"  {r['file']}:{r['line']}: {r['what']}  {why}")
     return 0 if all(reasons) else 1
 
