@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-rtl-full rtl-resources setup debian generate check lint model clean
+.PHONY: demo test test-slow test-rtl-full rtl-resources rtl-coverage rtl-mutation setup debian generate check lint model clean
 
 demo: setup
 	$(BIN)/safhost demo
@@ -25,6 +25,12 @@ test-rtl-full: setup
 # What the shell takes of an Arria 10, estimated, beside the paper's Table IV; needs Debian's yosys for that family.
 rtl-resources: setup
 	$(BIN)/python -m tools.rtl.resources
+
+rtl-coverage: setup
+	$(BIN)/python -m tools.rtl.coverage --whole --json shell_rtl/coverage.json
+
+rtl-mutation: setup
+	$(BIN)/python -m tools.rtl.mutate --count 80 --whole --json shell_rtl/mutation.json
 
 # Everything from PyPI, into .venv of this checkout; done again only when pyproject.toml changes.
 setup: $(STAMP)

@@ -233,7 +233,7 @@ def main(argv: list[str] | None = None) -> int:
     earlier = known_verdicts(options.json)
     known = {key_of(r) for r in earlier}
     if options.survivors:
-        chosen = survivors(earlier)
+        chosen = [m for m in survivors(earlier) if not options.only or any(name in m.file for name in options.only)]
     elif options.again:
         chosen = [m for file in sorted({k[0] for k in known}) for m in mutants.candidates(RTL / file)
                   if m.key in known and (not options.only or any(name in file for name in options.only))]
