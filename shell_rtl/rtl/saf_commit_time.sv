@@ -1,7 +1,8 @@
 // Deadlines of a commit's phases, and how long it has taken: until now, until it ended.
 //
 // Data flow: `span_i` begins a deadline of 100 ms, or what COMMIT asked for draining (with `start_i`) or feeding; `late_o` when
-// it has come. Microseconds since reset, 48 bits: nine years. Elapsed time fills 32 bits at the most.
+// it has come. Microseconds modulo 2^44: half of that is 101 days, twice the longest deadline. Elapsed time fills 32 bits at
+// the most.
 // Latency: one cycle. Reset, forget (`known_i` low): started at 0. Back-pressure: none.
 
 module saf_commit_time
@@ -26,20 +27,20 @@ module saf_commit_time
     output logic stored_full_o
 );
 
-  localparam int unsigned StampBits = 48;
+  localparam int unsigned StampBits = 44;
   localparam logic [31:0] DefaultFeedMs = 32'd60_000;
   localparam logic [31:0] IsolateMs = 32'd100;
 
   // verilator lint_off UNUSEDSIGNAL
-  logic [StampBits:0] left;  // below zero while time is
+  logic [StampBits-1:0] left;  // below zero while time is
   // verilator lint_on UNUSEDSIGNAL
   logic [StampBits-1:0] now, passed, start_q, end_q;
   logic [31:0] span_ms, feed_ms_q, stored_q;
   logic full, full_q, default_feed;
 
   assign now = time_us_i[StampBits-1:0];
-  assign left = {1'b0, now} - {1'b0, end_q};
-  assign late_o = !left[StampBits];
+  assign left = now - end_q;
+  assign late_o = !left[StampBits-1];
   assign passed = now - start_q;
   assign full = |passed[StampBits-1:32];
   assign default_feed = feed_ms_q == '0;
