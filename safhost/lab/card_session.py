@@ -263,8 +263,8 @@ class SessionUnit:
         return channel
 
     def _session_id(self) -> int:
-        """Unique for 2^31 sessions since boot: the number of the session, mixed; 0 means none."""
-        return 0x80000000 | ((self._session_base ^ self._shell.session_count) & 0x7FFFFFFF)
+        """Unique for 65,536 sessions since boot; 0 means none."""
+        return 0x80000000 | (self._session_base & 0x7FFF) << 16 | self._shell.session_count & 0xFFFF
 
     def _content(self, ask: SessionOpen, status: Status, flags: int, now_ns: int) -> Opened:
         shell = self._shell

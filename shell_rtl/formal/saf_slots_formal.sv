@@ -6,7 +6,7 @@
 // A session's end for another owner (forget) ends all without a word.
 // Assumed: a request is held until it is done; a push is done only while one is asked for.
 //
-// Cut out, their outputs free: saf_kernel_host saf_slots_reply saf_slots_ram
+// Cut out, their outputs free: saf_kernel_host saf_slots_reply saf_slots_ram saf_slots_time
 
 module saf_slots_formal
   import saf_shell_pkg::*;

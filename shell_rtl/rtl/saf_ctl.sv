@@ -268,7 +268,7 @@ module saf_ctl (
     stream_bytes_o = {pay_last + (member_q ? 11'd1 + MemberBeats : 11'd1), 3'd0};
     if (member_q) begin
       stream_last_o = member + 11'd2;
-    end else if ((!suite_i || is_open) && pay_last > PayloadBeat + 11'd7) begin
+    end else if ((!suite_i || is_open) && (|cf_req_i.length[15:7] || (cf_req_i.length[6] && |cf_req_i.length[5:0]))) begin
       stream_last_o = PayloadBeat + 11'd7;  // without a tag nobody needs the rest
     end
   end

@@ -42,14 +42,13 @@ module saf_ctl_group (
   logic [10:0] member_q;
 
   logic is_run, is_commit, fits;
-  logic [16:0] wanted;
+  logic [13:0] wanted;  // beats
   assign is_run = opcode_q == saf_pkg::OpcodeRun;
   assign is_commit = opcode_q == saf_pkg::OpcodeCommit;
-  // the multiplication takes a DSP block
-  assign wanted = {body_end_i, 3'd0} + 17'(saf_pkg::GroupBytes) - 17'(saf_pkg::HeaderBytes) +
-      17'(left_q) * 17'(saf_pkg::GroupMemberBytes);
-  assign fits = wanted == {1'b0, length_i} && (is_run ? body_q >= 16'(saf_pkg::RunBytes)
-                                                      : body_q == 16'(saf_pkg::CommitBytes));
+  // the multiplication takes a DSP block; a member is a whole number of beats, as head and header are
+  assign wanted = body_end_i + 14'((saf_pkg::GroupBytes - saf_pkg::HeaderBytes) / 8) + 14'(left_q) * 14'(MemberBeats);
+  assign fits = wanted == {1'b0, length_i[15:3]} && length_i[2:0] == '0
+      && (is_run ? body_q >= 16'(saf_pkg::RunBytes) : body_q == 16'(saf_pkg::CommitBytes));
 
   always_comb begin
     drop_o = 1'b0;
@@ -72,10 +71,12 @@ module saf_ctl_group (
   assign is_run_o = is_run;
   assign body_bytes_o = body_q;
   assign member_o = member_q;
+  // on to its second beat, from there to the next one's first, or back when it is the one
+  logic [10:0] step;
+  assign step = {{8{found_o}}, found_o || state_q == StLook, found_o, found_o || state_q == StAsk};
   always_comb begin
     rd_addr_o = HeadBeat;
-    if (state_q == StAsk) rd_addr_o = member_q;
-    else if (state_q == StLook) rd_addr_o = member_q + 11'd1;
+    if (state_q == StAsk || state_q == StLook) rd_addr_o = member_q;
   end
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
@@ -86,6 +87,8 @@ module saf_ctl_group (
       body_q <= '0;
       member_q <= '0;
     end else begin
+      if (state_q == StCheck) member_q <= body_end_i[10:0] + 11'd1;
+      else if (state_q == StAsk || state_q == StLook) member_q <= member_q + step;
       case (state_q)
         StIdle: if (start_i) state_q <= StHead;
         StHead: begin
@@ -95,7 +98,6 @@ module saf_ctl_group (
           state_q <= StCheck;
         end
         StCheck: begin
-          member_q <= body_end_i[10:0] + 11'd1;
           state_q <= drop_o ? StIdle : StAsk;
         end
         StAsk: state_q <= left_q == '0 ? StIdle : StLook;
@@ -104,7 +106,6 @@ module saf_ctl_group (
             state_q <= StIdle;
           end else begin
             state_q <= StAsk;
-            member_q <= member_q + MemberBeats;
             left_q <= left_q - 8'd1;
           end
         end

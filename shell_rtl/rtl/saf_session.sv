@@ -113,7 +113,7 @@ module saf_session (
   state_e state_q, state_d;
   logic start_q;  // the state was just entered
   logic booted_q, open_q, bank_q, has_owner_q, kept_q, build_q, chosen_q;
-  logic [30:0] base_q;
+  logic [14:0] base_q;
   logic [31:0] count_q, challenge_q, hello_tag_q;
   logic [47:0] host_q;
   logic [15:0] block_limit_q, forgotten_q, status_q;
@@ -362,14 +362,14 @@ module saf_session (
 
   // refusals show none
   always_ff @(posedge clk_i) begin
-    if (booted_i && !booted_q) base_q <= rnd_i[30:0];
+    if (booted_i && !booted_q) base_q <= rnd_i[14:0];
     if (state_q == StJudge) hello_tag_q <= '0;
     else if (state_q == StPrepare) hello_tag_q <= digest_i;  // the last one counts
   end
 
   assign session_o.open = open_q;
-  // never 0, and another one for 2^31 sessions
-  assign session_o.id = {1'b1, base_q ^ count_q[30:0]};
+  // never 0, and another one for 65,536 sessions
+  assign session_o.id = {1'b1, base_q, count_q[15:0]};
   assign session_o.host = host_q;
   assign session_o.block_limit = block_limit_q;
   assign session_o.key_bank = bank_q;

@@ -105,15 +105,8 @@ module saf_slots
   logic [5:0] reply_status;
   logic [7:0] reply_state;
 
-  always_comb begin
-    row_wdata.object = req_i.object;
-    row_wdata.index = req_i.index;
-    row_wdata.push = pay_i[448];  // bit 0 of RUN's flags
-    row_wdata.shared = is_large;
-    row_wdata.bytes = bytes;
-    row_wdata.kernel = kernel[KernelBits-1:0];
-    row_wdata.segment = cmd_data[31:0];  // when the ROM's words of the kernel have come
-  end
+  // push: bit 0 of RUN's flags; segment: when the ROM's words of the kernel have come
+  assign row_wdata = {req_i.object, req_i.index, pay_i[448], is_large, bytes, kernel[KernelBits-1:0], cmd_data[31:0]};
 
   saf_slots_rows u_rows (
       .clk_i,
