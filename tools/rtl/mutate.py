@@ -136,7 +136,7 @@ class Run:
         self.results = [r for r in self.results if key_of(r) != mutant.key]
         self.results.append({"file": mutant.file, "line": mutant.line, "column": mutant.column, "what": mutant.what,
                              "outcome": verdict.outcome, "by": verdict.by, "text": mutant.source,
-                             "commit": self.commit})
+                             "commit": self.commit, "gone": False})
         print(f"{len(self.results):4} {verdict.outcome:9}{verdict.seconds:5.0f} s  {mutant}  {verdict.by or why}",
               flush=True)
         if self.keep is not None:
@@ -208,13 +208,13 @@ def reason(file: str, text: str, what: str) -> str:
 
 
 def known_verdicts(path: Path | None) -> list[dict[str, object]]:
-    """Verdicts of earlier runs that still speak of a fault that can be made, wherever the line has moved to."""
+    """Verdicts of earlier runs; ``gone`` says that the RTL has no such line any more."""
     if path is None or not path.exists():
         return []
     results: list[dict[str, object]] = json.loads(path.read_text())["mutants"]
     files = {str(r["file"]) for r in results}
     there = {m.key for f in files if (RTL / f).exists() for m in mutants.candidates(RTL / f)}
-    return [r for r in results if key_of(r) in there]
+    return [r | {"gone": key_of(r) not in there} for r in results]
 
 
 def main(argv: list[str] | None = None) -> int:
