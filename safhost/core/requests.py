@@ -197,7 +197,9 @@ class ProgramRequest(CardsRequest):
             return
         todo = [card for card in self._staged if card.key not in self._committed]
         self.phase = "commit"
-        feed_ms = feed_time_ms(len(self.event.payload), todo)
+        # without a payload it is staged already, and the card says how long it is
+        staged = [i.length for card in todo for i in card.images if i.digest == self.event.digest]
+        feed_ms = feed_time_ms(max([len(self.event.payload), *staged]), todo)
         commands = []
         for card in todo:
             self._committed.add(card.key)
