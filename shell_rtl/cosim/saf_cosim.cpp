@@ -14,9 +14,11 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <type_traits>
 #include <unistd.h>
 
 #include "Vsaf_cosim_top.h"
+#include "Vsaf_cosim_top___024root.h"
 #include "saf_cosim_kernels.h"
 #include "saf_cosim_mac.h"
 #include "verilated.h"
@@ -35,9 +37,28 @@ constexpr uint32_t kResetCycles = 16;
 // So long after it had something to do the side that may sleep gets its clock (see saf_cosim_top), and kTimerCycles every
 // kTimerSlices slices, for its timers.
 constexpr uint32_t kAwakeCycles = 2048, kTimerCycles = 64;
+constexpr uint32_t kLeafCycles = 128;  // to give the next leaf, or to compare the last one's root
 constexpr uint32_t kTimerSlices = 8;
 constexpr size_t kOutboxBytes = 64u << 20;
 constexpr uint64_t kRegionBytes = 1u << 20;
+
+#ifdef SAF_ONE_CLOCK
+// Nothing happens when the clocks fall, but the model has to know that they did, to see them rise again. Where its notes of
+// their last levels are found, they are changed; else (another Verilator may call them otherwise) it is evaluated once more.
+using Root = Vsaf_cosim_top___024root;
+template <typename Model, typename = void>
+struct Levels {
+  static bool fell(Model&) { return false; }
+};
+template <typename Model>
+struct Levels<Model, std::void_t<decltype(Model::__Vtrigprevexpr___TOP__clk_i__0),
+                                 decltype(Model::__Vtrigprevexpr___TOP__ctl_clk_i__0)>> {
+  static bool fell(Model& model) {
+    model.__Vtrigprevexpr___TOP__clk_i__0 = model.__Vtrigprevexpr___TOP__ctl_clk_i__0 = 0;
+    return true;
+  }
+};
+#endif
 
 enum ClockNumber { kCore, kDdr, kPr, kKernel, kClocks };
 
@@ -452,18 +473,21 @@ class Card {
 
 #ifdef SAF_ONE_CLOCK
   void cycle() {
-    if (top_->ctl_wake_o) wake(kAwakeCycles);
+    if (top_->ctl_wake_o) wake(top_->ctl_wake_o & 1 ? kAwakeCycles : kLeafCycles);
     before_core_edge();
     before_ddr_edge();
-    top_->clk_i = 1;
     if (awake_) {
       awake_--;
       before_kernel_edge();
+      top_->ctl_take_i = 1;
+      top_->eval();
+      top_->ctl_take_i = 0;
       top_->ctl_clk_i = 1;
     }
+    top_->clk_i = 1;
     top_->eval();
     top_->clk_i = top_->ctl_clk_i = 0;
-    top_->eval();
+    if (!Levels<Root>::fell(*top_->rootp)) top_->eval();
   }
 #else
   // One cycle of the core clock, with the edges of all clocks in the order of time.

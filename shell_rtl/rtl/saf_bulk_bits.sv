@@ -24,6 +24,7 @@ module saf_bulk_bits (
 
   logic [15:0] mask, part, added;
   logic [3:0] chosen;
+  logic [63:0] changes;
   logic [7:0] byte_any;
   logic [6:0] first_byte;
 
@@ -32,13 +33,11 @@ module saf_bulk_bits (
   assign hit_o = |(part & mask);
   assign added = mask & ~part;
 
-  always_comb begin
-    for (int unsigned i = 0; i < 4; i++) chosen[i] = touch_i && quarter_i == 2'(i);
-    for (int unsigned i = 0; i < 64; i++) begin
-      word_o[i] = word_i[i];
-      if (fill_i || (chosen[i/16] && mask[i%16])) word_o[i] = set_i;
-    end
+  for (genvar i = 0; i < 4; i++) begin : gen_quarter
+    assign chosen[i] = touch_i && quarter_i == 2'(i);
+    assign changes[16*i+:16] = {16{fill_i}} | ({16{chosen[i]}} & mask);
   end
+  assign word_o = (word_i & ~changes) | ({64{set_i}} & changes);
 
   function automatic logic [2:0] first_of_8(input logic [6:0] bits);
     return {
