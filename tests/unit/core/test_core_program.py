@@ -11,6 +11,7 @@ import pytest
 from safhost.core import card as st
 from safhost.core import events as ev
 from safhost.errors import CardError, CardLost, DeadlineExceeded, ImageError, PartialError, PrFailed, SchedulingError
+from safhost.lab.timing import ARRIA10
 from safhost.sim import Impairment, make_image
 from safhost.sim.nodes import LINK
 from safhost.wire.generated import Group, Opcode, Status
@@ -256,6 +257,13 @@ def test_staged_only_program_loads_what_cards_hold_and_names_those_that_do_not(s
     assert ended.error.done == ["c01"]
     assert "does not hold image" in ended.error.failed["c02"]
     assert sim.view("c01").image_digest == image().digest
+
+
+def test_staged_image_of_a_slow_card_has_its_time_to_be_fed(simulate):
+    sim = simulate(card={"receive_rate": 100_000, "timing": ARRIA10.scaled(1, pr=30_000)})
+    assert sim.run_until(sim.program(image(), ("c01",), commit=False)).error is None
+    event = ev.StartProgram(0, ("c01",), np.empty(0, np.uint8), b"", image().digest, 0, staged_only=True)
+    assert sim.run_until(sim.start(event)).error is None
 
 
 def test_fifth_image_takes_the_slot_longest_unused(simulate):
