@@ -93,16 +93,16 @@ module saf_slots_formal
   logic here, forgets, accept, launch, ends;
   slot_e watched;
   logic [31:0] kept;
-  assign state = u_slots.u_ctl.state_q;
-  assign slot = u_slots.u_ctl.slot_q;
-  assign watched = u_slots.u_ctl.slots[watched_q];
+  assign state = u_slots.state;
+  assign slot = u_slots.slot;
+  assign watched = u_slots.slots[watched_q];
   slot_row_t row;
   assign row = slot_row_t'(u_slots.u_rows.u_newest.mem[{2'd0, watched_q}]);
   assign kept = row.index;
   assign here = slot == watched_q;
   assign forgets = u_slots.u_ctl.u_state.forget_i;
   assign accept = command_count && here;
-  assign launch = state == SqLaunch && u_slots.u_ctl.cmd_done_i && here;
+  assign launch = state == SqLaunch && u_slots.cmd_done && here;
   assign ends = state == SqFinish && here;
 
   // ---- the shadow
@@ -167,8 +167,8 @@ module saf_slots_formal
     if (rst_n_q) begin
       // the request
       if (h_done) assert (state == SqIdle);
-      if (u_slots.u_ctl.answering_q) begin
-        assert (u_slots.u_ctl.kill_by_q == '0 || u_slots.u_ctl.reply_killed_o);
+      if (u_slots.u_ctl.answering) begin
+        assert (u_slots.u_ctl.kill_by == KillNone || u_slots.reply.killed);
         assert (state == SqIdle || state == SqInfo || takes_in || finishes || state == SqReply);
       end
       if (state == SqInfo || takes_in) assert (waits_q && slot == req_q.object[2:0]);
@@ -198,14 +198,14 @@ module saf_slots_formal
         if (state inside {SqLaunchFetch, SqLaunchTake, SqWalkFetch, SqWalk, SqLaunch}) begin
           assert (watched == SlotQueued);
         end
-        if (state inside {SqPushFetch, SqPushTake}) assert (watched == SlotPush && !u_slots.u_ctl.push_valid_q);
+        if (state inside {SqPushFetch, SqPushTake}) assert (watched == SlotPush && !push_valid);
       end
       // pushes
-      if (u_slots.u_ctl.push_ended_q) assert (u_slots.u_ctl.push_valid_q);
-      if (u_slots.u_ctl.push_valid_q && !u_slots.u_ctl.push_orphan_q && u_slots.u_ctl.push_slot_q == watched_q) begin
+      if (u_slots.u_ctl.push_ended) assert (push_valid);
+      if (push_valid && !u_slots.u_ctl.push_orphan && u_slots.u_ctl.push_slot == watched_q) begin
         assert (watched == SlotPush || state == SqReply);
-        if (state == SqReply && watched != SlotPush) assert (u_slots.u_ctl.reply_pushed_o);
-        if (finishes && here) assert (u_slots.u_ctl.reply_pushed_o);
+        if (state == SqReply && watched != SlotPush) assert (u_slots.reply.pushed);
+        if (finishes && here) assert (u_slots.reply.pushed);
       end
     end
   end

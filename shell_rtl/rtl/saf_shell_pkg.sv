@@ -427,4 +427,53 @@ package saf_shell_pkg;
     SqRegister
   } slots_state_e;
 
+  // what it does next when it is idle: at most one of them
+  typedef struct packed {
+    logic forget;
+    logic reset;
+    logic kill;
+    logic ask;
+    logic read;  // a register of the role
+    logic pushed;  // a push has ended
+    logic scan;
+  } slots_due_t;
+
+  // what saf_slots_request says of RUN or KILL
+  typedef struct packed {
+    logic is_kill;
+    logic bad_slot;
+    logic older;
+    logic same;
+    slots_run_e run;
+    logic bad_epoch;
+    logic empty;
+    logic is_large;  // its arguments do not fit into the slot's record
+    logic deadline;
+    logic copied;  // this word is the last
+    logic ends;  // here, with
+    logic [5:0] status;
+    logic [15:0] kernel;
+    logic [10:0] bytes;
+  } slots_ask_t;
+
+  // why several commands end at once
+  typedef enum logic [1:0] {
+    KillNone,
+    KillCommand,
+    KillCommit,
+    KillFault
+  } slots_kill_e;
+
+  // what saf_slots_reply is to answer
+  typedef struct packed {
+    logic start;
+    logic killed;
+    logic stored;
+    logic keep;
+    logic timed;
+    logic pushed;
+    logic [5:0] status;
+    logic [7:0] state;
+  } slots_reply_t;
+
 endpackage

@@ -81,9 +81,10 @@ module saf_slots
   slots_state_e state;
   logic [2:0] slot;
   logic [7:0] count;
-  logic [15:0] kernel;
-  logic is_large, late, host_idle, rolereg_blocked;
-  logic [10:0] bytes;
+  // verilator lint_off UNUSEDSIGNAL
+  slots_ask_t ask;
+  // verilator lint_on UNUSEDSIGNAL
+  logic late, host_idle, rolereg_blocked;
   logic [31:0] segment, ram_data;
   logic [StampBits-1:0] stamp, kernel_ns_q;
 
@@ -101,12 +102,12 @@ module saf_slots
   logic [31:0] cmd_segment;
   logic [63:0] cmd_data;
 
-  logic reply_start, reply_done, reply_killed, reply_stored, reply_keep, reply_timed, reply_pushed;
-  logic [5:0] reply_status;
-  logic [7:0] reply_state;
+  logic reply_done;
+  slots_reply_t reply;
 
   // push: bit 0 of RUN's flags; segment: when the ROM's words of the kernel have come
-  assign row_wdata = {req_i.object, req_i.index, pay_i[448], is_large, bytes, kernel[KernelBits-1:0], cmd_data[31:0]};
+  assign row_wdata = {req_i.object, req_i.index, pay_i[448], ask.is_large, ask.bytes, ask.kernel[KernelBits-1:0],
+      cmd_data[31:0]};
 
   saf_slots_rows u_rows (
       .clk_i,
@@ -129,7 +130,7 @@ module saf_slots
       .copy_i(state == SqCopy),
       .count_i(count),
       .slot_i(slot),
-      .large_i(is_large),
+      .large_i(ask.is_large),
       .fr_data_i,
       .arg_i(state == SqLaunch && host_arg),
       .shared_i(row.shared),
@@ -153,12 +154,12 @@ module saf_slots
 
   // what is not timed shows zeros: the flops' own synchronous clear
   always_ff @(posedge clk_i) begin
-    if (state != SqReply) kernel_ns_q <= state == SqFinish && reply_timed ? stamp : '0;
+    if (state != SqReply) kernel_ns_q <= state == SqFinish && reply.timed ? stamp : '0;
   end
 
   saf_slots_ask u_ask (
       .state_i(state),
-      .kernel_i(kernel),
+      .kernel_i(ask.kernel),
       .second_mask_i(count[6]),
       .row_segment_i(row.segment),
       .segment_i(segment),
@@ -202,9 +203,7 @@ module saf_slots
       .state_o(state),
       .slot_o(slot),
       .count_o(count),
-      .kernel_o(kernel),
-      .large_o(is_large),
-      .bytes_o(bytes),
+      .ask_o(ask),
       .ram_data_i(ram_data),
       .late_i(late),
       .segment_o(segment),
@@ -213,15 +212,8 @@ module saf_slots
       .cmd_error_i(cmd_error),
       .cmd_data_i(cmd_data),
       .irq_i(irq),
-      .reply_start_o(reply_start),
+      .reply_o(reply),
       .reply_done_i(reply_done),
-      .reply_killed_o(reply_killed),
-      .reply_stored_o(reply_stored),
-      .reply_keep_o(reply_keep),
-      .reply_timed_o(reply_timed),
-      .reply_pushed_o(reply_pushed),
-      .reply_status_o(reply_status),
-      .reply_state_o(reply_state),
       .push_valid_o,
       .push_done_i,
       .push_read_o,
@@ -237,15 +229,15 @@ module saf_slots
   saf_slots_reply u_reply (
       .clk_i,
       .rst_ni,
-      .start_i(reply_start),
+      .start_i(reply.start),
       .done_o(reply_done),
-      .killed_i(reply_killed),
-      .stored_i(reply_stored),
-      .keep_i(reply_keep),
-      .pushed_i(reply_pushed),
+      .killed_i(reply.killed),
+      .stored_i(reply.stored),
+      .keep_i(reply.keep),
+      .pushed_i(reply.pushed),
       .slot_i(slot),
-      .status_i(reply_status),
-      .state_i(reply_state),
+      .status_i(reply.status),
+      .state_i(reply.state),
       .epoch_i(role_i.epoch),
       .kernel_ns_i(kernel_ns_q),
       .push_bytes_i(push_bytes_o),

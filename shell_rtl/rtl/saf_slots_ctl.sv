@@ -1,13 +1,11 @@
 // The command slots' sequencer: RUN at most once in eight slots, KILL, launches, ends, deadlines, pushes.
 //
-// Data flow: one thing at a time. A handler's request goes first; else the slots are looked at in turn (kernel done?
-// deadline? may it be launched? push?), 32 cycles a round. A slot's words lie in RAMs (saf_slots_rows, _ram, _time), its
-// state here. A command waits for those
-// before it that use its kernel: they are walked through in the order of their coming. At a deadline the kernel cannot be
-// stopped alone: nothing more is launched until the others ended, then the role's kernels are reset.
+// Data flow: one thing at a time. What is due (saf_slots_due) takes its steps (saf_slots_step): a handler's request is judged
+// (saf_slots_request), several commands end at once (_kill), one waits for its push (_push); what is said of it all makes
+// saf_slots_answer. A slot's words lie in RAMs (saf_slots_rows, _ram, _time), its state in saf_slots_state. At a deadline the
+// kernel cannot be stopped alone: nothing more is launched until the others ended, then the role's kernels are reset
+// (saf_slots_role).
 // Latency: empty kernel about 20 cycles to its answer. Reset: all slots idle. Back-pressure: of messages and of the bus.
-
-`include "saf_assert.svh"
 
 module saf_slots_ctl
   import saf_shell_pkg::*;
@@ -17,15 +15,21 @@ module saf_slots_ctl
     // verilator lint_off UNUSEDSIGNAL
     input ctl_req_t req_i,
     input logic [511:0] pay_i,
+    input session_view_t session_i,
+    input role_view_t role_i,
+    // rows of commands: that of a slot or of KILL, or of the frame that is answered
+    input slot_row_t row_i,
     // verilator lint_on UNUSEDSIGNAL
+    output logic row_wr_o,
+    output logic [3:0] row_wr_addr_o,
+    output logic [3:0] row_addr_o,
+    output logic status_wr_o,
+    output logic [5:0] status_o,
+
     input logic h_valid_i,
     output logic h_done_o,
     output logic [10:0] fr_addr_o,
     input logic [63:0] fr_data_i,
-    // verilator lint_off UNUSEDSIGNAL
-    input session_view_t session_i,
-    input role_view_t role_i,
-    // verilator lint_on UNUSEDSIGNAL
     input logic forget_i,
     output logic forget_busy_o,
     input logic commit_active_i,
@@ -39,22 +43,10 @@ module saf_slots_ctl
     output logic [31:0] last_kill_o,
     output logic command_count_o,
 
-    // rows of commands: that of a slot or of KILL, or of the frame that is answered; status of a slot's
-    output logic row_wr_o,
-    output logic [3:0] row_wr_addr_o,
-    output logic [3:0] row_addr_o,
-    // verilator lint_off UNUSEDSIGNAL
-    input slot_row_t row_i,
-    // verilator lint_on UNUSEDSIGNAL
-    output logic status_wr_o,
-    output logic [5:0] status_o,
-
     output slots_state_e state_o,
     output logic [2:0] slot_o,
     output logic [7:0] count_o,
-      output logic [15:0] kernel_o,
-    output logic large_o,
-    output logic [10:0] bytes_o,
+    output slots_ask_t ask_o,
     input logic [31:0] ram_data_i,
     input logic late_i,
 
@@ -65,15 +57,8 @@ module saf_slots_ctl
     input logic [63:0] cmd_data_i,
     input logic irq_i,
 
-    output logic reply_start_o,
+    output slots_reply_t reply_o,
     input logic reply_done_i,
-    output logic reply_killed_o,
-    output logic reply_stored_o,
-    output logic reply_keep_o,
-    output logic reply_timed_o,
-    output logic reply_pushed_o,
-    output logic [5:0] reply_status_o,
-    output logic [7:0] reply_state_o,
 
     output logic push_valid_o,
     input logic push_done_i,
@@ -90,51 +75,76 @@ module saf_slots_ctl
 
   localparam int unsigned Slots = saf_pkg::CommandSlots;
   localparam int unsigned CsrDoneBit = 1;
-  localparam int unsigned TickBits = 10;  // without an interrupt a kernel is asked every 1024 cycles
-  localparam logic [7:0] AskWords = 8'd7;
 
-  typedef enum logic [1:0] {
-    KillNone,
-    KillCommand,
-    KillCommit,
-    KillFault
-  } kill_e;
-
-  slots_state_e state_q;
-  logic [2:0] slot_q;
-  slot_e [Slots-1:0] slots;
-  logic [Slots-1:0] queued, launched, pushes, running, deadlines, fault;
+  slots_due_t due;
+  slots_state_e scan_goes;
+  logic [2:0] scan_slot, walk_slot, push_slot;
+  logic [Slots-1:0] queued, launched, pushes, deadlines, fault;
   logic [Slots-1:0][2:0] order;
-  logic shared_busy_q;
-  logic [2:0] shared_slot_q;
-  logic [4:0] scan_q;
-  logic [TickBits-1:0] tick_q;
-  logic due_q, polling_q;
-  logic [7:0] count_q;
-  logic mask_loaded_q, counted_q;
-  logic [5:0] status_q;
-  logic answering_q, bad_slot_q;
-  logic [31:0] segment_q, last_kill_q;
-  logic [KernelBits-1:0] launch_kernel_q;
-  logic segment_known_q, kill_known_q, kill_ok_q, forget_q, reset_q, role_done_q, kill_done_q, blocked_q;
-  kill_e kill_by_q;
-  logic push_valid_q, push_ended_q, push_orphan_q;
-  logic [2:0] push_slot_q;
-
-  assign running = queued | launched | pushes;
-
-  // ---- the control frame: what it is, and whether it ends here
-
-  logic is_kill, bad_slot, older, same, bad_epoch, ask_empty, ask_big, ask_deadline, copied, request_ends;
-  slots_run_e run;
+  logic finish, refuse, answering, launches, recorded, reset;
   logic [7:0] from_word;
-  logic [5:0] request_status;
+  logic push_ended, push_orphan, kill_ends, kill_new, kill_known, kill_ok;
+  slots_kill_e kill_by;
+
+  assign running_o = queued | launched | pushes;
+  assign recorded = count_o[1];  // in SqRecord
+
+  saf_slots_due u_due (
+      .clk_i,
+      .rst_ni,
+      .idle_i(state_o == SqIdle),
+      .forget_i,
+      .forget_busy_o,
+      .reset_i(reset),
+      .kill_i(kill_all_i && !kill_done_o),
+      .ask_i(h_valid_i && !h_done_o),
+      .register_i(rolereg_valid_i),
+      .push_valid_i(push_valid_o),
+      .push_ended_i(push_ended),
+      .irq_i,
+      .freeze_i,
+      .queued_i(queued),
+      .launched_i(launched),
+      .pushes_i(pushes),
+      .deadlines_i(deadlines),
+      .due_o(due),
+      .slot_o(scan_slot),
+      .goes_o(scan_goes)
+  );
+
+  saf_slots_step u_step (
+      .clk_i,
+      .rst_ni,
+      .due_i(due),
+      .ask_i(ask_o),
+      .ask_slot_i(req_i.object[2:0]),
+      .scan_slot_i(scan_slot),
+      .scan_goes_i(scan_goes),
+      .push_slot_i(push_slot),
+      .finish_i(finish),
+      .refuse_i(refuse),
+      .kill_by_i(kill_by),
+      .cmd_done_i,
+      .cmd_error_i,
+      .kernel_done_i(cmd_data_i[CsrDoneBit]),
+      .reply_done_i,
+      .reply_killed_i(reply_o.killed),
+      .row_kernel_i(row_i.kernel),
+      .queued_i(queued),
+      .launched_i(launched),
+      .order_i(order),
+      .state_o,
+      .slot_o,
+      .count_o,
+      .walk_slot_o(walk_slot),
+      .launches_o(launches)
+  );
 
   saf_slots_request u_request (
       .clk_i,
       .rst_ni,
-      .state_i(state_q),
-      .count_i(count_q),
+      .state_i(state_o),
+      .count_i(count_o),
       .req_i,
       .pay_i,
       .fr_data_i,
@@ -142,77 +152,31 @@ module saf_slots_ctl
       .epoch_i(role_i.epoch),
       .has_role_i(role_i.has_role),
       .commit_active_i,
-      .kill_known_i(kill_known_q),
-      .slot_known_i(slots[slot_q] != SlotIdle),
-      .slot_runs_i(running[slot_q]),
-      .shared_busy_i(shared_busy_q),
+      .kill_known_i(kill_known),
+      .forget_i(due.forget),
+      .slot_i(slot_o),
+      .slot_known_i(slots_o[slot_o] != SlotIdle),
+      .running_i(running_o),
+      .row_shared_i(row_i.shared),
       .newest_i(row_i.index),
       .cmd_done_i,
       .cmd_error_i,
       .cmd_data_i,
-      .is_kill_o(is_kill),
-      .bad_slot_o(bad_slot),
-      .older_o(older),
-      .same_o(same),
-      .run_o(run),
-      .bad_epoch_o(bad_epoch),
-      .empty_o(ask_empty),
-      .large_o(ask_big),
-      .kernel_o,
-      .bytes_o,
-      .deadline_o(ask_deadline),
-      .from_word_o(from_word),
-      .copied_o(copied),
-      .ends_o(request_ends),
-      .status_o(request_status)
+      .ask_o,
+      .from_word_o(from_word)
   );
-
-  // ---- what is due
-
-  logic [2:0] scan_slot;
-  assign scan_slot = scan_q[4:2];
-
-  logic kill_now, kill_this;
-  // a kernel that ended by itself and whose result is on its way is not killed any more
-  logic [Slots-1:0] killable;
-  assign killable = running & ~(push_valid_q && !push_orphan_q ? Slots'(1) << push_slot_q : '0);
-
-  assign kill_this = kill_by_q == KillFault ? launched[count_q[2:0]] : killable[count_q[2:0]];
-  assign kill_now = kill_all_i && !kill_done_q;
-
-  logic [2:0] walk_slot;
-  logic walk_ends, walk_waits;
-
-  // the commands that came before the one to launch: is there one for the same kernel?
-  assign walk_slot = order[count_q[2:0]];
-  assign walk_ends = walk_slot == slot_q;
-  assign walk_waits = (queued[walk_slot] || launched[walk_slot]) && row_i.kernel == launch_kernel_q;
-
-  // ---- states of the slots
-
-  logic slot_set;
-  slot_e slot_new;
-  always_comb begin
-    slot_new = SlotDone;
-    case (state_q)
-      SqRecord: {slot_set, slot_new} = {count_q[1], ask_empty ? SlotPush : SlotQueued};
-      SqLaunch: {slot_set, slot_new} = {cmd_done_i, SlotLaunched};
-      SqEnded: {slot_set, slot_new} = {1'b1, SlotPush};
-      default: slot_set = state_q == SqFinish;
-    endcase
-  end
 
   saf_slots_state u_state (
       .clk_i,
       .rst_ni,
-      .forget_i(state_q == SqIdle && forget_q),
-      .slot_i(slot_q),
-      .set_i(slot_set),
-      .state_i(slot_new),
-      .deadline_set_i(state_q == SqRecord),
-      .deadline_i(ask_deadline),
+      .forget_i(due.forget),
+      .slot_i(slot_o),
+      .state_i(state_o),
+      .recorded_i(recorded),
+      .ask_i(ask_o),
+      .cmd_done_i,
       .role_fault_i,
-      .slots_o(slots),
+      .slots_o,
       .queued_o(queued),
       .launched_o(launched),
       .pushes_o(pushes),
@@ -221,412 +185,114 @@ module saf_slots_ctl
       .order_o(order)
   );
 
-  // ---- the sequencer
+  saf_slots_kill u_kill (
+      .clk_i,
+      .rst_ni,
+      .state_i(state_o),
+      .due_i(due),
+      .ask_i(ask_o),
+      .index_i(req_i.index),
+      .forget_i(forget_busy_o),
+      .bus_failed_i(state_o == SqPoll && cmd_done_i && cmd_error_i),
+      .slot_i(count_o[2:0]),
+      .walked_i(count_o[3]),
+      .running_i(running_o),
+      .launched_i(launched),
+      .pushing_i(push_valid_o && !push_orphan),
+      .push_slot_i(push_slot),
+      .by_o(kill_by),
+      .ends_o(kill_ends),
+      .new_o(kill_new),
+      .known_o(kill_known),
+      .ok_o(kill_ok),
+      .last_o(last_kill_o),
+      .done_o(kill_done_o)
+  );
 
-  logic reset_now, handle;
-  assign reset_now = reset_q && launched == '0;
-  assign handle = h_valid_i && !h_done_o;
+  saf_slots_role u_role (
+      .clk_i,
+      .rst_ni,
+      .state_i(state_o),
+      .due_i(due),
+      .changed_i(role_changed_i),
+      .has_role_i(role_i.has_role),
+      .freeze_i,
+      .late_i,
+      .launched_i(launched[slot_o]),
+      .fault_i(fault[slot_o]),
+      .launches_i(launches),
+      .launch_segment_i(row_i.segment),
+      .cmd_done_i,
+      .cmd_error_i,
+      .cmd_data_i,
+      .reset_o(reset),
+      .segment_o,
+      .blocked_o(rolereg_blocked_o),
+      .rolereg_addr_i,
+      .rolereg_done_o,
+      .rolereg_data_o
+  );
 
-  logic finish;  // this state is followed by SqFinishFetch
-  // verilator lint_off UNUSEDSIGNAL
-  logic [15:0] finish_status;  // six bits hold any
-  // verilator lint_on UNUSEDSIGNAL
+  saf_slots_push u_push (
+      .clk_i,
+      .rst_ni,
+      .state_i(state_o),
+      .due_i(due),
+      .slot_i(slot_o),
+      .word_i(count_o[2:0]),
+      .data_i(ram_data_i),
+      .answered_i(state_o == SqReply && reply_done_i && reply_o.pushed),
+      .pushes_i(pushes),
+      .ended_o(push_ended),
+      .orphan_o(push_orphan),
+      .slot_o(push_slot),
+      .push_valid_o,
+      .push_done_i,
+      .push_read_o,
+      .push_addr_o,
+      .push_bytes_o,
+      .push_block_o
+  );
 
-  always_comb begin
-    finish = request_ends;
-    finish_status = {10'd0, request_status};
-    case (state_q)
-      SqIdle:
-      finish = !forget_q && !reset_now && !kill_now && !handle && !rolereg_valid_i && push_ended_q && !push_orphan_q;
-      SqKillNext:
-      if (!count_q[3] && kill_this) begin
-        finish = 1'b1;
-        finish_status = kill_by_q == KillFault ? saf_pkg::StatusRoleFault : saf_pkg::StatusKilled;
-      end
-      SqEnded: begin
-        finish = fault[slot_q] || !row_i.push;
-        if (fault[slot_q]) finish_status = saf_pkg::StatusBadRange;
-      end
-      SqDeadline:
-      if (late_i) {finish, finish_status} = {1'b1, saf_pkg::StatusDeadline};
-      default: ;
-    endcase
-  end
-
-  // what failed or was not allowed reads as zeros
-  assign rolereg_done_o = state_q == SqRegister && cmd_done_i;
-  always_comb begin
-    rolereg_data_o = bytes_swapped(cmd_data_i);
-    // the done bit stays to be seen although it was acknowledged
-    if (rolereg_addr_i == '0 && !blocked_q && !cmd_error_i) rolereg_data_o[56+CsrDoneBit] |= role_done_q;
-  end
-
-  assign slot_o = slot_q;
-  assign slots_o = slots;
-  assign running_o = running;
-  assign last_kill_o = last_kill_q;
-  assign forget_busy_o = forget_q;
-  assign kill_done_o = kill_done_q;
-  assign command_count_o = state_q == SqInfo && !is_kill && !bad_slot && run == RunNew;
-  assign fr_addr_o = {3'd0, from_word};
-  assign segment_o = segment_q;
-  assign rolereg_blocked_o = blocked_q;
-  assign push_valid_o = push_valid_q;
-  assign state_o = state_q;
-  assign count_o = count_q;
-  assign large_o = ask_big;
+  saf_slots_answer u_answer (
+      .clk_i,
+      .rst_ni,
+      .state_i(state_o),
+      .due_i(due),
+      .ask_i(ask_o),
+      .recorded_i(recorded),
+      .command_count_i(command_count_o),
+      .slot_state_i(slots_o[slot_o]),
+      .push_orphan_i(push_orphan),
+      .kill_by_i(kill_by),
+      .kill_walked_i(count_o[3]),
+      .kill_ends_i(kill_ends),
+      .kill_ok_i(kill_ok),
+      .fault_i(fault[slot_o]),
+      .push_i(row_i.push),
+      .late_i,
+      .finish_o(finish),
+      .refuse_o(refuse),
+      .answering_o(answering),
+      .h_done_o,
+      .status_wr_o,
+      .status_o,
+      .reply_o,
+      .reply_done_i
+  );
 
   // while a frame is looked at, the row of what it names; while it is answered, its own
   logic [3:0] named;
-  logic newest_wr;
-  assign named = is_kill ? SlotRowKill : {1'b0, req_i.object[2:0]};
+  assign named = ask_o.is_kill ? SlotRowKill : {1'b0, req_i.object[2:0]};
   always_comb begin
-    row_addr_o = {1'b0, slot_q};
-    if (state_q == SqIdle) row_addr_o = named;
-    else if (state_q == SqWalkFetch) row_addr_o = {1'b0, walk_slot};
-    else if (answering_q) row_addr_o = SlotRowAnswer;
+    row_addr_o = {1'b0, slot_o};
+    if (state_o == SqIdle) row_addr_o = named;
+    else if (state_o == SqWalkFetch) row_addr_o = {1'b0, walk_slot};
+    else if (answering) row_addr_o = SlotRowAnswer;
   end
-  assign row_wr_addr_o = state_q == SqIdle ? SlotRowAnswer : named;
-  assign row_wr_o = state_q == SqIdle || newest_wr || (state_q == SqRomKernel && cmd_done_i);
-  assign newest_wr = command_count_o || (state_q == SqInfo && is_kill && !older && !same);
-  assign status_wr_o = counted_q || state_q == SqFinish;  // its row is there in the next cycle
-  assign status_o = state_q == SqFinish ? status_q : saf_pkg::StatusRunning[5:0];
-
-  assign reply_status_o = status_q;
-  always_comb begin
-    reply_state_o = saf_pkg::SlotStateRunning;
-    if (bad_slot_q || slots[slot_q] == SlotIdle) reply_state_o = saf_pkg::SlotStateIdle;
-    else if (slots[slot_q] == SlotDone) reply_state_o = saf_pkg::SlotStateDone;
-  end
-
-  // an answer that is neither stored nor kept
-  `define SAF_REFUSE(Status) \
-    status_q <= Status; \
-    reply_start_o <= 1'b1; \
-    state_q <= SqReply;
-
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      state_q <= SqIdle;
-      slot_q <= '0;
-      shared_busy_q <= 1'b0;
-      shared_slot_q <= '0;
-      scan_q <= '0;
-      tick_q <= '0;
-      due_q <= 1'b0;
-      polling_q <= 1'b0;
-      count_q <= '0;
-      mask_loaded_q <= 1'b0;
-      counted_q <= 1'b0;
-      status_q <= '0;
-      answering_q <= 1'b0;
-      bad_slot_q <= 1'b0;
-      launch_kernel_q <= '0;
-      segment_known_q <= 1'b0;
-      kill_known_q <= 1'b0;
-      blocked_q <= 1'b0;
-      kill_ok_q <= 1'b0;
-      forget_q <= 1'b0;
-      reset_q <= 1'b0;
-      role_done_q <= 1'b0;
-      kill_done_q <= 1'b0;
-      kill_by_q <= KillNone;
-      push_valid_q <= 1'b0;
-      push_ended_q <= 1'b0;
-      push_orphan_q <= 1'b0;
-      push_slot_q <= '0;
-      push_read_o <= '0;
-      push_addr_o <= '0;
-      push_bytes_o <= '0;
-      push_block_o <= '0;
-      h_done_o <= 1'b0;
-      reply_start_o <= 1'b0;
-      reply_killed_o <= 1'b0;
-      reply_stored_o <= 1'b0;
-      reply_keep_o <= 1'b0;
-      reply_timed_o <= 1'b0;
-      reply_pushed_o <= 1'b0;
-    end else begin
-      h_done_o <= 1'b0;
-      reply_start_o <= 1'b0;
-      kill_done_q <= 1'b0;
-      tick_q <= tick_q + 1'b1;
-      counted_q <= command_count_o;
-      if (forget_i) forget_q <= 1'b1;
-      if (push_done_i) push_ended_q <= 1'b1;
-
-      case (state_q)
-        SqIdle: begin
-          count_q <= '0;
-          mask_loaded_q <= 1'b0;
-          bad_slot_q <= 1'b0;
-          answering_q <= 1'b0;
-          kill_by_q <= KillNone;
-          reply_killed_o <= 1'b0;
-          reply_stored_o <= 1'b0;
-          reply_keep_o <= 1'b0;
-          reply_timed_o <= 1'b0;
-          reply_pushed_o <= 1'b0;
-          if (forget_q) begin
-            forget_q <= forget_i;
-            shared_busy_q <= 1'b0;
-            kill_known_q <= 1'b0;
-            push_orphan_q <= push_valid_q;
-            reset_q <= 1'b1;
-            role_done_q <= 1'b0;
-            segment_known_q <= 1'b0;
-          end else if (reset_now) begin
-            state_q <= SqReset;
-          end else if (kill_now) begin
-            kill_by_q <= KillCommit;
-            state_q <= launched != '0 ? SqKillReset : SqKillNext;
-          end else if (handle) begin
-            slot_q <= req_i.object[2:0];
-            answering_q <= 1'b1;
-            state_q <= SqInfo;
-          end else if (rolereg_valid_i) begin
-            blocked_q <= freeze_i || !role_i.has_role;
-            state_q <= SqRegister;
-          end else if (push_ended_q) begin
-            slot_q <= push_slot_q;
-            reply_timed_o <= 1'b1;
-            reply_pushed_o <= 1'b1;
-            if (push_orphan_q) begin
-              push_valid_q <= 1'b0;
-              push_ended_q <= 1'b0;
-              push_orphan_q <= 1'b0;
-            end
-          end else begin
-            scan_q <= scan_q + 5'd1;
-            slot_q <= scan_slot;
-            if (scan_q == '1) begin
-              polling_q <= irq_i || due_q;
-              due_q <= 1'b0;
-            end
-            case (scan_q[1:0])
-              2'd0: if (launched[scan_slot] && polling_q && !freeze_i) state_q <= SqPollFetch;
-              2'd1:
-              if (deadlines[scan_slot]) state_q <= SqDeadlineFetch;
-              2'd2:
-              if (queued[scan_slot] && !reset_q && !freeze_i) state_q <= SqLaunchFetch;
-              default: if (pushes[scan_slot] && !push_valid_q) state_q <= SqPushFetch;
-            endcase
-          end
-        end
-
-        SqReset, SqKillReset:
-        if (cmd_done_i) begin
-          reset_q <= 1'b0;
-          state_q <= state_q == SqReset ? SqIdle : SqKillNext;
-        end
-
-        // -- KILL and RUN
-        SqInfo:
-        if (is_kill) begin
-          reply_killed_o <= 1'b1;
-          if (older) begin
-            `SAF_REFUSE(saf_pkg::StatusStale[5:0])
-          end else begin
-            kill_known_q <= 1'b1;
-            if (!same) kill_ok_q <= !bad_epoch;
-            if (same || bad_epoch) begin
-              `SAF_REFUSE(same && kill_ok_q ? saf_pkg::StatusOk[5:0] : saf_pkg::StatusBadEpoch[5:0])
-            end else begin
-              kill_by_q <= KillCommand;
-              reply_killed_o <= 1'b0;
-              answering_q <= 1'b0;
-              state_q <= launched != '0 ? SqKillReset : SqKillNext;
-            end
-          end
-        end else if (bad_slot) begin
-          bad_slot_q <= 1'b1;
-          `SAF_REFUSE(saf_pkg::StatusBadSlot[5:0])
-        end else begin
-          reply_stored_o <= run == RunStored;
-          count_q <= -AskWords;
-          case (run)
-            RunNew: state_q <= ask_empty ? SqCopyAddr : SqRomHead;
-            RunStale: begin
-              `SAF_REFUSE(saf_pkg::StatusStale[5:0])
-            end
-            RunBusy: begin
-              `SAF_REFUSE(saf_pkg::StatusBusy[5:0])
-            end
-            default: begin
-              `SAF_REFUSE(saf_pkg::StatusRunning[5:0])
-            end
-          endcase
-        end
-        SqRomHead:
-        if (cmd_done_i) begin
-          if (cmd_error_i) reset_q <= 1'b1;
-          state_q <= SqRomKernel;
-        end
-        SqRomKernel:
-        if (cmd_done_i) begin
-          if (cmd_error_i) reset_q <= 1'b1;
-          state_q <= SqCopyAddr;
-        end
-        SqRomMask:
-        if (cmd_done_i) begin
-          if (cmd_error_i) reset_q <= 1'b1;
-          mask_loaded_q <= 1'b1;
-          state_q <= SqCopyAddr;
-        end
-        SqCopyAddr:
-        if (!mask_loaded_q && !count_q[7] && count_q[5:0] == '0) state_q <= SqRomMask;
-        else state_q <= SqCopy;
-        SqCopy: begin
-          mask_loaded_q <= 1'b0;
-          count_q <= copied ? '0 : count_q + 8'd1;
-          state_q <= copied ? SqRecord : SqCopyAddr;
-        end
-        SqRecord: begin
-          count_q <= count_q + 8'd1;
-          if (count_q[1]) begin
-            if (ask_big) begin
-              shared_busy_q <= 1'b1;
-              shared_slot_q <= slot_q;
-            end
-            h_done_o <= 1'b1;
-            state_q <= SqIdle;
-          end
-        end
-
-        // -- the end of a command
-        SqFinishFetch: state_q <= SqFinish;
-        SqFinish: begin
-          if (shared_slot_q == slot_q) shared_busy_q <= 1'b0;
-          reply_keep_o <= 1'b1;
-          reply_start_o <= 1'b1;
-          state_q <= SqReply;
-        end
-        SqReply:
-        if (reply_done_i) begin
-          if (reply_pushed_o) begin
-            push_valid_q <= 1'b0;
-            push_ended_q <= 1'b0;
-            push_orphan_q <= 1'b0;
-          end
-          h_done_o <= answering_q;
-          state_q <= kill_by_q == KillNone || reply_killed_o ? SqIdle : SqKillNext;
-        end
-
-        // -- several ends at once
-        SqKillNext:
-        if (count_q[3]) begin
-          state_q <= SqIdle;
-          kill_done_q <= kill_by_q == KillCommit;
-          if (kill_by_q == KillCommand) begin
-            answering_q <= 1'b1;
-            reply_killed_o <= 1'b1;
-            reply_keep_o <= 1'b0;
-            `SAF_REFUSE(saf_pkg::StatusOk[5:0])
-          end
-        end else begin
-          slot_q <= count_q[2:0];
-          count_q <= count_q + 8'd1;
-        end
-
-        // -- a kernel that may be done
-        SqPollFetch: state_q <= SqPoll;
-        SqPoll:
-        if (cmd_done_i) begin
-          if (cmd_error_i) begin
-            kill_by_q <= KillFault;
-            state_q <= SqKillReset;
-          end else begin
-            state_q <= cmd_data_i[CsrDoneBit] ? SqAck : SqIdle;
-          end
-        end
-        SqAck: if (cmd_done_i) state_q <= SqStampFetch;
-        SqStampFetch: state_q <= SqStamp;
-        SqStamp: state_q <= SqEnded;
-        SqEnded: begin
-          reply_timed_o <= !fault[slot_q];
-          if (!fault[slot_q]) role_done_q <= 1'b1;
-          state_q <= SqIdle;
-        end
-
-        SqDeadlineFetch: state_q <= SqDeadline;
-        SqDeadline: begin
-          if (finish && launched[slot_q]) reset_q <= 1'b1;
-          state_q <= SqIdle;
-        end
-
-        SqLaunchFetch: state_q <= SqLaunchTake;
-        SqLaunchTake: begin
-          launch_kernel_q <= row_i.kernel;
-          state_q <= SqWalkFetch;
-        end
-        SqWalkFetch: state_q <= SqWalk;
-        SqWalk: begin
-          count_q <= count_q + 8'd1;
-          state_q <= SqWalkFetch;
-          if (walk_ends) begin
-            segment_known_q <= 1'b1;
-            state_q <= SqLaunch;
-          end else if (walk_waits) begin
-            state_q <= SqIdle;
-          end
-        end
-        SqLaunch:
-        if (cmd_done_i) begin
-          if (row_i.shared) shared_busy_q <= 1'b0;
-          state_q <= SqIdle;
-        end
-
-        SqPushFetch: state_q <= SqPushTake;
-        SqPushTake: begin
-          count_q <= count_q + 8'd1;
-          state_q <= SqPushFetch;
-          case (count_q[2:0])
-            3'd0: push_read_o <= ram_data_i;
-            3'd1: push_addr_o[AddrBits-1:32] <= ram_data_i[AddrBits-33:0];
-            3'd2: push_addr_o[31:0] <= ram_data_i;
-            3'd3: push_bytes_o <= ram_data_i[20:0];
-            default: begin
-              push_block_o <= ram_data_i[31:16];
-              push_slot_q <= slot_q;
-              push_valid_q <= 1'b1;
-              state_q <= SqIdle;
-            end
-          endcase
-        end
-
-        default:  // SqRegister
-        if (cmd_done_i) begin
-          if (cmd_error_i) reset_q <= 1'b1;
-          state_q <= SqIdle;
-        end
-      endcase
-
-      // behind the scan, which may end in this very cycle: the two go at the same pace
-      if (tick_q == '0) due_q <= 1'b1;
-      if (finish) begin
-        status_q <= finish_status[5:0];
-        state_q <= SqFinishFetch;
-      end
-      if (role_changed_i) begin
-        reset_q <= 1'b1;
-        role_done_q <= 1'b0;
-        segment_known_q <= 1'b0;
-      end
-    end
-  end
-  `undef SAF_REFUSE
-
-  // what is cleared by the flops' own synchronous clear, after a reset too, or has no meaning before it is loaded
-  always_ff @(posedge clk_i) begin
-    if (state_q == SqWalk && walk_ends) segment_q <= row_i.segment;
-    else if (!segment_known_q) segment_q <= '0;
-    if (newest_wr && is_kill) last_kill_q <= req_i.index;
-    else if (!kill_known_q || forget_q) last_kill_q <= '0;
-  end
-
-  // what the bus and the reply rely on
-  `SAF_ASSERT(AssertSharedUsed,
-              !shared_busy_q || running[shared_slot_q])
-  `SAF_ASSERT(AssertPushInSlot, !push_valid_q || push_orphan_q || pushes[push_slot_q] || state_q == SqReply)
+  assign row_wr_addr_o = state_o == SqIdle ? SlotRowAnswer : named;
+  assign row_wr_o = state_o == SqIdle || command_count_o || kill_new || (state_o == SqRomKernel && cmd_done_i);
+  assign command_count_o = state_o == SqInfo && !ask_o.is_kill && !ask_o.bad_slot && ask_o.run == RunNew;
+  assign fr_addr_o = {3'd0, from_word};
 
 endmodule

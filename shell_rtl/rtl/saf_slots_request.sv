@@ -3,8 +3,10 @@
 //
 // Data flow: request, payload, the kernel host's answers, by `state_i`. Checks in the reference's order: epoch and push, role,
 // kernel, number of arguments, work sizes, addresses among the arguments.
-// Latency: combinational, but for what is remembered of the payload as it is copied. Reset: nothing remembered.
-// Back-pressure: none.
+// Latency: combinational, but for what is remembered of the payload as it is copied, and for whose the arguments are that lie
+// where only one command's can. Reset: nothing remembered. Back-pressure: none.
+
+`include "saf_assert.svh"
 
 module saf_slots_request
   import saf_shell_pkg::*;
@@ -23,28 +25,17 @@ module saf_slots_request
     input logic has_role_i,
     input logic commit_active_i,
     input logic kill_known_i,
+    input logic forget_i,
+    input logic [2:0] slot_i,
     input logic slot_known_i,
-    input logic slot_runs_i,
-    input logic shared_busy_i,
+    input logic [7:0] running_i,
+    input logic row_shared_i,
     input logic [31:0] newest_i,  // of the slot, or KILL's
     input logic cmd_done_i,
     input logic cmd_error_i,
     input logic [63:0] cmd_data_i,
-    output logic is_kill_o,
-    output logic bad_slot_o,
-    output logic older_o,
-    output logic same_o,
-    output slots_run_e run_o,
-    output logic bad_epoch_o,
-    output logic empty_o,
-    output logic large_o,  // its arguments do not fit into the slot's record
-    output logic [15:0] kernel_o,
-    output logic [10:0] bytes_o,
-    output logic deadline_o,
-    output logic [7:0] from_word_o,
-    output logic copied_o,  // this word is the last
-    output logic ends_o,
-    output logic [5:0] status_o
+    output slots_ask_t ask_o,
+    output logic [7:0] from_word_o
 );
 
   localparam int unsigned PrivateBit = 7;  // 2^7 bytes of arguments: what a slot's own record holds
@@ -58,7 +49,8 @@ module saf_slots_request
   logic [15:0] kernel;
   logic is_kill, known, older, same;
   logic [7:0] from_word, last_word;
-  logic fits, in_range, has_kernel;
+  logic fits, in_range, has_kernel, ends, slot_runs, shared_busy_q;
+  logic [2:0] shared_slot_q;
   // verilator lint_off UNUSEDSIGNAL
   logic [63:0] argument;
   // verilator lint_on UNUSEDSIGNAL
@@ -87,6 +79,7 @@ module saf_slots_request
 
   assign kernel = pay_i[479:464];
   assign is_kill = req_i.opcode == saf_pkg::OpcodeKill;
+  assign slot_runs = running_i[slot_i];
   // what the slot, or KILL, saw last; nothing is 0
   assign known = is_kill ? kill_known_i : slot_known_i;
   assign older = known ? req_i.index < newest_i : req_i.index == '0;
@@ -107,8 +100,8 @@ module saf_slots_request
   always_comb begin
     run = RunNew;
     if (older) run = RunStale;
-    else if (same) run = slot_runs_i ? RunRunning : RunStored;
-    else if (slot_runs_i || commit_active_i || (ask_big && shared_busy_i)) run = RunBusy;
+    else if (same) run = slot_runs ? RunRunning : RunStored;
+    else if (slot_runs || commit_active_i || (ask_big && shared_busy_q)) run = RunBusy;
   end
   assign has_kernel = cmd_data_i[63:32] == RomMagic && kernel[15:KernelBits] == '0
       && (|cmd_data_i[31:KernelBits] || cmd_data_i[KernelBits-1:0] > kernel[KernelBits-1:0]);
@@ -117,47 +110,70 @@ module saf_slots_request
   logic [15:0] status;  // six bits hold any
   // verilator lint_on UNUSEDSIGNAL
   always_comb begin
-    ends_o = 1'b0;
+    ends = 1'b0;
     status = saf_pkg::StatusOk;
     case (state_i)
       SqInfo:
       if (!is_kill && !bad_slot && run == RunNew) begin
-        if (ask_status != saf_pkg::StatusOk) {ends_o, status} = {1'b1, ask_status};
-        else if (ask_empty) ends_o = !ask_push;
-        else if (!has_role_i) {ends_o, status} = {1'b1, saf_pkg::StatusNoRole};
+        if (ask_status != saf_pkg::StatusOk) {ends, status} = {1'b1, ask_status};
+        else if (ask_empty) ends = !ask_push;
+        else if (!has_role_i) {ends, status} = {1'b1, saf_pkg::StatusNoRole};
       end
       SqRomHead:
       if (cmd_done_i) begin
-        if (cmd_error_i) {ends_o, status} = {1'b1, saf_pkg::StatusRoleFault};
-        else if (!has_kernel) {ends_o, status} = {1'b1, saf_pkg::StatusUnknownKernel};
+        if (cmd_error_i) {ends, status} = {1'b1, saf_pkg::StatusRoleFault};
+        else if (!has_kernel) {ends, status} = {1'b1, saf_pkg::StatusUnknownKernel};
       end
       SqRomKernel:
       if (cmd_done_i) begin
-        if (cmd_error_i) {ends_o, status} = {1'b1, saf_pkg::StatusRoleFault};
-        else if (!fits) {ends_o, status} = {1'b1, saf_pkg::StatusBadArguments};
+        if (cmd_error_i) {ends, status} = {1'b1, saf_pkg::StatusRoleFault};
+        else if (!fits) {ends, status} = {1'b1, saf_pkg::StatusBadArguments};
       end
-      SqRomMask: if (cmd_done_i && cmd_error_i) {ends_o, status} = {1'b1, saf_pkg::StatusRoleFault};
+      SqRomMask: if (cmd_done_i && cmd_error_i) {ends, status} = {1'b1, saf_pkg::StatusRoleFault};
       SqCopy:
-      if (count_i == '1 && !ask_empty && sizes_bad) {ends_o, status} = {1'b1, saf_pkg::StatusBadParameter};
+      if (count_i == '1 && !ask_empty && sizes_bad) {ends, status} = {1'b1, saf_pkg::StatusBadParameter};
       else if (!count_i[7] && cmd_data_i[count_i[5:0]] && !in_range)  // the mask is the bus's latest answer
-        {ends_o, status} = {1'b1, saf_pkg::StatusBadRange};
+        {ends, status} = {1'b1, saf_pkg::StatusBadRange};
       default: ;
     endcase
   end
 
-  assign is_kill_o = is_kill;
-  assign bad_slot_o = bad_slot;
-  assign older_o = older;
-  assign same_o = same;
-  assign run_o = run;
-  assign bad_epoch_o = ask_status == saf_pkg::StatusBadEpoch;
-  assign empty_o = ask_empty;
-  assign large_o = ask_big;
-  assign kernel_o = kernel;
-  assign bytes_o = ask_bytes[10:0];
-  assign deadline_o = ask_deadline;
+  always_ff @(posedge clk_i or negedge rst_ni) begin
+    if (!rst_ni) begin
+      shared_busy_q <= 1'b0;
+      shared_slot_q <= '0;
+    end else begin
+      if (state_i == SqRecord && count_i[1] && ask_big) begin
+        shared_busy_q <= 1'b1;
+        shared_slot_q <= slot_i;
+      end
+      if (forget_i || (state_i == SqFinish && shared_slot_q == slot_i)
+          || (state_i == SqLaunch && cmd_done_i && row_shared_i)) begin
+        shared_busy_q <= 1'b0;
+      end
+    end
+  end
+
   assign from_word_o = from_word;
-  assign copied_o = from_word == last_word;
-  assign status_o = status[5:0];
+  always_comb begin
+    ask_o.is_kill = is_kill;
+    ask_o.bad_slot = bad_slot;
+    ask_o.older = older;
+    ask_o.same = same;
+    ask_o.run = run;
+    ask_o.bad_epoch = ask_status == saf_pkg::StatusBadEpoch;
+    ask_o.empty = ask_empty;
+    ask_o.is_large = ask_big;
+    ask_o.deadline = ask_deadline;
+    ask_o.copied = from_word == last_word;
+    ask_o.ends = ends;
+    ask_o.status = status[5:0];
+    ask_o.kernel = kernel;
+    ask_o.bytes = ask_bytes[10:0];
+  end
+
+  // what the bus relies on
+  `SAF_ASSERT(AssertSharedUsed,
+              !shared_busy_q || running_i[shared_slot_q])
 
 endmodule

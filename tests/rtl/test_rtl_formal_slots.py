@@ -18,9 +18,9 @@ def test_slot_logic_is_proven():
 @pytest.mark.parametrize(("old", "new"), [
     ("|| commit_active_i ||", "||"),
     ("known && req_i.index == newest_i", "1'b0"),
-    ("running & ~(push_valid_q && !push_orphan_q", "running & ~(1'b0"),
-    ("if (queued[scan_slot] && !reset_q", "if (running[scan_slot] && !reset_q"),
-    ("default: slot_set = state_q == SqFinish;", "default: slot_set = 1'b0;"),
+    ("running_i & ~(pushing_i", "running_i & ~(1'b0"),
+    ("if (queued_i[scan_slot] && !reset_i", "if (launched_i[scan_slot] && !reset_i"),
+    ("default: set = state_i == SqFinish;", "default: set = 1'b0;"),
 ])
 def test_slot_proof_of_a_wrong_design_fails(old, new):
     file = next(path.name for path in sorted(RTL.glob("saf_slots*.sv")) if old in path.read_text())
