@@ -385,6 +385,71 @@ package saf_shell_pkg;
     xfer_addr_t digest;  // first of its four words
   } xfer_say_t;
 
+  // What the modules of saf_xfer_ctl tell each other
+  typedef struct packed {  // a RAM's side
+    logic en;
+    xfer_addr_t addr;
+  } xfer_access_t;
+
+  typedef struct packed {  // the handler changes a context's state
+    logic clear;  // all of them
+    logic set;
+    xfer_state_t state;
+    logic guarded;  // only guarded blocks from here on
+    logic new_;  // another transfer begins
+    logic slot;  // the image slot has that state too
+    logic use_slot;  // slot and the comparison mean the slot that is asked for
+    logic closing;
+    logic told;
+  } xfer_set_t;
+
+  typedef struct packed {  // contexts as they are, and which one a new transfer would get
+    xfer_state_t [Contexts-1:0] state;
+    logic [Contexts-1:0] used;
+    logic [Contexts-1:0] hashed;
+    logic [Contexts-1:0] due;
+    logic choice_valid;
+    logic [1:0] choice;
+  } xfer_contexts_t;
+
+  typedef struct packed {  // which transfer has an id
+    logic done;
+    logic hit;
+    logic past;
+    logic [4:0] which;
+    logic not_newer;
+  } xfer_found_t;
+
+  typedef struct packed {  // what the verifier found
+    logic valid;
+    logic [1:0] ctx;
+    logic ok;
+  } xfer_outcome_t;
+
+  typedef struct packed {  // saf_bulk's counters of a context
+    logic [BlockBits-1:0] missing;
+    logic [BlockBits-1:0] lowest;
+    logic [31:0] received;
+    logic [15:0] sections;
+  } xfer_count_t;
+
+  typedef struct packed {  // steps of the handler, as the answer needs them (saf_xfer_answer)
+    logic found;
+    logic refuse;
+    logic [5:0] refuse_status;
+    logic shape;
+    logic rest;
+    logic act;
+    logic count;
+    logic begun;
+    logic torn;
+    logic say;
+    logic tell;  // a VERDICT that nobody asked for
+    logic leaves;  // a question for leaf digests
+    logic past;
+    logic [4:0] which;
+  } xfer_step_t;
+
   // What saf_bulk keeps of a context beside its bitmap.
   typedef struct packed {
     logic [15:0] sections;  // with something missing
