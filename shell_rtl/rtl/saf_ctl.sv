@@ -2,8 +2,7 @@
 //
 // Order of checks as on the virtual card: SOLICIT; suite; GROUP; destination; SESSION_OPEN (saf_session goes on); session
 // open; source; session number; then, with the frame walking through the hash engine once, tag; replay window. What
-// passes renews the lease and goes to one handler. Fields are caught as the frame passes: the first 64 payload bytes in
-// pay_o, of a GROUP's member its object, index, epoch and sequence, so that it looks as if it had come alone.
+// passes renews the lease and goes to one handler. Fields are caught as the frame passes (saf_ctl_catch).
 //
 // Latency under suite 0: 19 cycles from cf_valid_i to h_valid_o; under suite 1 it is the hash engine's and 10 more.
 // Reset: idle. Back-pressure: a frame stays in saf_rx until its handler is done.
@@ -62,13 +61,6 @@ module saf_ctl (
   input  logic                                 solicit_refused_i
 );
 
-  localparam logic [10:0] PayloadBeat = 11'(saf_pkg::HeaderBytes / 8);
-  // under a GROUP's tag: the member's fields without the tag
-  localparam logic [10:0] MemberBeats = 11'((saf_pkg::GroupMemberBytes - saf_pkg::TagBytes) / 8);
-  localparam logic [10:0] SequenceBeat = PayloadBeat - 11'd1;
-  localparam logic [10:0] NameBeat = PayloadBeat - 11'd2;
-  localparam logic [10:0] BodyBeat = PayloadBeat + 11'd1;  // of a GROUP
-
   typedef enum logic [3:0] {
     StIdle,
     StCheck,
@@ -87,12 +79,7 @@ module saf_ctl (
 
   state_e state_q, state_d;
   logic member_q;  // this is a GROUP's member
-  logic [31:0] object_q, name;
-  logic [63:0] sequence_q;
-  logic [511:0] pay_q;  // shifted in from the right, always eight beats
-  logic [3:0] pay_left_q;  // beats that are still to come
-  logic inside_q;  // the beats that pass are payload
-  logic is_open, is_last;
+  logic is_open, pay_full, carried;
 
   assign is_open = cf_req_i.opcode == saf_pkg::OpcodeSessionOpen;
 
@@ -101,19 +88,8 @@ module saf_ctl (
   logic group_start, group_done, group_found, group_drop, is_run;
   logic [4:0] group_reason;
   logic [15:0] body_bytes;
-  logic [10:0] member, group_addr;
-
-  // last beat of the payload; of a GROUP, also while it is looked at, of the body
-  logic in_group;
-  logic [15:0] pay_bytes;
-  logic [16:0] pay_end;
-  logic [10:0] pay_last;
-  assign in_group = member_q || state_q == StGroup;
-  assign pay_bytes = in_group ? body_bytes : cf_req_i.length;
-  assign pay_end = {1'b0, pay_bytes} + 17'd7 + 17'(saf_pkg::HeaderBytes) - (in_group ? 17'd0 : 17'd8);
-  assign pay_last = pay_end[13:3];
-  logic unused;
-  assign unused = ^pay_end[2:0];
+  logic [13:0] body_end;
+  logic [10:0] group_addr;
 
   saf_ctl_group u_group (
     .clk_i,
@@ -128,28 +104,11 @@ module saf_ctl (
     .reason_o(group_reason),
     .is_run_o(is_run),
     .body_bytes_o(body_bytes),
-    .body_end_i(pay_end[16:3]),
-    .member_o(member),
+    .body_end_i(body_end),
+    .member_o(stream_jump_to_o),
     .rd_addr_o(group_addr),
     .rd_data_i(cf_rd_data_i[63:32])
   );
-
-  // ---- who is to carry it out
-
-  logic [3:0] handler;
-  always_comb begin
-    handler = 4'b0000;
-    case (req_o.opcode)
-      saf_pkg::OpcodeXferOpen, saf_pkg::OpcodePoll, saf_pkg::OpcodeClose, saf_pkg::OpcodeInvalidate,
-          saf_pkg::OpcodeAbort: handler = 4'b0001;
-      saf_pkg::OpcodeCommit: handler = 4'b0010;
-      saf_pkg::OpcodeRun, saf_pkg::OpcodeKill: handler = 4'b0100;
-      saf_pkg::OpcodeRead: handler = 4'b1000;
-      default: ;
-    endcase
-  end
-  assign h_valid_o = state_q == StHandle ? handler : 4'b0000;
-  assign session_valid_o = state_q == StHandle && handler == '0;
 
   // ---- order of checks
 
@@ -246,8 +205,8 @@ module saf_ctl (
         end
       end
       StName: state_d = StPad;
-      StPad: if (pay_left_q == '0) state_d = StHandle;
-      StHandle: if (|(h_valid_o & h_done_i) || (session_valid_o && session_done_i)) state_d = StPop;
+      StPad: if (pay_full) state_d = StHandle;
+      StHandle: if (carried) state_d = StPop;
       StPop: state_d = StGap;
       default: state_d = StIdle;
     endcase
@@ -258,126 +217,84 @@ module saf_ctl (
 
   // ---- the walk over the frame
 
-  assign is_last = pos_i == stream_last_o;  // of a GROUP: its member's sequence
-  assign stream_start_o = state_q == StStart;
-  assign stream_jump_at_o = member_q ? pay_last : '1;
-  assign stream_jump_to_o = member;
-  always_comb begin
-    stream_last_o = pay_last;
-    // a member's fields come behind the body
-    stream_bytes_o = {pay_last + (member_q ? 11'd1 + MemberBeats : 11'd1), 3'd0};
-    if (member_q) begin
-      stream_last_o = member + 11'd2;
-    end else if ((!suite_i || is_open) && (|cf_req_i.length[15:7] || (cf_req_i.length[6] && |cf_req_i.length[5:0]))) begin
-      stream_last_o = PayloadBeat + 11'd7;  // without a tag nobody needs the rest
-    end
-  end
-
-  // beat of the first 64 payload bytes, and how much of the eighth beat is payload
+  logic [15:0] pay_bytes;
   logic [10:0] first_beat;
-  logic pay_shift;
-  logic [7:0] pay_zero;  // bytes
-  logic [31:0] pay_high;
-  logic caught;
-  assign first_beat = member_q ? BodyBeat : PayloadBeat;
-  assign caught = beat_i && state_q == StLoad && inside_q && pay_left_q != '0;
-  assign pay_shift = caught || (state_q == StPad && pay_left_q != '0);
-  always_comb begin
-    // a tail alone may end inside a beat, and none before the eighth
-    for (int unsigned b = 0; b < 8; b++) begin
-      pay_zero[b] = state_q == StPad || (pay_left_q == 4'd1 && pay_bytes < 16'd64 && 3'(b) >= pay_bytes[2:0]);
-    end
-    pay_high = cf_rd_data_i[63:32];
-    // the member's role epoch takes the place of the body's
-    if (member_q && pay_left_q == (is_run ? 4'd8 : 4'd4)) pay_high = sequence_q[31:0];
-  end
 
-  always_ff @(posedge clk_i) begin
-    if (pay_shift) begin
-      pay_q[511:64] <= pay_q[447:0];
-      for (int unsigned b = 0; b < 4; b++) begin
-        pay_q[63-8*b-:8] <= pay_zero[b] ? '0 : pay_high[31-8*b-:8];
-        pay_q[31-8*b-:8] <= pay_zero[b+4] ? '0 : cf_rd_data_i[31-8*b-:8];
-      end
-    end
-    // its low half keeps the member's role epoch until the body has passed
-    if (state_q == StMember || (beat_i && (member_q ? is_last : pos_i == SequenceBeat))) sequence_q <= cf_rd_data_i;
-    if (state_q == StName) object_q <= name;
-  end
+  saf_ctl_bounds u_bounds (
+    .length_i(cf_req_i.length),
+    .tagged_i(suite_i && !is_open),
+    .in_group_i(member_q || state_q == StGroup),
+    .member_i(member_q),
+    .body_bytes_i(body_bytes),
+    .member_beat_i(stream_jump_to_o),
+    .pay_bytes_o(pay_bytes),
+    .body_end_o(body_end),
+    .last_o(stream_last_o),
+    .jump_at_o(stream_jump_at_o),
+    .first_beat_o(first_beat),
+    .bytes_o(stream_bytes_o)
+  );
+  assign stream_start_o = state_q == StStart;
+
+  saf_ctl_catch u_catch (
+    .clk_i,
+    .rst_ni,
+    .cf_req_i,
+    .session_i,
+    .rd_data_i(cf_rd_data_i),
+    .member_i(member_q),
+    .is_run_i(is_run),
+    .first_i(state_q == StCheck),
+    .name_first_i(group_found),
+    .name_second_i(state_q == StMember),
+    .load_i(state_q == StLoad),
+    .name_i(state_q == StName),
+    .pad_i(state_q == StPad),
+    .handle_i(state_q == StHandle),
+    .beat_i,
+    .pos_i,
+    .is_last_i(pos_i == stream_last_o),
+    .first_beat_i(first_beat),
+    .pay_last_i(body_end[10:0]),
+    .pay_bytes_i(pay_bytes),
+    .full_o(pay_full),
+    .pay_o,
+    .req_o
+  );
 
   always_ff @(posedge clk_i or negedge rst_ni) begin
     if (!rst_ni) begin
       state_q <= StIdle;
       member_q <= 1'b0;
-      pay_left_q <= '0;
-      inside_q <= 1'b0;
     end else begin
       state_q <= state_d;
-      if (state_q == StCheck) begin
-        member_q <= 1'b0;
-      end else if (group_found) begin
-        member_q <= 1'b1;
-      end
-
-      if (state_q == StCheck) inside_q <= 1'b0;
-      else if (beat_i && pos_i == pay_last) inside_q <= 1'b0;
-      else if (beat_i && pos_i == (member_q ? BodyBeat : PayloadBeat) - 11'd1) inside_q <= 1'b1;
-
-      if (state_q == StCheck) begin
-        pay_left_q <= 4'd8;
-      end else if (pay_shift) begin
-        pay_left_q <= pay_left_q - 4'd1;
-      end
+      if (state_q == StCheck) member_q <= 1'b0;
+      else if (group_found) member_q <= 1'b1;
     end
   end
 
-  // object and index lie in one beat, of a member in the second half of one and the first of the next: both are kept
-  // and read back, the object in StName, then the index for as long as the handler is at it
-  localparam int unsigned NameRows = saf_shell_pkg::BlockRamBits / 64;
-  localparam int unsigned NameBits = $clog2(NameRows);
-  logic asks_index, second;
-  assign asks_index = state_q == StName || state_q == StPad || state_q == StHandle;
-  assign second = state_q == StMember;
+  // ---- who is to carry it out, and who reads the frame
 
-  saf_ram_2clk_narrow #(
-    .Width(64),
-    .Depth(NameRows),
-    .Parts(2)
-  ) u_names (
-    .wr_clk_i(clk_i),
-    .wr_en_i(group_found || second || (beat_i && !member_q && pos_i == NameBeat)),
-    .wr_addr_i(NameBits'(second)),
-    .wr_data_i(cf_rd_data_i),
-    .rd_clk_i(clk_i),
-    .rd_en_i(1'b1),
-    .rd_addr_i({NameBits'(asks_index && member_q), asks_index == member_q}),
-    .rd_data_o(name)
+  logic [10:0] hand_addr;
+
+  saf_ctl_hand u_hand (
+    .opcode_i(req_o.opcode),
+    .valid_i(state_q == StHandle),
+    .first_beat_i(first_beat),
+    .h_valid_o,
+    .h_done_i,
+    .fr_addr_i,
+    .session_valid_o,
+    .session_done_i,
+    .session_addr_i,
+    .done_o(carried),
+    .addr_o(hand_addr)
   );
 
-  assign pay_o = pay_q;
   always_comb begin
-    req_o = cf_req_i;
-    req_o.session = session_i;  // what is handed on is the session's
-    req_o.sequence_ = sequence_q;
-    req_o.object = object_q;
-    req_o.index = name;
-    if (member_q) begin
-      req_o.opcode = is_run ? saf_pkg::OpcodeRun : saf_pkg::OpcodeCommit;
-      req_o.length = pay_bytes;
-    end
-  end
-
-  // ---- who reads the frame
-
-  logic [10:0] fr_addr;
-  always_comb begin
-    fr_addr = '0;
-    for (int unsigned h = 0; h < 4; h++) if (handler[h]) fr_addr |= fr_addr_i[h];
-    cf_rd_addr_o = PayloadBeat;
+    cf_rd_addr_o = hand_addr;
     if (stream_active_i) cf_rd_addr_o = stream_addr_i;
     else if (state_q == StGroup) cf_rd_addr_o = group_addr;
-    else if (session_valid_o) cf_rd_addr_o = session_addr_i;
-    else if (state_q == StHandle) cf_rd_addr_o = first_beat + fr_addr;
   end
 
 endmodule
