@@ -1,7 +1,6 @@
 // What the control unit says: HELLO, OPENED (in force, or a refusal), ALIVE, CLOSED; and the memory of who opened the session.
 //
-// Data flow: all that messages are made of lies in the words of one wide row, which is written at once when a message
-// begins and read word by word (mixed-width block RAM: choosing costs no logic). Words from elsewhere (the frame, the
+// Data flow: all that messages are made of lies in the words of one wide row (saf_ctl_row). Words from elsewhere (the frame, the
 // tables of other units, the OPENED in force) are caught in registers that are cleared when it is not their turn, and
 // or-ed to it. OPENED is kept as it is sent, to be sent again; its words are also the owner, the generation and the host
 // nonce that a new SESSION_OPEN is compared with.
@@ -77,9 +76,6 @@ module saf_ctl_say (
 
   import saf_shell_pkg::ReplyOpened, saf_shell_pkg::ReplyRefused, saf_shell_pkg::ReplyAlive;
 
-  localparam logic [31:0] CapabilityPush = 32'd1;
-  localparam logic [31:0] CapabilityGroup = 32'd2;
-  localparam int unsigned CapabilityEmulatedBit = 3;
   localparam int unsigned DivBits = 48;
 
   // words of OPENED
@@ -93,20 +89,6 @@ module saf_ctl_say (
   localparam logic [5:0] AliveLast = 6'(saf_pkg::AliveBytes / 8 - 1);
   localparam logic [5:0] HelloLast = 6'(saf_pkg::HelloBytes / 8 - 1);
 
-  // words of the row: 0 to 18 are HELLO
-  localparam int unsigned RowWords = 40;
-  localparam logic [4:0] RowNonce = 5'd4;
-  localparam logic [4:0] RowDigest = 5'd15;
-  localparam logic [4:0] RowOpened = 5'd19;  // OPENED's word 0, as all words up to RowZero
-  localparam logic [4:0] RowLease = 5'd20;  // words 7 to 10
-  localparam logic [4:0] RowRefused = 5'd24;  // word 0 of a refusal
-  localparam logic [4:0] RowLeft = 5'd25;  // its word 7
-  localparam logic [4:0] RowBusy = 5'd26;  // word 8 for who is not the owner
-  localparam logic [4:0] RowZero = 5'd27;
-  localparam logic [4:0] RowAlive = 5'd28;
-  // what session keys are made of beside SESSION_OPEN's payload: MAC addresses, where saf_ctl_stream looks for them
-  localparam logic [5:0] RowMac = 6'd35;
-
   typedef enum logic [2:0] {
     StIdle,
     StDivide,
@@ -117,14 +99,10 @@ module saf_ctl_say (
 
   state_e state_q;
   logic hello_q, booted_q;
-  logic [5:0] word_q, last;
+  logic [5:0] word_q, left_q, last;
   logic [1:0] phase_q, phase_first;  // a word is there in phase 3; tables answer two cycles after their address
   logic is_opened, is_refused, is_long, shows_all, there, fire;
   logic boot_q, nonce_q, owner_q, equal_q, newer_q;
-
-  // parts of the configuration that HELLO does not show, and of the role
-  logic unused;
-  assign unused = ^{cfg_i.key, cfg_i.ethertypes, role_i.has_role};
 
   assign is_opened = !hello_q && reply_kind_i == ReplyOpened;
   assign is_refused = !hello_q && reply_kind_i == ReplyRefused;
@@ -138,117 +116,53 @@ module saf_ctl_say (
     else if (reply_kind_i == ReplyAlive) last = AliveLast;
   end
 
-  // ---- divider by 1000: a bit a cycle, remainder in rem_q, quotient shifted into the dividend
+  logic [31:0] ms;
 
-  logic [DivBits-1:0] value_q;
-  logic [9:0] rem_q;
-  logic [5:0] left_q;
-  logic [10:0] trial;
-  logic divides, load, is_hello;
-  assign trial = {rem_q, value_q[DivBits-1]};
-  assign divides = trial >= 11'd1000;
-  assign load = state_q == StIdle;
-  assign is_hello = !reply_i;
-
-  always_ff @(posedge clk_i) begin
-    if (load && !is_hello && !left_valid_i) value_q <= '0;
-    else if (load) value_q <= is_hello ? time_us_i : DivBits'(left_us_i);
-    else if (state_q == StDivide) value_q <= {value_q[DivBits-2:0], divides};
-    if (load) rem_q <= '0;
-    else rem_q <= divides ? 10'(trial - 11'd1000) : trial[9:0];
-  end
+  saf_ctl_ms #(
+    .Bits(DivBits)
+  ) u_ms (
+    .clk_i,
+    .load_i(state_q == StIdle),
+    .value_i(reply_i ? DivBits'(left_us_i) : time_us_i),
+    .zero_i(reply_i && !left_valid_i),
+    .divide_i(state_q == StDivide),
+    .ms_o(ms)
+  );
 
   // ---- the row
 
-  logic [31:0] capabilities, ms;
-  logic [15:0] states;
-  logic [RowWords-1:0][63:0] row;
-  logic [63:0] row_word;
-  logic [5:0] row_addr;
-  assign capabilities = CapabilityPush | CapabilityGroup | (32'(cfg_i.emulated) << CapabilityEmulatedBit);
-  assign ms = value_q[31:0];
-  assign states = {role_i.card_state, role_i.pr_status};
-  always_comb begin
-    row = '0;
-    row[0] = cfg_i.serial[127:64];
-    row[1] = cfg_i.serial[63:0];
-    row[2] = {cfg_i.mac0, cfg_i.mac1[47:32]};
-    row[3] = {cfg_i.mac1[31:0], 16'(saf_pkg::VendorId), 16'(saf_pkg::ProductId)};
-    row[4] = boot_nonce_i[127:64];
-    row[5] = boot_nonce_i[63:0];
-    row[6] = {saf_shell_pkg::ShellVersion, cfg_i.pr_compat_id};
-    row[7] = {cfg_i.mtu, 7'd0, cfg_i.key_valid, 8'(saf_pkg::DdrContexts), saf_pkg::ImageMaxBlocks};
-    row[8] = {
-      saf_pkg::DdrMaxBlocks,
-      8'(saf_pkg::ImageSlots),
-      8'(saf_pkg::CommandSlots),
-      8'(saf_shell_pkg::PrWidthBits),
-      8'(saf_shell_pkg::PrClockMhz)
-    };
-    row[9] = 64'(saf_shell_pkg::RoleBytes);
-    row[10] = 64'(saf_shell_pkg::ImageSlotBytes);
-    row[11] = {32'd0, cfg_i.receive_rate};
-    row[12] = {cfg_i.window_blocks, capabilities};
-    row[13] = {states, 7'd0, session_open_i, 8'd0, role_i.epoch};
-    row[14] = {challenge_i, ms};
-    row[15] = role_i.image_digest[255:192];
-    row[16] = role_i.image_digest[191:128];
-    row[17] = role_i.image_digest[127:64];
-    row[18] = role_i.image_digest[63:0];
-    row[RowOpened] = {status_i, 15'd0, kept_i, session_i};
-    row[RowLease] = {lease_ms_i, challenge_i};
-    row[RowLease+5'd1] = {role_i.epoch, last_transfer_i};
-    row[RowLease+5'd2] = {last_commit_i, last_kill_i};
-    row[RowLease+5'd3] = {states, forgotten_i, hello_tag_i};
-    row[RowRefused] = {status_i, 48'd0};
-    row[RowLeft] = {ms, challenge_i};
-    row[RowBusy] = {role_i.epoch, 32'd0};
-    row[RowZero] = '0;  // StatusOk: CLOSED's word too
-    row[RowAlive] = {saf_pkg::StatusOk, states, role_i.epoch};
-    row[RowAlive+5'd1] = {lease_ms_i, slots_running_i, 24'd0};
-    row[RowAlive+5'd2] = rx_frames_i;
-    row[RowAlive+5'd3] = rx_dropped_i;
-    row[RowMac] = {host_mac_i, cfg_i.mac0[47:32]};
-    row[RowMac+6'd1] = {cfg_i.mac0[31:0], 32'd0};
-  end
-
-  always_comb begin
-    row_addr = {1'b0, RowZero};
-    if (state_q == StIdle) begin
-      row_addr = borrow_addr_i;
-    end else if (hello_q) begin
-      row_addr = {1'b0, word_q[4:0]};
-    end else if (state_q == StWalk && reply_kind_i == ReplyAlive) begin
-      row_addr = {1'b0, RowAlive[4:2], word_q[1:0]};
-    end else if (state_q == StMatch || (is_long && reply_build_i)) begin
-      case (word_q)
-        6'd0: row_addr[4:0] = is_opened ? RowOpened : RowRefused;
-        WordBoot, WordBoot + 6'd1: row_addr[4:0] = RowNonce + 5'(word_q - WordBoot);
-        6'd7: row_addr[4:0] = is_opened ? RowLease : RowLeft;
-        6'd8: row_addr[4:0] = shows_all ? RowLease + 5'd1 : RowBusy;
-        6'd9: if (shows_all) row_addr[4:0] = RowLease + 5'd2;
-        6'd10: row_addr[4:0] = RowLease + 5'd3;
-        6'd11, 6'd12, 6'd13, 6'd14: row_addr[4:0] = RowDigest + 5'(word_q - 6'd11);
-        default: ;
-      endcase
-    end
-  end
-
-  saf_ram_2clk_narrow #(
-    .Width(64 * RowWords),
-    .Depth(1),
-    .Parts(RowWords)
-  ) u_row (
-    .wr_clk_i(clk_i),
+  saf_ctl_row u_row (
+    .clk_i,
     .wr_en_i(state_q == StWrite || (state_q == StIdle && match_i) || (booted_i && !booted_q)),
-    .wr_addr_i(1'b0),
-    .wr_data_i(row),
-    .rd_clk_i(clk_i),
-    .rd_en_i(1'b1),
-    .rd_addr_i({1'b0, row_addr}),
-    .rd_data_o(row_word)
+    .borrow_i(state_q == StIdle),
+    .borrow_addr_i,
+    .hello_i(hello_q),
+    .alive_i(state_q == StWalk && reply_kind_i == ReplyAlive),
+    .opened_i(state_q == StMatch || (is_long && reply_build_i)),
+    .in_force_i(is_opened),
+    .shows_all_i(shows_all),
+    .word_i(word_q),
+    .cfg_i,
+    .host_mac_i,
+    .ms_i(ms),
+    .boot_nonce_i,
+    .role_i,
+    .session_open_i,
+    .session_i,
+    .status_i,
+    .kept_i,
+    .lease_ms_i,
+    .challenge_i,
+    .forgotten_i,
+    .hello_tag_i,
+    .last_transfer_i,
+    .last_commit_i,
+    .last_kill_i,
+    .slots_running_i,
+    .rx_frames_i,
+    .rx_dropped_i,
+    .word_o(hello_word_o)
   );
-  assign hello_word_o = row_word;
 
   // ---- words from elsewhere
 
@@ -294,7 +208,7 @@ module saf_ctl_say (
   // ---- the message
 
   assign there = phase_q == 2'd3;
-  assign msg_data_o = row_word | ask_q | kept_q | slot_q | info_q;
+  assign msg_data_o = hello_word_o | ask_q | kept_q | slot_q | info_q;
   assign msg_last_o = word_q == last;
   assign msg_valid_o = state_q == StWalk && there && !hello_q;
   assign hello_valid_o = state_q == StWalk && there && hello_q;

@@ -89,8 +89,6 @@ module saf_session (
 );
 
   localparam logic [15:0] HostMtuMin = 16'd1500;
-  localparam int unsigned LeaseBits = 20;  // MaxLeaseMs fits
-  localparam int unsigned TimeBits = saf_shell_pkg::TimeBits;
 
   typedef enum logic [3:0] {
     StIdle,
@@ -117,28 +115,14 @@ module saf_session (
   logic [31:0] count_q, challenge_q, hello_tag_q;
   logic [47:0] host_q;
   logic [15:0] block_limit_q, forgotten_q, status_q;
-  logic [LeaseBits-1:0] lease_q;
-  logic [TimeBits-1:0] until_q;
   saf_shell_pkg::ctl_reply_e kind_q;
 
   // ---- fields
 
-  logic [31:0] lease_asked;
-  logic [LeaseBits-1:0] lease_wanted;
-  logic lease_zero;
   logic [15:0] host_mtu;
   logic is_keepalive;
   assign host_mtu = ask_mtu_i == '0 ? HostMtuMin : ask_mtu_i;
   assign is_keepalive = opcode_i == saf_pkg::OpcodeKeepalive;
-  always_comb begin
-    lease_asked = is_keepalive ? keep_lease_i : ask_lease_i;
-    lease_zero = lease_asked == '0;
-    lease_wanted = lease_asked[LeaseBits-1:0];
-    if (lease_zero) lease_wanted = LeaseBits'(saf_pkg::LeaseMs);  // KEEPALIVE: stays as it is
-    // MaxLeaseMs is a multiple of 64
-    if (lease_asked[31:LeaseBits] != '0 || lease_asked[LeaseBits-1:6] >= saf_shell_pkg::MaxLeaseMs[LeaseBits-1:6])
-      lease_wanted = LeaseBits'(saf_shell_pkg::MaxLeaseMs);
-  end
 
   // answers to OPENs under one key count on from the OPEN's own number, so that no two of them share one
   logic [63:0] own_q;
@@ -175,11 +159,23 @@ module saf_session (
   assign new_challenge = {rnd_i[31:2], rnd_i[1] || rnd_i[31:2] == '0, !challenge_q[0]};
 
   logic renew;  // the lease
-  logic [LeaseBits+9:0] lease_us;
-  logic [TimeBits-1:0] left_us;
-  assign lease_us = 30'(saf_shell_pkg::us_of(32'(lease_q)));
-  assign left_us = until_q - now_i;
-  assign expired_o = open_q && (left_us[TimeBits-1] || left_us == '0);
+
+  saf_session_lease u_lease (
+    .clk_i,
+    .rst_ni,
+    .now_i,
+    .open_i(open_q),
+    .is_keepalive_i(is_keepalive),
+    .keep_lease_i,
+    .ask_lease_i,
+    .keep_i(state_q == StIdle && valid_i && is_keepalive),
+    .adopt_i(state_q == StAdopt),
+    .renew_i(renew),
+    .expired_o,
+    .lease_ms_o,
+    .left_us_o,
+    .left_valid_o
+  );
 
   // ---- sequence
 
@@ -258,37 +254,19 @@ module saf_session (
   // ---- hashes
 
   assign stream_start_o = start_q && (state_q inside {StKeyH2c, StKeyC2h, StTag, StPrepare});
-  always_comb begin
-    stream_req_o = '0;
-    stream_req_o.keyed = suite_i;
-    stream_req_o.key_index = saf_shell_pkg::key_of(!bank_q, 1'b0);
-    stream_req_o.person = saf_pkg::PersonFrameTag;
-    stream_req_o.bytes = 14'(saf_pkg::HeaderBytes + saf_pkg::SessionOpenBytes);
-    stream_req_o.digest_bytes = 6'(saf_pkg::TagBytes);
-    stream_source_o = saf_shell_pkg::SrcFrame;
-    stream_last_o = 11'((saf_pkg::HeaderBytes + saf_pkg::SessionOpenBytes) / 8 - 1);
-    if (state_q == StKeyH2c || state_q == StKeyC2h) begin
-      stream_source_o = saf_shell_pkg::SrcKeys;
-      stream_last_o = 11'd7;
-      stream_req_o.key_index = saf_shell_pkg::KeyCard;
-      stream_req_o.bytes = 14'd60;  // two nonces, owner, generation, two MAC addresses
-      stream_req_o.digest_bytes = 6'(saf_pkg::KeyBytes);
-      stream_req_o.store = 1'b1;
-      stream_req_o.store_index = saf_shell_pkg::key_of(!bank_q, state_q == StKeyC2h);
-      stream_req_o.person = state_q == StKeyC2h ? saf_pkg::PersonSessionKeyC2h : saf_pkg::PersonSessionKeyH2c;
-    end else if (state_q == StPrepare) begin
-      stream_source_o = saf_shell_pkg::SrcHello;
-      stream_last_o = 11'(saf_pkg::HelloFixedBytes / 8 - 1);
-      stream_req_o.key_index = saf_shell_pkg::key_of(bank_q, 1'b1);
-      stream_req_o.bytes = 14'(saf_pkg::HelloFixedBytes);
-      stream_req_o.digest_bytes = 6'd4;
-      stream_req_o.person = saf_pkg::PersonHelloTag;
-    end
-  end
+
+  saf_session_hash u_hash (
+    .suite_i,
+    .bank_i(bank_q),
+    .keys_i(state_q == StKeyH2c || state_q == StKeyC2h),
+    .key_c2h_i(state_q == StKeyC2h),
+    .hello_i(state_q == StPrepare),
+    .source_o(stream_source_o),
+    .last_o(stream_last_o),
+    .req_o(stream_req_o)
+  );
 
   assign hold_o = state_q inside {StNonce, StKeyH2c, StKeyC2h} || state_q == StHold || state_q == StPrepare || (state_q == StReply && build_q);
-  assign left_us_o = left_us[29:0];
-  assign left_valid_o = open_q && !left_us[TimeBits-1];
   assign match_o = state_q == StMatch;
   assign reply_o = state_q == StReply;
   assign reply_build_o = build_q;
@@ -318,22 +296,18 @@ module saf_session (
       block_limit_q <= '0;
       forgotten_q <= '0;
       status_q <= '0;
-      lease_q <= '0;
-      until_q <= '0;
       kind_q <= saf_shell_pkg::ReplyOpened;
     end else begin
       state_q <= state_d;
       start_q <= state_d != state_q;
       booted_q <= booted_i;
       if (renew_challenge) challenge_q <= new_challenge;
-      if (renew) until_q <= now_i + TimeBits'(lease_us);
       if (ended_o || forget_o) open_q <= 1'b0;
 
       case (state_q)
         StIdle: begin
           build_q <= 1'b1;
           status_q <= saf_pkg::StatusOk;
-          if (valid_i && is_keepalive && !lease_zero) lease_q <= lease_wanted;
           kind_q <= is_keepalive ? saf_shell_pkg::ReplyAlive : saf_shell_pkg::ReplyClosed;
         end
         StJudge: begin
@@ -351,7 +325,6 @@ module saf_session (
           host_q <= src_i;
           count_q <= count_q + 32'd1;
           block_limit_q <= ((host_mtu < mtu_i ? host_mtu : mtu_i) - 16'd26) & ~16'd63;
-          lease_q <= lease_wanted;
         end
         StEnd: if (kind_q == saf_shell_pkg::ReplyOpened) open_q <= 1'b1;
         default: ;
@@ -377,7 +350,6 @@ module saf_session (
   assign forgotten_o = forgotten_q;
   assign has_owner_o = has_owner_q;
   assign challenge_o = challenge_q;
-  assign lease_ms_o = 32'(lease_q);
   assign status_o = status_q;
   assign kept_o = kept_q;
   assign hello_tag_o = hello_tag_q;
