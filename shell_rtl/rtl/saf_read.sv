@@ -1,8 +1,8 @@
 // READ: bytes of DDR or registers out as result frames, then READ_DONE with the root over the whole length; pushes of RUN.
 //
-// Data flow: handler → saf_read_queue → (one READ at a time, in order of arrival; a push comes before the READs that wait)
-// saf_read_judge → registers are copied into scratch (saf_read_copy) → saf_read_tree and saf_read_frames side by side →
-// saf_read_answer. Nothing is kept of a READ that is over.
+// Data flow: handler → saf_read_turn (queue, one READ or push at a time, answers) → saf_read_judge → registers are copied into
+// scratch (saf_read_copy) → saf_read_tree and saf_read_frames side by side → the answer. Nothing is kept of a READ that is
+// over.
 // Session's end: READs that wait are forgotten, the one under way ends behind its frame, unanswered; a push is counted
 // and hashed to its end, but sends no more. While a scrub runs nothing begins.
 // Latency: READ of one block, 36 cycles from the handler's start to the first read of DDR.
@@ -92,24 +92,9 @@ module saf_read
 
   localparam int unsigned PaceBits = 38;  // of time_ns_i that pacing looks at: two minutes either way
 
-  typedef enum logic [3:0] {
-    StIdle,
-    StJudge,
-    StCopy,
-    StCopying,
-    StStart,
-    StRun,
-    StAnswer,
-    StPushed,
-    StRelease,
-    StEnd
-  } state_e;
-
-  state_e state_q, state_d;
-  logic push_q, ended_q, begins, stops, mute;
-  logic head_valid, head_pop, busy_valid, busy_done, slot_re;
+  logic push, begins, stops, mute, copy, start_all, slot_re;
   logic [2:0] slot_word, fr_word;
-  logic [31:0] object, answer_object, answer_index, answer_length;
+  logic [31:0] object;
   logic [1:0] digest_word;
   logic [63:0] digest_data;
   logic [63:0] slot_data;
@@ -123,7 +108,6 @@ module saf_read
   logic [20:0] bytes;
   logic [11:0] span_end;
   logic [8:0] copy_last;
-  logic answer_q, answer_busy_q, answered, is_answered;
 
   assign fr_addr_o = BeatBits'(fr_word);
 
@@ -134,85 +118,46 @@ module saf_read
                     role_i.pr_status, role_i.epoch, role_i.image_digest, cfg_i, session_i, time_ns_i, push_block_i, leafq_status_i,
                     leafq_addr_i};
 
-  saf_read_queue u_queue (
+  saf_read_turn u_turn (
       .clk_i,
       .rst_ni,
+      .session_i,
       .session_end_i,
-      .h_valid_i,
-      .h_done_o,
+      .scrub_busy_i,
       .object_i(req_i.object),
       .index_i(req_i.index),
       .length_i(pay_i[383:352]),
+      .h_valid_i,
+      .h_done_o,
       .fr_word_o(fr_word),
       .fr_data_i,
-      .busy_valid_o(busy_valid),
-      .busy_done_i(busy_done),
-      .head_valid_o(head_valid),
-      .head_pop_i(head_pop),
+      .push_valid_i,
+      .push_done_o,
+      .begins_o(begins),
+      .stops_o(stops),
+      .mute_o(mute),
+      .push_o(push),
+      .object_o(object),
       .rd_en_i(slot_re),
       .rd_word_i(slot_word),
       .rd_data_o(slot_data),
-      .object_o(object),
-      .answer_en_i(!answer_q),
-      .answer_busy_i(state_q != StAnswer),
-      .answer_object_o(answer_object),
-      .answer_index_o(answer_index),
-      .answer_length_o(answer_length)
+      .judged_i(judged),
+      .status_i(status),
+      .copies_i(copies),
+      .copy_o(copy),
+      .copied_i(copied),
+      .start_o(start_all),
+      .hashed_i(hashed),
+      .sent_all_i(sent_all),
+      .sent_i(sent),
+      .digest_word_o(digest_word),
+      .digest_data_i(digest_data),
+      .msg_valid_o,
+      .msg_ready_i,
+      .msg_meta_o,
+      .msg_data_o,
+      .msg_last_o
   );
-
-  // ---- one READ or push at a time
-  assign begins = state_q == StIdle && !scrub_busy_i && (push_valid_i || (head_valid && !session_end_i));
-  assign stops = ended_q && !push_q;
-  assign mute = push_q && (ended_q || !session_i.open);
-  assign head_pop = state_q == StEnd && !push_q && !ended_q;
-  assign push_done_o = state_q == StPushed;
-  assign is_answered = answered && !answer_busy_q;
-
-  always_comb begin
-    state_d = state_q;
-    case (state_q)
-      StIdle: if (begins) state_d = StJudge;
-      StJudge:
-      if (judged) begin
-        if (stops) state_d = StEnd;
-        else if (status != saf_pkg::StatusOk) state_d = StAnswer;
-        else state_d = copies ? StCopy : StStart;
-      end
-      StCopy: state_d = StCopying;
-      StCopying: if (copied) state_d = stops ? StEnd : StStart;
-      StStart: state_d = StRun;
-      StRun:
-      if (hashed && sent_all) begin
-        if (push_q) state_d = StPushed;
-        else state_d = stops ? StEnd : StAnswer;
-      end
-      // an answer that has not begun when the session ends is none
-      StAnswer: if (is_answered || (ended_q && !(answer_q && !answer_busy_q))) state_d = StEnd;
-      StPushed: state_d = StRelease;
-      StRelease: if (!push_valid_i) state_d = StIdle;
-      default: state_d = StIdle;
-    endcase
-  end
-
-  always_ff @(posedge clk_i or negedge rst_ni) begin
-    if (!rst_ni) begin
-      state_q <= StIdle;
-      push_q <= 1'b0;
-      ended_q <= 1'b0;
-      answer_q <= 1'b0;
-      answer_busy_q <= 1'b0;
-    end else begin
-      state_q <= state_d;
-      if (state_q == StIdle) push_q <= push_valid_i;
-      ended_q <= state_d != StIdle && (ended_q || session_end_i);
-      if (answer_q) begin
-        answer_q <= !answered;
-      end else begin
-        answer_busy_q <= state_q != StAnswer;
-        answer_q <= (state_q == StAnswer && !ended_q && !session_end_i) || busy_valid;
-      end
-    end
-  end
 
   saf_read_judge u_judge (
       .clk_i,
@@ -254,7 +199,7 @@ module saf_read
   saf_read_copy u_copy (
       .clk_i,
       .rst_ni,
-      .start_i(state_q == StCopy),
+      .start_i(copy),
       .stop_i(stops),
       .done_o(copied),
       .is_role_i(copies_role),
@@ -278,7 +223,7 @@ module saf_read
   saf_read_tree u_tree (
       .clk_i,
       .rst_ni,
-      .start_i(state_q == StStart),
+      .start_i(start_all),
       .stop_i(stops),
       .done_o(hashed),
       .addr_i(addr),
@@ -303,7 +248,7 @@ module saf_read
       .host_i(session_i.host),
       .session_i(session_i.id),
       .time_ns_i(time_ns_i[PaceBits-1:0]),
-      .start_i(state_q == StStart),
+      .start_i(start_all),
       .stop_i(stops),
       .mute_i(mute),
       .done_o(sent_all),
@@ -314,7 +259,7 @@ module saf_read
       .to_end_i(to_end),
       .block_i(block),
       .gap_ns_i(gap_ns),
-      .object_i(push_q ? push_read_i : object),
+      .object_i(push ? push_read_i : object),
       .tf_valid_o,
       .tf_ready_i,
       .tf_data_o,
@@ -332,29 +277,5 @@ module saf_read
   );
 
   assign push_blocks_o = {16'd0, sent};
-  assign busy_done = answered && answer_busy_q;
-
-  saf_read_answer u_answer (
-      .clk_i,
-      .rst_ni,
-      .open_i(session_i.open),
-      .session_i(session_i.id),
-      .host_i(session_i.host),
-      .session_end_i,
-      .start_i(answer_q),
-      .done_o(answered),
-      .status_i(answer_busy_q ? saf_pkg::StatusBusy : status),
-      .object_i(answer_object),
-      .index_i(answer_index),
-      .length_i(answer_length),
-      .sent_i(answer_busy_q || status != saf_pkg::StatusOk ? 16'd0 : sent),
-      .digest_word_o(digest_word),
-      .digest_data_i(digest_data),
-      .msg_valid_o,
-      .msg_ready_i,
-      .msg_meta_o,
-      .msg_data_o,
-      .msg_last_o
-  );
 
 endmodule
