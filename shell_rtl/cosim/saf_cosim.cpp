@@ -37,7 +37,6 @@ constexpr uint32_t kResetCycles = 16;
 // So long after it had something to do the side that may sleep gets its clock (see saf_cosim_top), and kTimerCycles every
 // kTimerSlices slices, for its timers.
 constexpr uint32_t kAwakeCycles = 2048, kTimerCycles = 64;
-constexpr uint32_t kLeafCycles = 128;  // to give the next leaf, or to compare the last one's root
 constexpr uint32_t kTimerSlices = 8;
 constexpr size_t kOutboxBytes = 64u << 20;
 constexpr uint64_t kRegionBytes = 1u << 20;
@@ -473,15 +472,12 @@ class Card {
 
 #ifdef SAF_ONE_CLOCK
   void cycle() {
-    if (top_->ctl_wake_o) wake(top_->ctl_wake_o & 1 ? kAwakeCycles : kLeafCycles);
+    if (top_->ctl_wake_o) wake(kAwakeCycles);
     before_core_edge();
     before_ddr_edge();
     if (awake_) {
       awake_--;
       before_kernel_edge();
-      top_->ctl_take_i = 1;
-      top_->eval();
-      top_->ctl_take_i = 0;
       top_->ctl_clk_i = 1;
     }
     top_->clk_i = 1;

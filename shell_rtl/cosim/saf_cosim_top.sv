@@ -3,8 +3,7 @@
 // The simulator drives clocks, time, randomness and the MAC's two streams; memory, kernels and the verdict on an image
 // come through DPI (see the models). With SAF_ONE_CLOCK all domains run on clk_i, for speed; else each on its own clock.
 // Also for speed, the side that answers and sends then has a clock of its own: ctl_clk_i is clk_i without the pulses in which
-// it would do nothing. It needs them when ctl_wake_o says so and some time after (bit 1: a short one), and now and then for its timers; before
-// each of them it looks at the rest, by a pulse of ctl_take_i.
+// it would do nothing. It needs them when ctl_wake_o says so and some time after, and now and then for its timers.
 // Latency, back-pressure: the core's. Reset: rst_ni, released in each domain by its own synchroniser.
 
 module saf_cosim_top
@@ -13,8 +12,7 @@ module saf_cosim_top
     input logic clk_i,
 `ifdef SAF_ONE_CLOCK
     input logic ctl_clk_i,
-    input logic ctl_take_i,
-    output logic [1:0] ctl_wake_o,
+    output logic ctl_wake_o,
 `else
     input logic ddr_clk_i,
     input logic pr_clk_i,
@@ -222,7 +220,6 @@ module saf_cosim_top
       .rst_ni(core_rst_n),
 `ifdef SAF_ONE_CLOCK
       .ctl_clk_i,
-      .ctl_take_i,
 `endif
       .ddr_clk_i,
       .ddr_rst_ni(ddr_rst_n),
@@ -346,6 +343,24 @@ module saf_cosim_top
   logic unused;
   assign unused = &{1'b0, pcie_pr_ready, role_rdata, role_rvalid, u_core.session, u_core.role};
 
+`ifdef SAF_ONE_CLOCK
+  // Everything that asks something of that side, or comes from it and is more than a level: it may only sleep while all of
+  // this is low, so that no pulse is missed and none stays.
+  logic seen_q;  // a frame since the link came up: further ones mean nothing to it
+  always_ff @(posedge clk_i or negedge core_rst_n) begin
+    if (!core_rst_n) seen_q <= 1'b0;
+    else seen_q <= link_up_q && (seen_q || u_core.seen);
+  end
+  assign ctl_wake_o = !link_up_q || !u_core.session.open || (u_core.seen && !seen_q) || u_core.stranger_valid
+      || u_core.cf_valid || u_core.h_valid != '0 || u_core.msg_valid != '0 || u_core.tf_valid || mac_tx_valid_o
+      || u_core.hash_valid[1:0] != '0 || u_core.hash_done[1:0] != '0 || u_core.rd_valid[3:2] != '0
+      || u_core.rd_dvalid[3:2] != '0 || u_core.rd_abort[3:2] != '0 || u_core.wr_valid[2] || u_core.wr_done[2]
+      || u_core.job_valid[1] || u_core.job_done[1] || u_core.img_valid || u_core.leafq_valid || u_core.push_valid
+      || u_core.rolereg_valid || u_core.used_valid || u_core.session_end || u_core.forget || u_core.forget_busy_xfer
+      || u_core.scrub_start || u_core.scrub_busy || u_core.role_fault || u_core.drop_valid[1] || u_core.tx_count
+      || u_core.command_count || u_core.commit_active || u_core.slots_running != '0 || pr_busy || krn_busy;
+`endif
+
   // Digests under way, which nothing outside shows
   logic [2:0] hashing_q;  // a client of saf_crypto each
   logic [2:0] leaves_q;
@@ -359,38 +374,6 @@ module saf_cosim_top
           - 3'(u_core.job_done[0]) - 3'(u_core.job_done[1]);
     end
   end
-
-`ifdef SAF_ONE_CLOCK
-  // Somebody has to look whether a leaf is there to be made a digest of; while blocks come it does so with the timers.
-  logic may_have_leaf;
-  logic [7:0] since_block_q;
-  assign may_have_leaf = u_core.ctx_valid != '0 && !leaves_q[1] && since_block_q == '1;
-  always_ff @(posedge clk_i or negedge core_rst_n) begin
-    if (!core_rst_n) since_block_q <= '0;
-    else if (u_core.block_count) since_block_q <= '0;
-    else if (since_block_q != '1) since_block_q <= since_block_q + 8'd1;
-  end
-
-  // Everything that asks something of that side, or comes from it and is more than a level: it may only sleep while all of
-  // this is low, so that no pulse is missed and none stays.
-  logic seen_q;  // a frame since the link came up: further ones mean nothing to it
-  always_ff @(posedge clk_i or negedge core_rst_n) begin
-    if (!core_rst_n) seen_q <= 1'b0;
-    else seen_q <= link_up_q && (seen_q || u_core.seen);
-  end
-  assign ctl_wake_o[0] = !link_up_q || !u_core.session.open || (u_core.seen && !seen_q) || u_core.stranger_valid
-      || u_core.cf_valid || u_core.h_valid != '0 || u_core.msg_valid != '0 || u_core.tf_valid || mac_tx_valid_o
-      || u_core.hash_valid[1:0] != '0 || u_core.hash_done[1:0] != '0 || u_core.rd_valid[3:2] != '0
-      || u_core.rd_dvalid[3:2] != '0 || u_core.rd_abort[3:2] != '0 || u_core.wr_valid[2] || u_core.wr_done[2]
-      || u_core.job_valid[1] || u_core.job_done[1] || u_core.img_valid || u_core.leafq_valid || u_core.push_valid
-      || u_core.rolereg_valid || u_core.used_valid || u_core.session_end || u_core.forget || u_core.forget_busy_xfer
-      || u_core.scrub_start || u_core.scrub_busy || u_core.role_fault || u_core.drop_valid[1] || u_core.tx_count
-      || u_core.command_count || u_core.commit_active || u_core.slots_running != '0 || pr_busy || krn_busy
-      || u_core.u_xfer_ctl.lock || u_core.open_valid || u_core.open_done || u_core.forget_valid || u_core.forget_done
-      || u_core.bm_rd_valid || u_core.bm_valid;
-  // Verification behind what comes in needs a few steps.
-  assign ctl_wake_o[1] = (u_core.job_valid[0] && u_core.job_ready[0]) || u_core.job_done[0] || may_have_leaf;
-`endif
 
   assign busy_o = ddr_busy || pr_busy || krn_busy || u_core.scrub_busy || mac_tx_valid_o || hashing_q != '0
       || leaves_q != '0 || u_core.msg_valid != '0 || u_core.h_valid != '0 || u_core.cf_valid || u_core.df_valid;

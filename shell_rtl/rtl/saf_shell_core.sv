@@ -16,7 +16,6 @@ module saf_shell_core
     input logic rst_ni,
 `ifdef SAF_ONE_CLOCK
     input logic ctl_clk_i,  // clk_i without the pulses in which what answers and sends would do nothing (simulation for speed)
-    input logic ctl_take_i,  // a pulse before each of those, when all has settled
 `endif
     input logic ddr_clk_i,
     input logic ddr_rst_ni,
@@ -163,22 +162,6 @@ module saf_shell_core
   logic [3:0][10:0] fr_addr;
   logic [63:0] fr_data;
 
-  // What the units that sleep see of those that do not.
-  logic taken_link_up, taken_cf_valid, taken_seen, taken_stranger_valid, taken_df_valid, taken_open_done, taken_forget_done;
-  logic taken_bm_valid, taken_q_settled, taken_scrub_busy, taken_role_idle, taken_role_fault, taken_mac_tx_ready;
-  logic [31:0] taken_rnd, taken_q_received;
-  logic [47:0] taken_stranger_mac;
-  logic [63:0] taken_time_us, taken_time_ns, taken_cf_rd_data, taken_bm_data, taken_reg_data, taken_rx_frames, taken_rx_dropped;
-  ctl_req_t taken_cf_req;
-  logic [BlockBits-1:0] taken_q_missing, taken_q_lowest;
-  logic [15:0] taken_q_sections;
-  logic [NumHash-1:0] taken_hash_ready, taken_hash_dready, taken_hash_done;
-  logic [NumJob-1:0] taken_job_ready, taken_job_done;
-  logic [255:0] taken_hash_digest, taken_job_digest;
-  logic [NumWr-1:0] taken_wr_ready, taken_wr_done;
-  logic [NumRd-1:0] taken_rd_ready, taken_rd_dvalid, taken_rd_dlast;
-  logic [NumRd-1:0][63:0] taken_rd_data;
-
   // ---------------------------------------------------------------- receive
 
   logic df_valid, df_ready, df_rd_en, df_done;
@@ -231,17 +214,17 @@ module saf_shell_core
       .clk_i(ctl_clk),
       .rst_ni,
       .cfg_i,
-      .link_up_i(taken_link_up),
-      .time_us_i(taken_time_us),
-      .rnd_i(taken_rnd),
-      .cf_valid_i(taken_cf_valid),
-      .cf_req_i(taken_cf_req),
+      .link_up_i,
+      .time_us_i,
+      .rnd_i,
+      .cf_valid_i(cf_valid),
+      .cf_req_i(cf_req),
       .cf_rd_addr_o(cf_rd_addr),
-      .cf_rd_data_i(taken_cf_rd_data),
+      .cf_rd_data_i(cf_rd_data),
       .cf_pop_o(cf_pop),
-      .seen_i(taken_seen),
-      .stranger_valid_i(taken_stranger_valid),
-      .stranger_mac_i(taken_stranger_mac),
+      .seen_i(seen),
+      .stranger_valid_i(stranger_valid),
+      .stranger_mac_i(stranger_mac),
       .h_valid_o(h_valid),
       .h_done_i(h_done),
       .fr_addr_i(fr_addr),
@@ -259,20 +242,20 @@ module saf_shell_core
       .hello_data_o(msg_data[MsgHello]),
       .hello_last_o(msg_last[MsgHello]),
       .hash_valid_o(hash_valid[HashCtl]),
-      .hash_ready_i(taken_hash_ready[HashCtl]),
+      .hash_ready_i(hash_ready[HashCtl]),
       .hash_req_o(hash_req[HashCtl]),
       .hash_dvalid_o(hash_dvalid[HashCtl]),
-      .hash_dready_i(taken_hash_dready[HashCtl]),
+      .hash_dready_i(hash_dready[HashCtl]),
       .hash_data_o(hash_data[HashCtl]),
       .hash_dlast_o(hash_dlast[HashCtl]),
-      .hash_done_i(taken_hash_done[HashCtl]),
-      .hash_digest_i(taken_hash_digest),
+      .hash_done_i(hash_done[HashCtl]),
+      .hash_digest_i(hash_digest),
       .drop_valid_o(drop_valid[1]),
       .drop_reason_o(drop_reason[1]),
       .role_i(role),
       .slots_running_i(slots_running),
-      .rx_frames_i(taken_rx_frames),
-      .rx_dropped_i(taken_rx_dropped),
+      .rx_frames_i(rx_frames),
+      .rx_dropped_i(rx_dropped),
       .info_addr_o(info_addr),
       .info_data_i(info_data),
       .slot_addr_o(slot_addr),
@@ -378,14 +361,14 @@ module saf_shell_core
   logic [20:0] leafq_bytes;
 
   saf_xfer_ctl u_xfer_ctl (
-      .clk_i(ctl_clk),
+      .clk_i,
       .rst_ni,
       .cfg_i,
       .session_i(session),
       .session_end_i(session_end),
       .forget_i(forget),
       .forget_busy_o(forget_busy_xfer),
-      .scrub_busy_i(taken_scrub_busy),
+      .scrub_busy_i(scrub_busy),
       .req_i(req),
       .pay_i(pay),
       .h_valid_i(h_valid[0]),
@@ -401,7 +384,7 @@ module saf_shell_core
       .ctx_rx_o(ctx_rx),
       .ctx_guarded_o(ctx_guarded),
       .open_valid_o(open_valid),
-      .open_done_i(taken_open_done),
+      .open_done_i(open_done),
       .open_ctx_o(open_ctx),
       .open_id_o(open_id),
       .open_group_o(open_group),
@@ -412,27 +395,27 @@ module saf_shell_core
       .open_last_bytes_o(open_last_bytes),
       .open_complete_o(open_complete),
       .forget_valid_o(forget_valid),
-      .forget_done_i(taken_forget_done),
+      .forget_done_i(forget_done),
       .forget_ctx_o(forget_ctx),
       .forget_first_o(forget_first),
       .forget_count_o(forget_count),
       .q_ctx_o(q_ctx),
-      .q_missing_i(taken_q_missing),
-      .q_lowest_i(taken_q_lowest),
-      .q_received_i(taken_q_received),
-      .q_sections_i(taken_q_sections),
-      .q_settled_i(taken_q_settled),
-      .rx_pending_i(taken_df_valid),
+      .q_missing_i(q_missing),
+      .q_lowest_i(q_lowest),
+      .q_received_i(q_received),
+      .q_sections_i(q_sections),
+      .q_settled_i(q_settled),
+      .rx_pending_i(df_valid),
       .bm_rd_valid_o(bm_rd_valid),
       .bm_ctx_o(bm_ctx),
       .bm_word_o(bm_word),
-      .bm_valid_i(taken_bm_valid),
-      .bm_data_i(taken_bm_data),
+      .bm_valid_i(bm_valid),
+      .bm_data_i(bm_data),
       .job_valid_o(job_valid[JobXfer]),
-      .job_ready_i(taken_job_ready[JobXfer]),
+      .job_ready_i(job_ready[JobXfer]),
       .job_o(job[JobXfer]),
-      .job_done_i(taken_job_done[JobXfer]),
-      .job_digest_i(taken_job_digest),
+      .job_done_i(job_done[JobXfer]),
+      .job_digest_i(job_digest),
       .commit_active_i(commit_active),
       .commit_slot_i(commit_slot),
       .used_valid_i(used_valid),
@@ -470,8 +453,8 @@ module saf_shell_core
       .session_end_i(session_end),
       .forget_i(forget),
       .forget_busy_o(forget_busy_commit),
-      .scrub_busy_i(taken_scrub_busy),
-      .time_us_i(taken_time_us),
+      .scrub_busy_i(scrub_busy),
+      .time_us_i,
       .req_i(req),
       .pay_i(pay),
       .h_valid_i(h_valid[1]),
@@ -500,15 +483,15 @@ module saf_shell_core
       .role_frozen_i,
       .bus_idle_i(bus_idle),
       .role_block_o(role_block),
-      .role_idle_i(taken_role_idle),
+      .role_idle_i(role_idle),
       .rd_valid_o(rd_valid[RdPr]),
-      .rd_ready_i(taken_rd_ready[RdPr]),
+      .rd_ready_i(rd_ready[RdPr]),
       .rd_addr_o(rd_addr[RdPr]),
       .rd_bytes_o(rd_bytes[RdPr]),
-      .rd_dvalid_i(taken_rd_dvalid[RdPr]),
+      .rd_dvalid_i(rd_dvalid[RdPr]),
       .rd_dready_o(rd_dready[RdPr]),
-      .rd_data_i(taken_rd_data[RdPr]),
-      .rd_dlast_i(taken_rd_dlast[RdPr]),
+      .rd_data_i(rd_data[RdPr]),
+      .rd_dlast_i(rd_dlast[RdPr]),
       .rd_abort_o(rd_abort[RdPr]),
       .pr_reset_o,
       .pr_start_o,
@@ -550,8 +533,8 @@ module saf_shell_core
       .session_end_i(session_end),
       .forget_i(forget),
       .forget_busy_o(forget_busy_slots),
-      .time_us_i(taken_time_us),
-      .time_ns_i(taken_time_ns),
+      .time_us_i,
+      .time_ns_i,
       .req_i(req),
       .pay_i(pay),
       .h_valid_i(h_valid[2]),
@@ -572,7 +555,7 @@ module saf_shell_core
       .commit_active_i(commit_active),
       .role_i(role),
       .role_changed_i(role_changed),
-      .role_fault_i(taken_role_fault),
+      .role_fault_i(role_fault),
       .command_count_o(command_count),
       .slot_addr_i(slot_addr),
       .slot_data_o(slot_data),
@@ -613,8 +596,8 @@ module saf_shell_core
       .cfg_i,
       .session_i(session),
       .session_end_i(session_end),
-      .scrub_busy_i(taken_scrub_busy),
-      .time_ns_i(taken_time_ns),
+      .scrub_busy_i(scrub_busy),
+      .time_ns_i,
       .role_i(role),
       .req_i(req),
       .pay_i(pay),
@@ -633,28 +616,28 @@ module saf_shell_core
       .tf_last_o(tf_last),
       .tf_bytes_o(tf_bytes),
       .rd_valid_o(rd_valid[RdRead]),
-      .rd_ready_i(taken_rd_ready[RdRead]),
+      .rd_ready_i(rd_ready[RdRead]),
       .rd_addr_o(rd_addr[RdRead]),
       .rd_bytes_o(rd_bytes[RdRead]),
-      .rd_dvalid_i(taken_rd_dvalid[RdRead]),
+      .rd_dvalid_i(rd_dvalid[RdRead]),
       .rd_dready_o(rd_dready[RdRead]),
-      .rd_data_i(taken_rd_data[RdRead]),
-      .rd_dlast_i(taken_rd_dlast[RdRead]),
+      .rd_data_i(rd_data[RdRead]),
+      .rd_dlast_i(rd_dlast[RdRead]),
       .rd_abort_o(rd_abort[RdRead]),
       .wr_valid_o(wr_valid[WrRead]),
-      .wr_ready_i(taken_wr_ready[WrRead]),
+      .wr_ready_i(wr_ready[WrRead]),
       .wr_addr_o(wr_addr[WrRead]),
       .wr_bytes_o(wr_bytes[WrRead]),
       .wr_data_o(wr_data[WrRead]),
       .wr_last_o(wr_last[WrRead]),
-      .wr_done_i(taken_wr_done[WrRead]),
+      .wr_done_i(wr_done[WrRead]),
       .job_valid_o(job_valid[JobRead]),
-      .job_ready_i(taken_job_ready[JobRead]),
+      .job_ready_i(job_ready[JobRead]),
       .job_o(job[JobRead]),
-      .job_done_i(taken_job_done[JobRead]),
-      .job_digest_i(taken_job_digest),
+      .job_done_i(job_done[JobRead]),
+      .job_digest_i(job_digest),
       .reg_addr_o(reg_addr),
-      .reg_data_i(taken_reg_data),
+      .reg_data_i(reg_data),
       .rolereg_valid_o(rolereg_valid),
       .rolereg_addr_o(rolereg_addr),
       .rolereg_done_i(rolereg_done),
@@ -770,7 +753,7 @@ module saf_shell_core
       .clk_i(ctl_clk),
       .rst_ni,
       .cfg_i,
-      .link_up_i(taken_link_up),
+      .link_up_i,
       .session_i(session),
       .seq_load_i(seq_load),
       .seq_load_value_i(seq_load_value),
@@ -780,14 +763,14 @@ module saf_shell_core
       .msg_data_i(msg_data),
       .msg_last_i(msg_last),
       .hash_valid_o(hash_valid[HashTx]),
-      .hash_ready_i(taken_hash_ready[HashTx]),
+      .hash_ready_i(hash_ready[HashTx]),
       .hash_req_o(hash_req[HashTx]),
       .hash_dvalid_o(hash_dvalid[HashTx]),
-      .hash_dready_i(taken_hash_dready[HashTx]),
+      .hash_dready_i(hash_dready[HashTx]),
       .hash_data_o(hash_data[HashTx]),
       .hash_dlast_o(hash_dlast[HashTx]),
-      .hash_done_i(taken_hash_done[HashTx]),
-      .hash_digest_i(taken_hash_digest),
+      .hash_done_i(hash_done[HashTx]),
+      .hash_digest_i(hash_digest),
       .tf_valid_i(tf_valid),
       .tf_ready_o(tf_ready),
       .tf_data_i(tf_data),
@@ -798,7 +781,7 @@ module saf_shell_core
       .mac_tx_eop_o,
       .mac_tx_empty_o,
       .mac_tx_data_o,
-      .mac_tx_ready_i(taken_mac_tx_ready),
+      .mac_tx_ready_i,
       .tx_count_o(tx_count)
   );
 
@@ -823,56 +806,5 @@ module saf_shell_core
       .rx_frames_o(rx_frames),
       .rx_dropped_o(rx_dropped)
   );
-
-  // ---------------------------------------------------------------- units that sleep
-
-  // Simulated for speed, logic that hangs on a running clock is evaluated in every cycle, also that of a unit that sleeps. So
-  // such units see the others through what ctl_take_i takes when all has settled, just before each pulse of their clock.
-`ifdef SAF_ONE_CLOCK
-  `define SAF_TAKE(signal, from) always_ff @(posedge ctl_take_i) taken_``signal <= from;
-`else
-  `define SAF_TAKE(signal, from) assign taken_``signal = from;
-`endif
-  `SAF_TAKE(link_up, link_up_i)
-  `SAF_TAKE(time_us, time_us_i)
-  `SAF_TAKE(time_ns, time_ns_i)
-  `SAF_TAKE(rnd, rnd_i)
-  `SAF_TAKE(mac_tx_ready, mac_tx_ready_i)
-  `SAF_TAKE(cf_valid, cf_valid)
-  `SAF_TAKE(cf_req, cf_req)
-  `SAF_TAKE(cf_rd_data, cf_rd_data)
-  `SAF_TAKE(seen, seen)
-  `SAF_TAKE(df_valid, df_valid)
-  `SAF_TAKE(stranger_valid, stranger_valid)
-  `SAF_TAKE(stranger_mac, stranger_mac)
-  `SAF_TAKE(open_done, open_done)
-  `SAF_TAKE(forget_done, forget_done)
-  `SAF_TAKE(q_missing, q_missing)
-  `SAF_TAKE(q_lowest, q_lowest)
-  `SAF_TAKE(q_received, q_received)
-  `SAF_TAKE(q_sections, q_sections)
-  `SAF_TAKE(q_settled, q_settled)
-  `SAF_TAKE(bm_valid, bm_valid)
-  `SAF_TAKE(bm_data, bm_data)
-  `SAF_TAKE(hash_ready, hash_ready)
-  `SAF_TAKE(hash_dready, hash_dready)
-  `SAF_TAKE(hash_done, hash_done)
-  `SAF_TAKE(hash_digest, hash_digest)
-  `SAF_TAKE(job_ready, job_ready)
-  `SAF_TAKE(job_done, job_done)
-  `SAF_TAKE(job_digest, job_digest)
-  `SAF_TAKE(wr_ready, wr_ready)
-  `SAF_TAKE(wr_done, wr_done)
-  `SAF_TAKE(rd_ready, rd_ready)
-  `SAF_TAKE(rd_dvalid, rd_dvalid)
-  `SAF_TAKE(rd_data, rd_data)
-  `SAF_TAKE(rd_dlast, rd_dlast)
-  `SAF_TAKE(scrub_busy, scrub_busy)
-  `SAF_TAKE(role_idle, role_idle)
-  `SAF_TAKE(role_fault, role_fault)
-  `SAF_TAKE(reg_data, reg_data)
-  `SAF_TAKE(rx_frames, rx_frames)
-  `SAF_TAKE(rx_dropped, rx_dropped)
-`undef SAF_TAKE
 
 endmodule
