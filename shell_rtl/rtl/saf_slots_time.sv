@@ -42,7 +42,7 @@ module saf_slots_time
   ) u_ram (
       .clk_i,
       .wr_en_i(give_i || clear_i || stamp_i),
-      .wr_addr_i(6'({deadline_i || give_i, slot_i})),
+      .wr_addr_i(6'({(deadline_i && !clear_i) || give_i, slot_i})),
       .wr_data_i(({StampBits{give_i}} & ~given) | ({StampBits{stamp_i}} & since)),
       .rd_en_i(1'b1),
       .rd_addr_i(6'({deadline_i, slot_i})),

@@ -26,7 +26,7 @@ WORDS = {kind.value for kind in Kind}
 NAMES = re.compile(
     r"10 ?GbE|Arria 10|GX 1150|385A|MTU \d+|Intel \d+|float32|100 ε|min\(x \+ 5, 10\)|x \+ \(10 − x\)/2|of 10 h"
     r"|“13X faster”|“25% reduced runtime and 27% reduced energy”|\d+ cards?|[48] \+ 4|at (40|100) %|beside \d+|At 100 %"
-    r"|n = [\d,]+")
+    r"|n = [\d,]+|Yosys [\d.]+|within \d+ ps|cyclone10gx")
 
 
 def _staged(seconds: float, cards: int) -> dict[str, Any]:
