@@ -218,10 +218,14 @@ class Slots(Bench):
         await self.pulse("role_changed_i")
         await self.cycles(250)  # its bus is reset
 
+    @property
+    def now_ns(self):
+        return self.time_us * 1_000 + self.time_ns
+
     def _inputs(self):
         dut = self.dut
         self.time_ns += 6
-        dut.time_ns_i.value = self.time_us * 1_000 + self.time_ns
+        dut.time_ns_i.value = self.now_ns
         dut.push_done_i.value = 0
         if self._push is not None:
             self._push -= 1
