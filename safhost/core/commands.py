@@ -210,18 +210,23 @@ class KillCommand:
         self.owner.on_command_ended(self, error, now_ns)
 
 
+def slow_time_ns(length_bytes: int, receive_rate: int) -> int:
+    """What a card that takes ``receive_rate`` bytes a second by its own word may take for so many, ns."""
+    return length_bytes * SLOW_CARD_SHARE * 1000 * MS // receive_rate
+
+
 def feed_time_ms(payload_bytes: int, cards: Iterable[Card]) -> int:
     """What feeding ``payload_bytes`` may take, ms: at the rate of compressed bitstreams, as long as the slowest card
     by its own word needs (a simulated one reconfigures as slowly as it receives), and a margin."""
     rate = min((card.hello.receive_rate for card in cards), default=PR_BYTES_PER_SECOND)
-    slowest_ms = payload_bytes * SLOW_CARD_SHARE * 1000 // rate
+    slowest_ms = slow_time_ns(payload_bytes, rate) // MS
     return payload_bytes * SLOW_PR_SHARE * 1000 // PR_BYTES_PER_SECOND + slowest_ms + FEED_MARGIN_MS
 
 
-def slow_time_ns(length_bytes: int, cards: Iterable[Card]) -> int:
+def slowest_time_ns(length_bytes: int, cards: Iterable[Card]) -> int:
     """What the slowest of ``cards`` may take for an object, beside what is allowed to all: 0 but for simulated ones."""
     rate = min((card.hello.receive_rate for card in cards if card.is_slow), default=0)
-    return length_bytes * SLOW_CARD_SHARE * 1000 * MS // rate if rate else 0
+    return slow_time_ns(length_bytes, rate) if rate else 0
 
 
 class CommitCommand:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from safhost.core.commands import SLOW_CARD_SHARE, status_name
+from safhost.core.commands import slow_time_ns, status_name
 from safhost.core.exchange import Exchange
 from safhost.errors import CardError, RemoteProtocolError, SafError
 from safhost.plan.blocks import block_bytes_for, block_count
@@ -141,7 +141,7 @@ class Chunk:
     @property
     def by_rate_ns(self) -> int:
         """What a card that is slow by its own word may take for it: it hashes as slowly before it says it is done."""
-        return len(self.out) * SLOW_CARD_SHARE * NS_PER_S // self.card.hello.receive_rate
+        return slow_time_ns(len(self.out), self.card.hello.receive_rate)
 
     def ask(self, now_ns: int, first: int = 0, count: int = 0) -> None:
         r = self.read

@@ -14,7 +14,7 @@ from safhost.core import card as st
 from safhost.core import member as m_
 from safhost.core.bulk import Transfer
 from safhost.core.card import Card
-from safhost.core.commands import CommitCommand, feed_time_ms, slow_time_ns
+from safhost.core.commands import CommitCommand, feed_time_ms, slowest_time_ns
 from safhost.core.events import JobImage
 from safhost.core.member import Member
 from safhost.errors import CardError, CardLost, SafError, SchedulingError
@@ -115,7 +115,8 @@ class Stager:
             image = moves[0].image
             transfer = Transfer(self.cluster, link, TransferKind.IMAGE, image.payload, image.leaves, digest,
                                 [(move.card, move.slot, 0) for move in moves], self, now_ns,
-                                now_ns + STAGE_DEADLINE_NS + slow_time_ns(len(image.payload), (m.card for m in moves)),
+                                now_ns + STAGE_DEADLINE_NS
+                                + slowest_time_ns(len(image.payload), (m.card for m in moves)),
                                 background=True)
             self.transfers.append(transfer)
             transfer.start(now_ns)

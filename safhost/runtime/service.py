@@ -15,7 +15,7 @@ from safhost.config import ClusterConfig
 from safhost.core import card as st
 from safhost.core import events as ev
 from safhost.core.card import Card
-from safhost.core.commands import slow_time_ns
+from safhost.core.commands import slowest_time_ns
 from safhost.errors import CardError, ConfigError, ImageError, LocalProtocolError
 from safhost.plan.blocks import block_bytes_for, plan_pieces
 from safhost.plan.kernelspec import KernelPackage
@@ -253,7 +253,7 @@ class Service(Desk):
         compat = params.integer(p, "pr_compat_id", U32)
         commit, broadcast = params.flag(p, "commit", True), params.flag(p, "broadcast", True)
         force = params.flag(p, "force", False)
-        params.nanoseconds(p, "deadline_s", DEADLINE_S)
+        asked_ns = params.nanoseconds(p, "deadline_s", DEADLINE_S)
         manifest = p.get("manifest")
         if manifest is not None:
             KernelPackage.from_dict(manifest)
@@ -277,16 +277,15 @@ class Service(Desk):
             if manifest is not None:
                 self.manifests.put(digest.hex(), manifest)
             self.engine.submit(ev.StartProgram(job.number, keys, memory.array, leaves, root, compat, commit, broadcast,
-                                               force, self._deadline_ns(p, memory.length, keys)))
+                                               force, self._deadline_ns(p, asked_ns, memory.length, keys)))
         self.when_settled(job, begin)
 
-    def _deadline_ns(self, p: Message, length_bytes: int, keys: tuple[str, ...]) -> int:
-        """The client's, or what the slowest of the cards may take for so many bytes."""
-        deadline_ns = params.nanoseconds(p, "deadline_s", DEADLINE_S)
+    def _deadline_ns(self, p: Message, asked_ns: int, length_bytes: int, keys: tuple[str, ...]) -> int:
+        """``asked_ns`` when the client gave it, else longer by what the slowest card may take for so many bytes."""
         if "deadline_s" in p:
-            return deadline_ns
+            return asked_ns
         known = self.core.sessions.by_key
-        return deadline_ns + slow_time_ns(length_bytes, [known[key] for key in keys if key in known])
+        return asked_ns + slowest_time_ns(length_bytes, [known[key] for key in keys if key in known])
 
     def op_recommit(self, job: Job, p: Message) -> None:
         """Load an image that the cards still hold staged: a COMMIT and no transfer."""
@@ -302,7 +301,7 @@ class Service(Desk):
         memory = self._memory(job)
         wanted = params.selector(p)
         address = params.integer(p, "address", U64)
-        params.nanoseconds(p, "deadline_s", DEADLINE_S)
+        asked_ns = params.nanoseconds(p, "deadline_s", DEADLINE_S)
         if not memory.length:
             raise ConfigError("nothing to write", "give at least one byte")
 
@@ -314,14 +313,14 @@ class Service(Desk):
                                  min(c.hello.ddr_max_blocks for c in cards), WRITE_PIECE_BYTES)
             self.hash(job, [(x.offset, x.length) for x in pieces], lambda found: self.engine.submit(
                 ev.StartWrite(job.number, keys, address, memory.array, tuple(found),
-                              self._deadline_ns(p, memory.length, keys))))
+                              self._deadline_ns(p, asked_ns, memory.length, keys))))
         self.when_settled(job, begin)
 
     def op_read(self, job: Job, p: Message) -> None:
         """Read into the client's memory."""
         memory = self._memory(job)
         address = params.integer(p, "address", U64)
-        params.nanoseconds(p, "deadline_s", DEADLINE_S)
+        asked_ns = params.nanoseconds(p, "deadline_s", DEADLINE_S)
         space = params.integer(p, "space", U16, default=int(ReadSpace.DDR))
         if space not in ReadSpace._value2member_map_:
             raise params.bad("space", space, f"one of {', '.join(f'{s.value} ({s.name.lower()})' for s in ReadSpace)}")
@@ -335,7 +334,7 @@ class Service(Desk):
                 raise CardError(f"has {card.hello.ddr_bytes} bytes of DDR; {memory.length} bytes at {address:#x} "
                                 "are not there", "see `safhost cards`", self.names.name(card.key))
             self.engine.submit(ev.StartRead(job.number, card.key, space, address, memory.array, 0,
-                                            self._deadline_ns(p, memory.length, (card.key,))))
+                                            self._deadline_ns(p, asked_ns, memory.length, (card.key,))))
         params.text(p, "card")
         self.when_settled(job, begin)
 

@@ -10,21 +10,15 @@ from rtl_host import RtlHost, connected
 
 from safhost import paths
 from safhost.errors import ConfigError
-from safhost.lab.rtl_build import build_card_library
 from safhost.plan.kernelspec import KernelPackage
 from safhost.plan.rbf import pack_payload
 from safhost.wire.digest import tree_root
 from safhost.wire.generated import PR_COMPAT_ID, CardState, Opcode, PrStatus, Status, TransferKind
 
 # The first of them compiles the RTL.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("library")]
 N = 1000
 A, B, C = 0x10_0000, 0x20_0004, 0x50_0040
-
-
-@pytest.fixture(scope="module", autouse=True)
-def library() -> None:
-    build_card_library()
 
 
 @pytest.fixture(params=[0, 1], ids=["suite0", "suite1"])

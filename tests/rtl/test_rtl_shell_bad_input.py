@@ -3,12 +3,9 @@ never gets stuck. Where a virtual card can be brought into the same case, both h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from rtl_owner import MS, A, B, Owner, alive, bytes_of, connected, image, poll, programmed, vadd
+from rtl_owner import MS, A, B, Owner, alive, bytes_of, image, poll, programmed, vadd
 
-from safhost.lab.rtl_build import build_card_library
 from safhost.lab.rtl_sim import Fault
 from safhost.wire.digest import tree_root
 from safhost.wire.generated import (
@@ -27,26 +24,7 @@ from safhost.wire.generated import (
 )
 
 # The first of them compiles the RTL.
-pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def library() -> None:
-    build_card_library()
-
-
-@pytest.fixture(params=["virtual", "rtl"])
-def host(request: pytest.FixtureRequest) -> Iterator[Owner]:
-    host = connected(request.param)
-    yield host
-    host.card.close()
-
-
-@pytest.fixture
-def rtl() -> Iterator[Owner]:
-    host = connected("rtl")
-    yield host
-    host.card.close()
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("library")]
 
 
 # -- transfers that never end

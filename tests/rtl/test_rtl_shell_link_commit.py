@@ -3,15 +3,12 @@ deadlines hold, and the host hears of it afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from rtl_host import MAX_TICKS, card_host
 from rtl_owner import (
     MS,
     Owner,
     alive,
-    connected,
     cut,
     cuts,
     image,
@@ -23,7 +20,6 @@ from rtl_owner import (
     vadd,
 )
 
-from safhost.lab.rtl_build import build_card_library
 from safhost.lab.rtl_sim import Fault
 from safhost.wire.codec import Frame
 from safhost.wire.digest import tree_root
@@ -42,26 +38,7 @@ from safhost.wire.generated import (
 )
 
 # The first of them compiles the RTL.
-pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def library() -> None:
-    build_card_library()
-
-
-@pytest.fixture(params=["virtual", "rtl"])
-def host(request: pytest.FixtureRequest) -> Iterator[Owner]:
-    host = connected(request.param)
-    yield host
-    host.card.close()
-
-
-@pytest.fixture
-def rtl() -> Iterator[Owner]:
-    host = connected("rtl")
-    yield host
-    host.card.close()
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("library")]
 
 
 @pytest.mark.parametrize("cycles", cuts(5000, 14_000, 9000))

@@ -3,8 +3,6 @@ under way goes on or is begun anew, nothing is stuck. Where a virtual card can b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from rtl_host import MAX_TICKS, card_host
@@ -15,7 +13,6 @@ from rtl_owner import (
     Owner,
     alive,
     bytes_of,
-    connected,
     cut,
     cuts,
     pass_time,
@@ -27,7 +24,6 @@ from rtl_owner import (
     vadd,
 )
 
-from safhost.lab.rtl_build import build_card_library
 from safhost.wire.digest import tree_root
 from safhost.wire.generated import (
     ETHERTYPE_CONTROL,
@@ -49,26 +45,7 @@ from safhost.wire.generated import (
 )
 
 # The first of them compiles the RTL.
-pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def library() -> None:
-    build_card_library()
-
-
-@pytest.fixture(params=["virtual", "rtl"])
-def host(request: pytest.FixtureRequest) -> Iterator[Owner]:
-    host = connected(request.param)
-    yield host
-    host.card.close()
-
-
-@pytest.fixture
-def rtl() -> Iterator[Owner]:
-    host = connected("rtl")
-    yield host
-    host.card.close()
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("library")]
 
 
 # -- the session
