@@ -80,9 +80,9 @@ def the_killed_write_nothing(p: Probe) -> None:
         image = loaded(p)
         written(p.s, bytes(64), base=SPIN_AT)
         p.note(sent=f"a kernel that {way} ends, and READ of where it would have written")
-        # not longer for a slow card: its kernel may be none the slower
-        fields = {"deadline_ms": _DEADLINE_MS} if way == "its deadline" else {}
-        command = spin(p, image, 0, _COUNT, **fields)
+        fields = {"deadline_ms": round(_DEADLINE_MS * p.patience)} if way == "its deadline" else {}
+        # as much longer as the deadline: the kernels of a slow card may be none the slower
+        command = spin(p, image, 0, round(_COUNT * p.patience), **fields)
         if way == "KILL":
             want_status(p, "KILLED", p.s.kill().status, Status.OK)
         elif way == "COMMIT":
