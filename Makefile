@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) tools/check_python.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e ".[lab,dev]"
+	$(BIN)/python -m pip install --quiet -e ".[lab,serve,dev]"
 	@touch $@
 
 # What PyPI does not have (tshark, to check the Wireshark dissector). Installed when root, else said.
