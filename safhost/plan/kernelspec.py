@@ -45,7 +45,8 @@ LOCAL_POINTER_BYTES = 4
 
 MANIFEST_NAME = "kernel.yaml"
 KINDS = ("buffer", "scalar", "local", "symbol")
-DIRECTIONS = ("in", "out", "inout")
+DIRECTIONS = ("in", "out", "inout", "scratch")
+"""``scratch``: room in the card's memory that a launch works in; nothing is moved there or back."""
 LANES = (1, 2, 3, 4, 8, 16)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -81,11 +82,11 @@ class ArgSpec:
 
     @property
     def is_input(self) -> bool:
-        return self.kind == "buffer" and self.direction != "out"
+        return self.kind == "buffer" and self.direction in ("in", "inout")
 
     @property
     def is_output(self) -> bool:
-        return self.kind == "buffer" and self.direction != "in"
+        return self.kind == "buffer" and self.direction in ("out", "inout")
 
     def to_dict(self) -> dict[str, Any]:
         out: dict[str, Any] = {"name": self.name, "kind": self.kind, "dtype": self.dtype.name}

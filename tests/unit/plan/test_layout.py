@@ -62,6 +62,19 @@ def test_plan_of_strided_array_holds_its_values_contiguously():
     assert plan.reads[0].address == plan.writes[0].address
 
 
+def test_plan_gives_scratch_an_address_and_moves_nothing_there():
+    spec = kernel(buffer("x", ["n"]), buffer("work", ["n * 1000"], "scratch"), buffer("y", ["n"], "out"), scalar("n"))
+    x = np.arange(8, dtype=np.float32)
+    plan = plan_arguments(spec, spec.bind(x), 0, MIB)
+    work, y = (int.from_bytes(plan.block[at:at + 8], "little") for at in (8, 16))
+    assert [w.array is x for w in plan.writes] == [True]
+    assert [(r.name, r.address) for r in plan.reads] == [("y", y)]
+    assert y >= work + 8 * 1000 * 4
+    assert decode_arguments(spec, plan.block, MIB).buffers["work"].length_bytes == 8 * 1000 * 4
+    with pytest.raises(ConfigError, match="does not take a value for work"):
+        spec.bind(x, work=x)
+
+
 def test_plan_that_does_not_fit_is_refused():
     with pytest.raises(SchedulingError, match=r"needs 7\.2 MB of card memory, 1\.05 MB"):
         plan_arguments(PTRANS, PTRANS.bind(A, B), 0, MIB)
