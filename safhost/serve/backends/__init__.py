@@ -1,0 +1,1 @@
+"""What runs a model. A backend is chosen by ``backend`` of config.pbtxt."""

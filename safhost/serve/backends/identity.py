@@ -1,0 +1,133 @@
+"""The identity backend: outputs are the inputs. Needs no card; for tests, and to measure the server alone.
+
+The i-th output is the i-th input, of the same type and as many elements a row. Parameter ``execute_delay_ms``, as that
+of Triton's own identity backend, makes each execution take so long, one at a time for each of ``instance_group``'s
+count. Without it a request is answered in the thread that brings it, and its arrays are handed on as they are.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from safhost.errors import ConfigError
+from safhost.serve.backends.base import Batch
+from safhost.serve.config import ANY
+from safhost.serve.contract import Contract, Port
+from safhost.serve.repository import Found
+from safhost.serve.types import Request, Tensor
+
+DELAY = "execute_delay_ms"
+MAX_DELAY_MS = 60_000
+
+
+class IdentityBackend:
+    """See the module. Raises ConfigError when outputs cannot be the inputs."""
+
+    def __init__(self, found: Found, contract: Contract) -> None:
+        config = found.config
+        unknown = set(config.parameters) - {DELAY}
+        if unknown:
+            raise ConfigError(f"{found.name}/config.pbtxt: parameter '{min(unknown)}' is not known to backend identity",
+                              f"it has {DELAY}")
+        inputs, outputs = list(contract.inputs.values()), list(contract.outputs.values())
+        if len(outputs) > len(inputs):
+            raise ConfigError(f"{found.name}/config.pbtxt: backend identity has no input for output "
+                              f"'{outputs[len(inputs)].name}'", "the i-th output is the i-th input")
+        self._copies = [_Copy(i, o, bool(contract.max_batch), found.name) for i, o in
+                        zip(inputs, outputs, strict=False)]
+        self._delay_s = _delay_ms(found) / 1000
+        self._count = sum(int(g.count) for g in config.instance_group)
+        self._waiting: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._running = 0
+        self._threads = [threading.Thread(target=self._work, name=f"saf-identity-{i}", daemon=True)
+                         for i in range(self._count)] if self._delay_s else []
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def inline(self) -> Callable[[Request], list[Tensor]] | None:
+        return None if self._delay_s else self._answer
+
+    def room(self) -> int:
+        return self._count - self._running
+
+    def unready(self) -> str:
+        return ""
+
+    def start(self, batch: Batch) -> None:
+        if not self._threads:
+            self._run(batch)
+            return
+        with self._lock:
+            self._running += 1
+        self._waiting.put(batch)
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def _answer(self, request: Request) -> list[Tensor]:
+        by_name = {t.name: t for t in request.inputs}
+        wanted = {w.name for w in request.wanted}
+        return [c.of(by_name) for c in self._copies if not wanted or c.output.name in wanted]
+
+    def _run(self, batch: Batch) -> None:
+        batch.succeed([self._answer(r) for r in batch.requests])
+
+    def _work(self) -> None:
+        while (batch := self._waiting.get()) is not None:
+            batch.start_ns = batch.input_end_ns = time.monotonic_ns()
+            time.sleep(self._delay_s)
+            batch.output_start_ns = time.monotonic_ns()
+            with self._lock:
+                self._running -= 1
+            self._run(batch)
+
+
+class _Copy:
+    """An input that goes out again."""
+
+    def __init__(self, source: Port, output: Port, batched: bool, model: str) -> None:
+        if source.datatype != output.datatype:
+            raise ConfigError(f"{model}/config.pbtxt: output '{output.name}' is {output.datatype}, its input "
+                              f"'{source.name}' {source.datatype}", "backend identity converts nothing")
+        if source.fixed and output.fixed and source.element_count != output.element_count:
+            raise ConfigError(f"{model}/config.pbtxt: output '{output.name}' has {output.element_count} elements, its "
+                              f"input '{source.name}' {source.element_count}")
+        if source.dims != output.dims and sum(d == ANY for d in output.dims) > 1:
+            raise ConfigError(f"{model}/config.pbtxt: dims of output '{output.name}' and input '{source.name}' differ",
+                              "backend identity needs equal ones where several vary")
+        self.source, self.output = source, output
+        self._dims = None if source.dims == output.dims else output.dims
+        self._batched = batched
+
+    def of(self, inputs: dict[str, Tensor]) -> Tensor:
+        tensor = inputs[self.source.name]
+        array = tensor.array
+        if self._dims is not None:
+            array = array.reshape((array.shape[0], *self._dims) if self._batched else self._dims)
+        return Tensor(self.output.name, tensor.datatype, array)
+
+
+def _delay_ms(found: Found) -> float:
+    if DELAY not in found.config.parameters:
+        return 0.0
+    text = found.config.parameters[DELAY].string_value
+    try:
+        delay = float(text)
+    except ValueError:
+        delay = -1.0
+    if not 0 <= delay <= MAX_DELAY_MS:
+        raise ConfigError(f"{found.name}/config.pbtxt: parameter {DELAY} is {text!r}",
+                          f"milliseconds from 0 to {MAX_DELAY_MS}")
+    return delay
+
+
+__all__ = ["DELAY", "IdentityBackend"]

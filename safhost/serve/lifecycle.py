@@ -1,0 +1,111 @@
+"""From a model in its folder to one that is served: which backend, all its versions or none, and in which state."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from safhost.errors import SafError
+from safhost.serve.backends.base import Backend
+from safhost.serve.backends.identity import IdentityBackend
+from safhost.serve.contract import Contract
+from safhost.serve.model import ModelVersion
+from safhost.serve.repository import Found
+from safhost.serve.statistics import Counters
+from safhost.serve.types import IndexEntry
+
+
+class Entry:
+    """What is known of a model. ``versions`` are served; ``failure`` says why there are none; ``stamp`` is that of the
+    files it was loaded from."""
+
+    def __init__(self, name: str, stamp: tuple[Any, ...], found: Found | None = None, failure: str = "") -> None:
+        self.name = name
+        self.stamp = stamp
+        self.found = found
+        self.failure = failure
+        self.versions: dict[int, ModelVersion] = {}
+        self.unloading = False
+        self.unloaded = False
+
+    def known_versions(self) -> tuple[int, ...]:
+        return () if self.found is None else self.found.versions
+
+    def is_loaded(self) -> bool:
+        return bool(self.versions) and not self.unloading
+
+    def is_ready(self) -> bool:
+        return self.is_loaded() and not any(v.unready() for v in self.versions.values())
+
+    def begin_unload(self) -> None:
+        self.unloading = True
+
+    def close(self, drain_s: float) -> None:
+        """Requests under way are answered, then it is gone."""
+        self.unloading = True
+        for version in self.versions.values():
+            version.close(drain_s)
+        if self.found is not None:
+            self.found.discard()
+        self.unloaded = True
+        self.versions = {}
+
+    def index(self) -> list[IndexEntry]:
+        if self.found is None:
+            return [IndexEntry(self.name, "", "UNAVAILABLE", self.failure)]
+        return [IndexEntry(self.name, str(v), *self._state(v)) for v in self.found.versions]
+
+    def _state(self, number: int) -> tuple[str, str]:
+        version = self.versions.get(number)
+        if self.unloaded:
+            return "UNAVAILABLE", "unloaded"
+        if self.unloading:
+            return "UNLOADING", ""
+        if version is None:
+            return ("UNAVAILABLE", self.failure) if self.failure else ("LOADING", "")
+        why = version.unready()
+        return ("UNAVAILABLE", why) if why else ("READY", "")
+
+
+class Loader:
+    """Makes model versions, and keeps what they share: the connection to the cards."""
+
+    def __init__(self, cluster: str | None, counters: Counters, log: logging.Logger) -> None:
+        self._cluster = cluster
+        self._counters = counters
+        self._log = log
+        self._lock = threading.Lock()
+
+    def load(self, found: Found) -> dict[int, ModelVersion]:
+        """All versions that the policy serves. Raises SafError when one of them cannot be; then there is none."""
+        made: dict[int, ModelVersion] = {}
+        try:
+            for number in found.versions:
+                made[number] = self._make(found, number)
+        except SafError as error:
+            for version in made.values():
+                version.close(0.0)
+            raise SafError(f"version {number} is at UNAVAILABLE state: {error.message};", error.hint) from error
+        return made
+
+    def _make(self, found: Found, number: int) -> ModelVersion:
+        contract = Contract(found.config)
+        row = self._counters.row(found.name, number)
+        try:
+            backend = self._backend(found, number, contract)
+        except BaseException:
+            row.free()
+            raise
+        return ModelVersion(found, number, contract, backend, row)
+
+    def _backend(self, found: Found, number: int, contract: Contract) -> Backend:
+        if found.config.backend == "identity":
+            return IdentityBackend(found, contract)
+        raise SafError("backend saf is not there yet")
+
+    def close(self) -> None:
+        """All models are closed."""
+
+
+__all__ = ["Entry", "Loader"]

@@ -1,0 +1,3 @@
+from serve_kit import engines
+
+__all__ = ["engines"]
