@@ -11,7 +11,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from safhost.serve.config import ANY, DATATYPE_NAMES
-from safhost.serve.types import Code, Request, ServeError, TensorSpec
+from safhost.serve.types import Code, Request, ServeError, Tensor, TensorSpec
 
 _BATCH_NOTE = ("NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended "
                "to each input shape. If you want to specify the full shape including the batch dim in your input dims "
@@ -66,8 +66,9 @@ class Contract:
         self.is_fixed = all(p.fixed for p in self.inputs.values())
 
     def size(self, request: Request) -> int:
-        """How many inferences a request is (1 for a model without batches). Raises ServeError INVALID_ARGUMENT."""
-        inputs, known, batch = request.inputs, self.inputs, -1
+        """How many inferences a request is (1 for a model without batches). Raises ServeError INVALID_ARGUMENT, or the
+        ``error`` of an input that is no plain Tensor but one that a front end knows to be wrong."""
+        inputs, known, batch, misfit = request.inputs, self.inputs, -1, None
         for wanted in request.wanted:
             if wanted.name not in self.outputs:
                 raise self._wrong(request, f"unexpected inference output '{wanted.name}' for model '{self.model}'",
@@ -88,8 +89,12 @@ class Contract:
                 shape = shape[1:]
             if shape != port.dims and (port.fixed or not port.takes(shape)):
                 raise self._explained(request)
+            if type(tensor) is not Tensor:
+                misfit = tensor
         if len(inputs) > 1 and len({t.name for t in inputs}) != len(inputs):
             raise self._explained(request)
+        if misfit is not None:  # what the front end found wrong; Triton looks at it after all else
+            raise misfit.error  # type: ignore[attr-defined]
         return batch if max_batch else 1
 
     def shapes(self, request: Request) -> Any:

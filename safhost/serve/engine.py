@@ -30,13 +30,15 @@ class Engine:
 
     ``control_mode`` as Triton's: none (all models, once), poll (all, and what changes every ``poll_s`` seconds),
     explicit (``models`` and what load() asks for; "*" alone for all). ``cluster``: the cards' cluster for backend saf.
-    ``counters``: see `safhost.serve.statistics`. ``strict``: ready() needs every model ready. Models that cannot be
+    ``counters``: the file of shared memory in which ``workers`` workers count, of which this is number ``worker``; None
+    for one of its own. ``strict``: ready() needs every model ready. Models that cannot be
     loaded are in index() with the reason; the others are served. Raises ConfigError for options that do not fit.
     """
 
     def __init__(self, repository: str | Path | Sequence[str | Path], *, cluster: str | None = None,
-                 control_mode: str = "none", models: Sequence[str] = (), counters: Counters | None = None,
-                 strict: bool = True, poll_s: float = POLL_S, log: logging.Logger | None = None) -> None:
+                 control_mode: str = "none", models: Sequence[str] = (), counters: str | Path | None = None,
+                 worker: int = 0, workers: int = 1, strict: bool = True, poll_s: float = POLL_S,
+                 log: logging.Logger | None = None) -> None:
         if control_mode not in CONTROL_MODES:
             raise ConfigError(f"control mode {control_mode!r}", f"one of {', '.join(CONTROL_MODES)}")
         if models and control_mode != "explicit":
@@ -44,7 +46,7 @@ class Engine:
                               "leave them out, or use control mode explicit")
         self.repository = Repository([repository] if isinstance(repository, str | Path) else repository)
         self.control_mode = control_mode
-        self.counters = Counters() if counters is None else counters
+        self.counters = Counters() if counters is None else Counters.open(counters, worker, workers)
         self._strict = strict
         self._log = log or logging.getLogger("safhost.serve")
         self._loader = Loader(cluster, self.counters, self._log)
@@ -125,6 +127,16 @@ class Engine:
                 raise ServeError(Code.INVALID_ARGUMENT, f"requested model version is not available for model '{name}'")
         served.sort(key=lambda v: v.name)
         return [(v.name, v.text, self.counters.totals(v.name, v.version)) for v in served]
+
+    def gauges(self) -> list[tuple[str, dict[str, str], float]]:
+        """Further metrics: (name, labels, value), of all workers."""
+        lines: list[tuple[str, dict[str, str], float]] = []
+        for model, version, counts in self.counts():
+            labels = {"model": model, "version": version}
+            lines.append(("nv_inference_pending_request_count", labels, counts.pending))
+            lines += [("nv_inference_request_failure", labels | {"reason": reason}, count)
+                      for reason, count in counts.reasons.items()]
+        return lines + self._loader.gauges()
 
     def index(self, ready_only: bool = False) -> list[IndexEntry]:
         """All models of the repository and all that are loaded, with states and reasons."""

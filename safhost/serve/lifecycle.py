@@ -104,6 +104,10 @@ class Loader:
             return IdentityBackend(found, contract)
         raise SafError("backend saf is not there yet")
 
+    def gauges(self) -> list[tuple[str, dict[str, str], float]]:
+        """Metrics of cards."""
+        return []
+
     def close(self) -> None:
         """All models are closed."""
 

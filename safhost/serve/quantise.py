@@ -132,11 +132,11 @@ class Fixed:
         low = np.mod(rounded, 2.0 ** self.width).astype(np.int64)
         if self.signed:
             low[low > self.high] -= 1 << self.width
-        return low
+        return np.asarray(low)
 
     def decode(self, source: Array, elements: int, dtype: np.dtype[Any]) -> Array:
         numbers = source.view(self.dtype)[:, :elements]
-        out = np.empty(numbers.shape, dtype)
+        out: Array = np.empty(numbers.shape, dtype)
         factor = 2.0 ** -self.fraction
         if dtype == np.float32 and self.dtype.itemsize <= 2:
             np.multiply(numbers, np.float32(factor), out=out)

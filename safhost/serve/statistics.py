@@ -10,6 +10,7 @@ import mmap
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tritonclient.grpc import service_pb2
@@ -69,12 +70,16 @@ class Counters:
         return workers * ROWS * ROW_WORDS * 8
 
     @classmethod
-    def over(cls, descriptor: int, worker: int, workers: int) -> Counters:
-        """Over shared memory (a memfd, say) that every worker maps. It grows to the size it needs."""
+    def open(cls, path: str | Path, worker: int, workers: int) -> Counters:
+        """Over a file that every worker maps (in /dev/shm, or a memfd's); it grows to the size it needs."""
         size = cls.needed_bytes(workers)
-        if os.fstat(descriptor).st_size < size:
-            os.ftruncate(descriptor, size)
-        return cls(mmap.mmap(descriptor, size), worker, workers)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(descriptor).st_size < size:
+                os.ftruncate(descriptor, size)
+            return cls(mmap.mmap(descriptor, size), worker, workers)
+        finally:
+            os.close(descriptor)
 
     def row(self, model: str, version: int) -> Row:
         """This worker's row of a model version. One left by a predecessor of this worker is gone on with; a model that

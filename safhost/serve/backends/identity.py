@@ -1,8 +1,9 @@
 """The identity backend: outputs are the inputs. Needs no card; for tests, and to measure the server alone.
 
 The i-th output is the i-th input, of the same type and as many elements a row. Parameter ``execute_delay_ms``, as that
-of Triton's own identity backend, makes each execution take so long, one at a time for each of ``instance_group``'s
-count. Without it a request is answered in the thread that brings it, and its arrays are handed on as they are.
+of Triton's own identity backend, or ``delay_us`` makes each execution take so long, one at a time for each of
+``instance_group``'s count. Without it a request is answered in the thread that brings it, and its arrays are handed on
+as they are.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from safhost.serve.contract import Contract, Port
 from safhost.serve.repository import Found
 from safhost.serve.types import Request, Tensor
 
-DELAY = "execute_delay_ms"
-MAX_DELAY_MS = 60_000
+DELAYS_S = {"execute_delay_ms": 1e-3, "delay_us": 1e-6}
+MAX_DELAY_S = 60
 
 
 class IdentityBackend:
@@ -28,17 +29,17 @@ class IdentityBackend:
 
     def __init__(self, found: Found, contract: Contract) -> None:
         config = found.config
-        unknown = set(config.parameters) - {DELAY}
+        unknown = set(config.parameters) - DELAYS_S.keys()
         if unknown:
             raise ConfigError(f"{found.name}/config.pbtxt: parameter '{min(unknown)}' is not known to backend identity",
-                              f"it has {DELAY}")
+                              f"it has {' and '.join(DELAYS_S)}")
         inputs, outputs = list(contract.inputs.values()), list(contract.outputs.values())
         if len(outputs) > len(inputs):
             raise ConfigError(f"{found.name}/config.pbtxt: backend identity has no input for output "
                               f"'{outputs[len(inputs)].name}'", "the i-th output is the i-th input")
         self._copies = [_Copy(i, o, bool(contract.max_batch), found.name) for i, o in
                         zip(inputs, outputs, strict=False)]
-        self._delay_s = _delay_ms(found) / 1000
+        self._delay_s = sum(_delay_s(found, key) for key in DELAYS_S)
         self._count = sum(int(g.count) for g in config.instance_group)
         self._waiting: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -116,18 +117,18 @@ class _Copy:
         return Tensor(self.output.name, tensor.datatype, array)
 
 
-def _delay_ms(found: Found) -> float:
-    if DELAY not in found.config.parameters:
+def _delay_s(found: Found, key: str) -> float:
+    if key not in found.config.parameters:
         return 0.0
-    text = found.config.parameters[DELAY].string_value
+    text = found.config.parameters[key].string_value
     try:
-        delay = float(text)
+        delay = float(text) * DELAYS_S[key]
     except ValueError:
         delay = -1.0
-    if not 0 <= delay <= MAX_DELAY_MS:
-        raise ConfigError(f"{found.name}/config.pbtxt: parameter {DELAY} is {text!r}",
-                          f"milliseconds from 0 to {MAX_DELAY_MS}")
+    if not 0 <= delay <= MAX_DELAY_S:
+        raise ConfigError(f"{found.name}/config.pbtxt: parameter {key} is {text!r}",
+                          f"a number, up to {MAX_DELAY_S} s")
     return delay
 
 
-__all__ = ["DELAY", "IdentityBackend"]
+__all__ = ["IdentityBackend"]

@@ -205,3 +205,42 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for path, options in ((tmp_path / "none", {}), (tmp_path, {"control_mode": "auto"}), (tmp_path, {"models": ["a"]})):
         with pytest.raises(ConfigError):
             Engine(path, **options)
+
+
+class Misfit(Tensor):
+    """An input of which the front end knows that it is wrong."""
+
+    error = ServeError(Code.INVALID_ARGUMENT, "bytes do not fit")
+
+
+def test_what_the_front_end_found_wrong_comes_last(tmp_path: Path, engines: Make) -> None:
+    add_model(tmp_path, "copy")
+    asked = Asked(engines(tmp_path))
+    said = asked.one("copy", tensor=Misfit("IN", "FP32", np.ones((1, 4), np.float32))).error
+    assert said is Misfit.error
+    said = asked.one("copy", tensor=Misfit("IN", "FP32", np.ones((1, 5), np.float32))).error
+    assert said is not None
+    assert "unexpected shape" in said.message
+
+
+def test_trace_gets_times_in_order_before_the_reply(tmp_path: Path, engines: Make) -> None:
+    class Trace:
+        queue_start_ns = compute_start_ns = compute_input_end_ns = compute_output_start_ns = compute_end_ns = 0
+
+    add_model(tmp_path, "copy")
+    add_model(tmp_path, "slow", IDENTITY + 'parameters { key: "delay_us" value { string_value: "500" } }')
+    asked = Asked(engines(tmp_path))
+    for model in ("copy", "slow"):
+        trace = Trace()
+        assert asked.one(model, trace=trace).error is None
+        times = [trace.queue_start_ns, trace.compute_start_ns, trace.compute_input_end_ns,
+                 trace.compute_output_start_ns, trace.compute_end_ns]
+        assert times == sorted(times)
+        assert times[0] > 0
+
+
+def test_gauges_name_failures_and_what_waits(tmp_path: Path, engines: Make) -> None:
+    add_model(tmp_path, "copy")
+    names = {(n, labels.get("reason")) for n, labels, _ in engines(tmp_path).gauges()}
+    assert ("nv_inference_pending_request_count", None) in names
+    assert ("nv_inference_request_failure", "CANCELED") in names
