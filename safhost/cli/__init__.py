@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "validate": ("validate", "validate", "Self-test of cards: link, DDR, reconfiguration, latency."),
     "conformance": ("conformance", "conformance", "Try cards against every clause of the protocol."),
     "image": ("image", "image", "Build, inspect, verify and store images."),
+    "model": ("model", "model", "Make models to be served, from hls4ml and others."),
     "jobs": ("jobs", "jobs", "List jobs: progress, rate, time left, cards."),
     "job": ("job", "job", "Submit a job over .npy files; show, cancel, drain, hold, change one."),
     "top": ("top", "top", "Live view of cards, links, jobs and events."),

@@ -51,7 +51,7 @@ def test_command_help_has_a_text_and_the_common_options(call: Call, name: str) -
     assert result.out.startswith(f"Usage: safhost {name}")
     for option in ("--json", "--log-level"):
         assert option in result.out
-    offline = name in ("image", "bench", "paper", "sim", "completion", "version")
+    offline = name in ("image", "model", "bench", "paper", "sim", "completion", "version")
     assert ("--cluster" in result.out) != offline  # no option that is taken and then ignored
     assert ("--interface" in result.out) != offline
 

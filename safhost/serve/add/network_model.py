@@ -1,0 +1,53 @@
+"""A model out of a fixed-point network: its kernel, its weights, its mapping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from safhost.serve.add.common import AddOptions, MadeModel, ModelTensor, dump_yaml, kernel_name
+from safhost.serve.add.network import Network
+from safhost.serve.add.network_source import NetworkSource, generate
+
+GX1150_MULTIPLIERS = 3036
+"""18 by 19 bit multipliers of the largest Arria 10 GX (Intel A10-OVERVIEW: 1,518 DSP blocks of two)."""
+
+
+def make_network_model(network: Network, options: AddOptions) -> MadeModel:
+    """FP32 in and out; on the card a row a cycle."""
+    kernel = kernel_name(options.name)
+    made = generate(network, kernel, f"{options.name}: {network.name}", options.constants)
+    mapping: dict[str, Any] = {
+        "kernel": kernel,
+        # floor is what hls4ml's C simulation does with its inputs; it would let values out of range wrap around
+        "inputs": [{"tensor": "INPUT", "argument": "X", "type": str(network.input_type), "row": made.row_in,
+                    "overflow": "saturate", "round": "floor", "nan": "error"}],
+        "outputs": [{"tensor": "OUTPUT", "argument": "Y", "type": str(network.output_type), "row": made.row_out}],
+        "scalars": {"n": "batch"},
+        "resident": [] if made.weights is None else ["W"]}
+    files = {"kernel.yaml": dump_yaml(kernel_description(network, made, kernel, options.clock_mhz)),
+             f"{kernel}.cl": made.text}
+    notes = [f"{network.n_in} → {network.n_out} values, {len(network.layers)} layers, "
+             f"{network.products} multiplications a row"]
+    if network.products > GX1150_MULTIPLIERS:
+        notes.append(f"an Arria 10 GX1150 has {GX1150_MULTIPLIERS} multipliers: a real image of it will not fit")
+    return MadeModel(
+        inputs=(ModelTensor("INPUT", "FP32", (network.n_in,)),),
+        outputs=(ModelTensor("OUTPUT", "FP32", (network.n_out,)),),
+        files=files, mapping=mapping, weights={} if made.weights is None else {"W": made.weights},
+        max_batch_size=options.max_batch_size, notes=tuple(notes))
+
+
+def kernel_description(network: Network, made: NetworkSource, kernel: str, clock_mhz: float) -> dict[str, Any]:
+    """Content of kernel.yaml."""
+    args: list[dict[str, Any]] = [
+        {"name": "X", "kind": "buffer", "dtype": made.dtype_in, "shape": ["n", made.row_in], "direction": "in"}]
+    if made.weights is not None:
+        args.append({"name": "W", "kind": "buffer", "dtype": str(made.weights.dtype), "shape": [made.weights.size],
+                     "direction": "in"})
+    args += [{"name": "Y", "kind": "buffer", "dtype": made.dtype_out, "shape": ["n", made.row_out], "direction": "out"},
+             {"name": "n", "kind": "scalar", "dtype": "uint32"}]
+    return {"name": kernel, "version": "1.0",
+            "description": f"{network.name}: {network.n_in} to {network.n_out} in fixed point, a row a cycle",
+            "sources": [f"{kernel}.cl"], "board": "385a",
+            "kernels": [{"name": kernel, "args": args, "single_work_item": True,
+                         "model": {"cycles": f"n + {made.latency_cycles}", "clock_mhz": clock_mhz}}]}
