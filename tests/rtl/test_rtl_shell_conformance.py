@@ -54,6 +54,7 @@ def test_rtl_shell_passes_clauses_of_all_families(card_suite: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize(("card_suite", "mtu"), [(1, 1500), (0, 1500), (1, 9000)])
 def test_rtl_shell_passes_all_clauses(card_suite: int, mtu: int) -> None:
     with probing("one-clock", card_suite, mtu) as probe:
@@ -61,6 +62,7 @@ def test_rtl_shell_passes_all_clauses(card_suite: int, mtu: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("card_suite", [1, 0])
 def test_rtl_shell_with_unrelated_clocks_passes_and_no_assertion_fails(card_suite: int) -> None:
     with probing("four-clocks", card_suite) as probe:
