@@ -146,8 +146,8 @@ def cluster_jobs() -> list[tuple[str, str, int]]:
         return [(j["job"], j["state"], j["done"]) for j in other.jobs(all=True)]
 
 
-def test_job_outlives_fifteen_daemons(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    crash(image, 15, 1, monkeypatch)
+def test_job_outlives_six_daemons(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    crash(image, 6, 1, monkeypatch)
 
 
 @pytest.mark.slow

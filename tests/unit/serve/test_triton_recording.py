@@ -30,7 +30,8 @@ def test_difference_sees_codes_and_message_classes_but_not_names() -> None:
 
 
 def test_difference_wants_an_answer_where_triton_dies() -> None:
-    assert run.difference("deadly.classes_of_text", {"died": True}, {"code": "INVALID_ARGUMENT", "message": "x"}) is None
+    refused = {"code": "INVALID_ARGUMENT", "message": "x"}
+    assert run.difference("deadly.classes_of_text", {"died": True}, refused) is None
     assert run.difference("deadly.classes_of_text", {"died": True}, {"no answer": "ConnectionRefusedError"}) is not None
 
 
