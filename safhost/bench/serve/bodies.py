@@ -1,0 +1,50 @@
+"""Requests as bytes, for generators that send the same ones again and again; and whether answers are right."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+
+from safhost.bench.serve.repository import Shape
+
+GRPC_HEADERS = ("content-type: application/grpc", "te: trailers")
+GRPC_INFER = "/inference.GRPCInferenceService/ModelInfer"
+
+
+def rows(shape: Shape, batch: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Numbers that differ, the same in every run."""
+    return np.random.default_rng(shape.width * 100_003 + batch).random((batch, shape.width), np.float32)
+
+
+def grpc_message(shape: Shape, batch: int) -> Any:
+    """The ModelInferRequest."""
+    from tritonclient.grpc import service_pb2
+
+    request = service_pb2.ModelInferRequest(model_name=shape.name)
+    request.inputs.add(name="INPUT", datatype="FP32", shape=(batch, shape.width))
+    request.outputs.add(name="OUTPUT")
+    request.raw_input_contents.append(rows(shape, batch).tobytes())
+    return request
+
+
+def grpc_body(shape: Shape, batch: int) -> bytes:
+    """The request as it goes through HTTP/2: not compressed, its length, the message (gRPC over HTTP/2, PROTOCOL-HTTP2)."""
+    message: bytes = grpc_message(shape, batch).SerializeToString()
+    return b"\0" + struct.pack(">I", len(message)) + message
+
+
+def http_body(shape: Shape, batch: int) -> tuple[bytes, list[str]]:
+    """Body and headers of a request with binary tensors both ways."""
+    raw = rows(shape, batch).tobytes()
+    head = json.dumps({
+        "inputs": [{"name": "INPUT", "datatype": "FP32", "shape": [batch, shape.width],
+                    "parameters": {"binary_data_size": len(raw)}}],
+        "outputs": [{"name": "OUTPUT", "parameters": {"binary_data": True}}]}).encode()
+    return head + raw, [f"Inference-Header-Content-Length: {len(head)}", "Content-Type: application/octet-stream"]
+
+
+def http_path(shape: Shape) -> str:
+    return f"/v2/models/{shape.name}/infer"

@@ -1,0 +1,83 @@
+"""Raw load by h2load (Debian's nghttp2-client): requests whose bytes are made once, many in flight, little CPU.
+
+h2load does not look at grpc-status, so whoever uses it compares the server's own count of good inferences before and
+after (`safhost.bench.serve.check`). The latency of each request is in its log file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from safhost.errors import ConfigError, SafError
+
+_RATE = re.compile(r"finished in ([\d.]+)(us|ms|s), ([\d.]+) req/s")
+_COUNTS = re.compile(r"requests: (\d+) total, (\d+) started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored")
+_GRACE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a run came to. Latencies in microseconds, of requests answered with HTTP status 200."""
+
+    requests: int
+    failed: int
+    per_s: float
+    p50_us: float
+    p99_us: float
+
+
+def find() -> str:
+    """Path of h2load. Raises ConfigError when it is not installed."""
+    found = shutil.which("h2load")
+    if found is None:
+        raise ConfigError("h2load is not installed", "apt-get install nghttp2-client")
+    return found
+
+
+def run(url: str, body: bytes, headers: Sequence[str], *, requests: int, clients: int = 1, streams: int = 1,
+        http1: bool = False, per_client_per_s: float = 0.0, cpus: Sequence[int] = (), timeout_s: float = 120.0) -> Load:
+    """``requests`` in all over ``clients`` connections, each with ``streams`` in flight (HTTP/1.1: one each).
+
+    ``per_client_per_s``: a connection sends that many a second instead of as fast as answers come. ``cpus``: cores
+    that h2load runs on. Raises SafError when it fails or takes longer than ``timeout_s``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        data, log = Path(folder, "body"), Path(folder, "log")
+        data.write_bytes(body)
+        command = [find(), "-n", str(requests), "-c", str(clients), "-m", str(streams), "-d", str(data),
+                   f"--log-file={log}", "--connection-window-bits=30", "--window-bits=30"]
+        command += ["--h1"] if http1 else []
+        command += [f"--rps={per_client_per_s:g}"] if per_client_per_s else []
+        for header in headers:
+            command += ["-H", header]
+        process = subprocess.Popen([*command, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if cpus:
+            os.sched_setaffinity(process.pid, set(cpus))
+        try:
+            text, _ = process.communicate(timeout=timeout_s + _GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise SafError(f"h2load did not end within {timeout_s + _GRACE_S:g} s",
+                           "the server does not answer, or ask for fewer requests") from None
+        return _parse(text, log)
+
+
+def _parse(text: str, log: Path) -> Load:
+    rate, counts = _RATE.search(text), _COUNTS.search(text)
+    if rate is None or counts is None:
+        raise SafError(f"h2load says: {text[-500:]}", "is the server up?")
+    _total, _started, _done, good, failed, errored = map(int, counts.groups())
+    rows = np.loadtxt(log, dtype=np.int64, ndmin=2) if log.stat().st_size else np.empty((0, 3), np.int64)
+    times = rows[rows[:, 1] == 200, 2] if len(rows) else np.empty(0)
+    p50, p99 = np.percentile(times, (50, 99)) if len(times) else (float("nan"), float("nan"))
+    return Load(good, failed + errored, float(rate[3]), float(p50), float(p99))
