@@ -31,7 +31,7 @@ def grpc_message(shape: Shape, batch: int) -> Any:
 
 
 def grpc_body(shape: Shape, batch: int) -> bytes:
-    """The request as it goes through HTTP/2: not compressed, its length, the message (gRPC over HTTP/2, PROTOCOL-HTTP2)."""
+    """The request as gRPC puts it into HTTP/2 (grpc/grpc, doc/PROTOCOL-HTTP2.md): not compressed, length, message."""
     message: bytes = grpc_message(shape, batch).SerializeToString()
     return b"\0" + struct.pack(">I", len(message)) + message
 
