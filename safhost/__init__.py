@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from safhost.client import Card, Cluster, Kernel, connect
     from safhost.errors import JobError, SafError
     from safhost.jobs import Job
-    from safhost.unitplan import Unit, UnitResult
+    from safhost.unitplan import Fill, Unit, UnitResult
 
-__all__ = ["Card", "Cluster", "Job", "JobError", "Kernel", "SafError", "Unit", "UnitResult", "__version__", "connect"]
+__all__ = ["Card", "Cluster", "Fill", "Job", "JobError", "Kernel", "SafError", "Unit", "UnitResult", "__version__",
+           "connect"]
 
 _WHERE = {"connect": "safhost.client", "Cluster": "safhost.client", "Card": "safhost.client",
           "Kernel": "safhost.client", "SafError": "safhost.errors", "JobError": "safhost.errors",
-          "Job": "safhost.jobs", "Unit": "safhost.unitplan", "UnitResult": "safhost.unitplan"}
+          "Job": "safhost.jobs", "Fill": "safhost.unitplan", "Unit": "safhost.unitplan",
+          "UnitResult": "safhost.unitplan"}
 
 
 def __getattr__(name: str) -> Any:

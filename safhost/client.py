@@ -26,6 +26,7 @@ from safhost.errors import ConfigError, DaemonError, SafError, SchedulingError
 from safhost.jobflow import Note
 from safhost.joblink import JobLink
 from safhost.jobs import Job, as_completed
+from safhost.landing import Land, LandFailed
 from safhost.native import lanes
 from safhost.plan.image import Image
 from safhost.plan.kernelspec import KernelPackage, KernelSpec
@@ -205,7 +206,9 @@ class Cluster:
                cards: CardSelector = None, unit_deadline_s: float = 300.0, retries: int = 3, keep_going: bool = False,
                speculate: bool = True, window: int | None = None, resume: str | None = None,
                on_note: Note | None = None, phased: bool = False, repeat: int = 1, depth: int = 0,
-               total: int | None = None) -> Job:
+               total: int | None = None, ephemeral: bool = False, land: Land | None = None,
+               land_failed: LandFailed | None = None, on_cards: Callable[[list[str]], None] | None = None,
+               patience_s: float = 600.0, min_cards: int = 0) -> Job:
         """Run ``kernel`` over ``units`` on all cards there are, and on those that come; returns at once.
 
         ``kernel``: a Kernel, or its name or index (of ``image``, or of what cards run). ``units``: an iterable, pulled
@@ -219,6 +222,13 @@ class Cluster:
         what the scheduler does, in another thread. ``phased``: load all, run all, read all. ``repeat``: kernel runs a
         unit. ``depth``: units a card at once, 0 for as many as pay. ``total``: units, where ``units`` cannot say.
 
+        For jobs that serve requests: ``ephemeral``: no unit is recorded, and none waits for others to be sent or told
+        with it. ``land(index, views, info)`` gets each result where it lies instead of a copy, ``land_failed(index,
+        error, info)`` each unit without one, also when the job ends before it did (see docs/jobs.md). ``on_cards``
+        gets the names of the cards that can take units whenever these change. ``patience_s``: units that no card can
+        take for so long fail, or the job does without ``keep_going``. ``min_cards``: so many stay with the job when it
+        has nothing to do and others want them.
+
         Raises ConfigError, ImageError, SchedulingError when the job cannot begin. What happens later is raised by
         Job.result(): JobError.
         """
@@ -226,7 +236,8 @@ class Cluster:
             self, kernel, units, out=out, image=image, on_note=on_note, window=window, total=total, resume=resume,
             cards=cards, make_link=lambda owner: JobLink(owner, self.calls, self._make_transport), name=name,
             priority=priority, weight=weight, unit_deadline_s=unit_deadline_s, retries=retries, keep_going=keep_going,
-            speculate=speculate, phased=phased, repeat=repeat, depth=depth)
+            speculate=speculate, phased=phased, repeat=repeat, depth=depth, ephemeral=ephemeral, land=land,
+            land_failed=land_failed, on_cards=on_cards, patience_s=patience_s, min_cards=min_cards)
         self._jobs.add(job)
         return job
 

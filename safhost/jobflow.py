@@ -14,19 +14,19 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from safhost.arena import Arenas
 from safhost.calls import Calls
 from safhost.core.ranges import Ranges
 from safhost.errors import ConfigError, JobError, SafError, error_from_dict
 from safhost.joblink import JobLink
+from safhost.landing import Landing, fill_inputs
 from safhost.plan.kernelspec import KernelSpec
 from safhost.runtime.messages import SharedMemory
 from safhost.unitplan import Layout, Out, Planner, Unit, UnitResult, Views
 
 WINDOW_UNITS = 64
 WINDOW_BYTES = 64 << 20  # touched over and over: every page of it costs both sides a fault at first
+ROOM_PER_CARD = 8  # units that a card works on at once, at most
 UNITS_PER_CARD = 16  # outstanding at least: twice the deepest pipeline the scheduler makes
 LARGE_UNITS_PER_CARD = 3  # where the bytes bound it: one computes, one comes, one goes
 LARGE_WINDOW_BYTES = 1 << 30
@@ -51,20 +51,22 @@ class Order(NamedTuple):
     depth: int
     total: int | None
     resume: str | None
+    ephemeral: bool = False
 
 
 class _Flight:
     """A unit that is outstanding."""
 
-    __slots__ = ("arguments", "card", "layout", "offset", "places")
+    __slots__ = ("arguments", "card", "layout", "offset", "places", "tag")
 
     def __init__(self, layout: Layout, offset: int, arguments: str | None, card: str | None,
-                 places: list[Callable[[Any], None]] | None) -> None:
+                 places: list[Callable[[Any], None]] | None, tag: Any) -> None:
         self.layout = layout
         self.offset = offset
         self.arguments = arguments
         self.card = card
         self.places = places
+        self.tag = tag
 
 
 class JobFlow:
@@ -72,7 +74,8 @@ class JobFlow:
     ``_ended`` wait on its lock; ``_sending`` keeps messages in order and is taken before it."""
 
     def __init__(self, make_link: Callable[[Any], JobLink], order: Order, units: Iterable[Any], out: Any,
-                 image: Callable[[], SharedMemory | None], on_note: Note | None, arenas: Arenas) -> None:
+                 image: Callable[[], SharedMemory | None], on_note: Note | None, arenas: Arenas,
+                 landing: Landing | None = None, on_cards: Callable[[list[str]], None] | None = None) -> None:
         self.id = ""
         self.stats: dict[str, Any] = {}
         self.failures: list[tuple[int, str, SafError]] = []
@@ -83,14 +86,22 @@ class JobFlow:
         if order.resume is not None and out is None:
             raise ConfigError(f"job {order.resume} cannot be resumed without out=",
                               "its earlier results are where they were put; give the same array or file")
+        if landing is not None and out is not None:
+            raise ConfigError("results go to out= or to land=, not to both", "leave one of them out")
+        if order.resume is not None and order.ephemeral:
+            raise ConfigError("an ephemeral job cannot be resumed", "nothing of it is recorded; leave resume= out")
+        self._landing = landing
         self._image = image
         self._on_note = on_note
+        self._on_cards = on_cards
+        self._cards_now: list[str] = []
         self._planner = Planner(order.kernel)
         self._views = Views()
         self._arenas = arenas
         self._arena = arenas.take(WINDOW_BYTES if not order.phased and order.window is None else 1 << 62)
         self._window = order.window or (1 << 62 if order.phased else WINDOW_UNITS)
         self._cards = 1
+        self._prompt_units = 0  # of an ephemeral job: with fewer than this outstanding none waits for others to go with
         self._working: set[str] = set()
         self._total = order.total
         self._cond = threading.Lock()
@@ -131,8 +142,9 @@ class JobFlow:
             for index, item in enumerate(self._units):
                 if index in self._skip:
                     continue
-                if not self._put(index, item if type(item) is Unit else _unit(item)):
+                if not self._take(index, item if type(item) is Unit else _unit(item)):
                     break
+                del item  # the generator may block for hours
             else:
                 self._total = index + 1
             self._fed = True
@@ -153,6 +165,19 @@ class JobFlow:
                 self._feeding = False
             self._tidy()
 
+    def _take(self, index: int, unit: Unit) -> bool:
+        """One unit of the generator's; False when the job is over."""
+        try:
+            if self._put(index, unit):
+                return True
+        except _UnitWrong as wrong:
+            if self._landing is None:
+                raise
+            self._landing.failed(self, index, unit.tag, wrong.error)
+            return True
+        self._lost(index, unit.tag)
+        return False
+
     def _put(self, index: int, unit: Unit) -> bool:
         """Lay one unit into the arena; False when the job is over."""
         try:
@@ -163,10 +188,16 @@ class JobFlow:
         offset = self._room(layout.span)
         if offset is None:
             return False
-        for view, array in zip(self._views.of(layout, self._arena.memory.array, offset)[0], arrays, strict=True):
-            np.copyto(view, array)
+        try:
+            fill_inputs(self._views.of(layout, self._arena.memory.array, offset)[0], arrays)
+        except Exception as err:  # whatever a Fill raises
+            with self._cond:
+                self._arena.give_back(offset, layout.span)
+            raise _UnitWrong(index, err if isinstance(err, SafError) else _not_made(err)) from err
         with self._cond:
-            self._flights[index] = _Flight(layout, offset, arguments, unit.card, places)
+            if self._over:
+                return False
+            self._flights[index] = _Flight(layout, offset, arguments, unit.card, places, unit.tag)
             self._unsent.append(index)
             go = self._should_send()
         if go:
@@ -179,6 +210,8 @@ class JobFlow:
         if not waiting:
             return False
         sent = len(self._flights) - waiting
+        if sent < self._prompt_units:
+            return True  # a card may have room for it now
         return waiting >= BATCH_UNITS or HOLD_SHARE * waiting >= sent or \
             waiting * self._flights[self._unsent[-1]].layout.span >= HOLD_BYTES
 
@@ -295,6 +328,8 @@ class JobFlow:
                     self._card_works(event["note"]["card"])
                 if self._on_note is not None:
                     self._on_note(event["note"])
+            elif "cards_now" in event:
+                self._cards_are(event["cards_now"])
             elif "job" in event:
                 self._accepted(event)
         except Exception as err:  # landing, or the user's callback
@@ -304,6 +339,14 @@ class JobFlow:
         """See JobLink."""
         with self._cond:
             self._connected = False
+        self._cards_are([])
+
+    def _cards_are(self, names: list[str]) -> None:
+        """These cards can take units of the job now."""
+        if names != self._cards_now:
+            self._cards_now = names
+            if self._on_cards is not None:
+                self._on_cards(list(names))
 
     def _accepted(self, event: dict[str, Any]) -> None:
         done = Ranges(tuple(pair) for pair in event["done"])
@@ -336,6 +379,8 @@ class JobFlow:
     def _widen(self, cards: int) -> None:
         """With the lock: as much outstanding as ``cards`` cards need."""
         self._cards = cards
+        if self._order.ephemeral:
+            self._prompt_units = (self._order.depth or ROOM_PER_CARD) * cards
         if self._order.window is None and not self._order.phased:
             self._window = max(WINDOW_UNITS, max(UNITS_PER_CARD, self._order.depth + 1) * cards)
 
@@ -350,15 +395,18 @@ class JobFlow:
                 continue
             values = self._views.of(flight.layout, self._arena.memory.array, flight.offset)[1]
             result = None
-            if flight.places is not None:
+            if self._landing is not None:
+                self._landing.land(self._result(flight, line, None), values)
+            elif flight.places is not None:
                 for place, value in zip(flight.places, values, strict=True):
                     place(value)
-                self._taken.append(index)
+                if not self._order.ephemeral:
+                    self._taken.append(index)
                 if listener is not None or len(self._late) < KEEP_LATE:
-                    result = UnitResult(self, index, None, None, *line[1:])
+                    result = self._result(flight, line, None)
             else:
                 copies = [v.copy() for v in values]
-                result = UnitResult(self, index, copies[0] if len(copies) == 1 else tuple(copies), None, *line[1:])
+                result = self._result(flight, line, copies[0] if len(copies) == 1 else tuple(copies))
             with self._cond:
                 self._arena.give_back(flight.offset, flight.layout.span)
                 self._done += 1
@@ -368,6 +416,8 @@ class JobFlow:
                     landed_bytes = 0
                     self._room_made.notify()
                 listener = self._listener
+                if self._landing is not None:
+                    continue
                 if listener is not None:
                     if result is not None:
                         listener.put(result)
@@ -386,6 +436,11 @@ class JobFlow:
         if go:
             self._flush()
 
+    def _result(self, flight: _Flight, line: list[Any], value: Any) -> UnitResult:
+        result = UnitResult(self, line[0], value, None, *line[1:])
+        result.tag = flight.tag
+        return result
+
     def _taken_now(self) -> dict[str, Any]:
         """What landed since this was asked last, as it is told."""
         taken, self._taken = self._taken, []
@@ -395,20 +450,23 @@ class JobFlow:
     def _failed_units(self, items: list[list[Any]]) -> None:
         for index, card, data in items:
             error = error_from_dict(data)
-            result = UnitResult(self, index, None, error, card)
             with self._cond:
                 flight = self._flights.pop(index, None)
-                if flight is None:
-                    continue
+            if flight is None:
+                continue
+            if self._landing is not None:
+                self._landing.failed(self, index, flight.tag, error, card)
+            result = UnitResult(self, index, None, error, card, tag=flight.tag)
+            with self._cond:
                 self._arena.give_back(flight.offset, flight.layout.span)
                 self._failed += 1
                 if len(self.failures) < KEEP_FAILURES:
                     self.failures.append((index, card, error))
                 if self._listener is not None:
                     self._listener.put(result)
-                elif self._out is None:
+                elif self._landing is None and self._out is None:
                     self._results[index] = result
-                elif len(self._late) < KEEP_LATE:
+                elif self._landing is None and len(self._late) < KEEP_LATE:
                     self._late.append(result)
                 self._news += 1
                 self._room_made.notify()
@@ -416,6 +474,21 @@ class JobFlow:
             go = self._should_send()
         if go:
             self._flush()
+
+    def _lost(self, index: int, tag: Any) -> None:
+        """The job was over before this unit was begun."""
+        if self._landing is not None:
+            self._landing.lost(self, index, tag, self._error)
+
+    def _lose_flights(self) -> None:
+        """The job is over: who waits for units that were under way hears it now, however long the generator blocks."""
+        if self._landing is None:
+            return
+        with self._cond:
+            lost = [(i, f.tag) for i, f in self._flights.items()]
+            self._flights.clear()
+        for index, tag in lost:
+            self._lost(index, tag)
 
     # -- what a job adds -------------------------------------------------------------------------------------
 
@@ -431,6 +504,12 @@ class JobFlow:
                 self._arenas.give_back(self._arena, self._error is None)
                 self._views.clear()
                 self._flights.clear()
+
+
+def _not_made(err: Exception) -> SafError:
+    wrong = ConfigError(f"its input could not be made: {type(err).__name__}: {err}")
+    wrong.__cause__ = err
+    return wrong
 
 
 class _UnitWrong(Exception):  # says which, on its way to the job's end

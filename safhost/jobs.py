@@ -78,6 +78,10 @@ class Job(JobFlow):
             raise error
         return self._gathered()
 
+    def cards(self) -> list[str]:
+        """Names of the cards that run its image now and can take its units."""
+        return list(self._cards_now)
+
     def cancel(self) -> bool:
         """End it; units under way are given up. False when it is over already."""
         with self._cond:
@@ -131,6 +135,8 @@ class Job(JobFlow):
                 self._listener.end()
             self._ended.notify_all()
             self._room_made.notify_all()
+        self._cards_are([])
+        self._lose_flights()
         self._tidy()
 
     def _told_error(self, error: SafError | None) -> JobError | None:
@@ -157,6 +163,8 @@ class Job(JobFlow):
         return said
 
     def _gathered(self) -> Any:
+        if self._landing is not None:
+            return None
         if self._out is not None:
             return self._out.given
         some = self._results
@@ -174,6 +182,8 @@ class Job(JobFlow):
         """Results go to ``listener`` from here on, those that came before too. Raises SchedulingError when some of
         these are not there any more, or somebody else gets them."""
         with self._cond:
+            if self._landing is not None:
+                raise SchedulingError(f"results of job {self.id} go to its land=", "leave land= out")
             if self._listener is not None:
                 raise SchedulingError(f"results of job {self.id} are handed out already", "call as_completed() once")
             if self._late_lost:

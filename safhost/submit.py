@@ -12,6 +12,7 @@ from safhost.errors import ConfigError, ImageError, SafError
 from safhost.jobflow import Note, Order
 from safhost.joblink import JobLink
 from safhost.jobs import Job
+from safhost.landing import Land, LandFailed, Landing
 from safhost.plan.image import Image
 from safhost.plan.kernelspec import KernelSpec
 from safhost.plan.store import ImageStore
@@ -80,7 +81,8 @@ def open_image(image: str | Path | Image) -> Image:
 
 def start_job(cluster: Cluster, kernel: Kernel | str | int, units: Iterable[Any], *, out: Any,
               image: str | Path | Image | None, on_note: Note | None, make_link: Callable[[Job], JobLink],
-              window: int | None, total: int | None, resume: str | None, cards: Any, **params: Any) -> Job:
+              window: int | None, total: int | None, resume: str | None, cards: Any, land: Land | None,
+              land_failed: LandFailed | None, on_cards: Callable[[list[str]], None] | None, **params: Any) -> Job:
     """See Cluster.submit."""
     opened = open_image(image) if image is not None else None
     digest, index, spec, own_cards = _kernel(cluster, kernel, opened)
@@ -98,9 +100,10 @@ def start_job(cluster: Cluster, kernel: Kernel | str | int, units: Iterable[Any]
                         "cards": wanted if wanted is None or isinstance(wanted, str) else list(wanted)}
     if opened is not None:
         message |= {"manifest": opened.package.to_dict(), "pr_compat_id": opened.pr_compat_id}
-    order = Order(spec, message, window, bool(params.get("phased")), int(params.get("depth") or 0), total, resume)
+    order = Order(spec, message, window, bool(params.get("phased")), int(params.get("depth") or 0), total, resume,
+                  bool(params.get("ephemeral")))
     job = Job(make_link, order, units, out, lambda: None if opened is None else images.memory(opened), on_note,
-              cluster.arenas)
+              cluster.arenas, Landing(land, land_failed) if land is not None else None, on_cards)
     if opened is None:
         note = {"kind": "no_image", "card": "", "info": {}, "text": f"image {digest[:12]} is not at hand: cards that "
                 "come later and do not run it stay unused; pass image=, or add it to the store: safhost image import"}

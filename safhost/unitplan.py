@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from safhost.arena import ALIGN_BYTES
 from safhost.errors import ConfigError, SafError
@@ -27,29 +27,44 @@ class Unit:
     """A work unit: ``arrays`` for the kernel's input buffers in order, ``scalars`` (and buffers) by name.
 
     ``into``: where in ``out`` its result goes (index, slice, or a tuple of them; None: ``out[i]`` of the i-th unit).
-    ``card``: the one card it is for; without it, whichever is free.
+    ``card``: the one card it is for; without it, whichever is free. ``tag``: anything, given back with its result.
+    An array may be a :class:`Fill`.
     """
 
-    __slots__ = ("arrays", "card", "into", "scalars")
+    __slots__ = ("arrays", "card", "into", "scalars", "tag")
 
-    def __init__(self, *arrays: Any, into: Any = None, card: str | None = None, **scalars: Any) -> None:
+    def __init__(self, *arrays: Any, into: Any = None, card: str | None = None, tag: Any = None,
+                 **scalars: Any) -> None:
         self.arrays = arrays
         self.into = into
         self.card = card
+        self.tag = tag
         self.scalars = scalars
+
+
+class Fill:
+    """An input that is written where it travels from: ``fill(view)`` is called once, in the thread that pulls the
+    generator, with a writable array of ``shape`` and ``dtype`` whose contents are anything."""
+
+    __slots__ = ("dtype", "fill", "shape")
+
+    def __init__(self, shape: tuple[int, ...] | int, dtype: DTypeLike, fill: Callable[[NDArray[Any]], None]) -> None:
+        self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.dtype = np.dtype(dtype)
+        self.fill = fill
 
 
 class UnitResult:
     """A unit that ended. ``value``: its output (a tuple of several), None when it went into ``out``; ``error`` None or
-    why it failed for good. ``card``, ``attempts`` and times in ns say how it went; they are empty when the daemon was
-    restarted before it could tell."""
+    why it failed for good; ``tag`` its unit's. ``card``, ``attempts`` and times in ns say how it went; they are empty
+    when the daemon was restarted before it could tell."""
 
     __slots__ = ("attempts", "card", "ended_ns", "error", "index", "job", "kernel_ns", "queued_ns", "read_ns", "run_ns",
-                 "value", "write_ns")
+                 "tag", "value", "write_ns")
 
     def __init__(self, job: Any, index: int, value: Any, error: SafError | None = None, card: str = "",
                  attempts: int = 0, kernel_ns: int = 0, write_ns: int = 0, run_ns: int = 0, read_ns: int = 0,
-                 queued_ns: int = 0, ended_ns: int = 0) -> None:
+                 queued_ns: int = 0, ended_ns: int = 0, tag: Any = None) -> None:
         self.job = job
         self.index = index
         self.value = value
@@ -62,6 +77,7 @@ class UnitResult:
         self.read_ns = read_ns
         self.queued_ns = queued_ns
         self.ended_ns = ended_ns
+        self.tag = tag
 
     def __repr__(self) -> str:
         how = f"failed: {self.error.message}" if self.error is not None else f"on {self.card}"
@@ -116,8 +132,8 @@ class Planner:
         try:
             key: Any = tuple([(a.shape, a.dtype) for a in unit.arrays])
             if scalars:
-                key = (key, tuple([(n, None if n in free else (v.shape, v.dtype) if isinstance(v, np.ndarray) and v.ndim
-                                    else v) for n, v in scalars.items()]))
+                key = (key, tuple([(n, None if n in free else (v.shape, v.dtype) if _is_array(v) else v)
+                                   for n, v in scalars.items()]))
             layout = self._by_key.get(key)
         except (AttributeError, TypeError):  # no arrays, or nothing that can be looked up: planning says what is wrong
             layout = key = None
@@ -138,7 +154,7 @@ class Planner:
         return block.hex()
 
     def _new(self, unit: Unit) -> Layout:
-        binding = self.spec.bind(*unit.arrays, **unit.scalars)
+        binding = self.spec.bind(*map(_shaped, unit.arrays), **{n: _shaped(v) for n, v in unit.scalars.items()})
         plan = plan_arguments(self.spec, binding, 0, UNIT_SPACE)
         by_position = [a.name for a in self.spec.args if a.is_input and a.name not in unit.scalars]
         sources: list[int | str] = []
@@ -185,10 +201,21 @@ class Views:
                 self._known.clear()
             found = self._known[key] = ([b.view(memory, base) for b in layout.inputs],
                                         [b.view(memory, base) for b in layout.outputs])
+            for view in found[1]:
+                view.flags.writeable = False
         return found
 
     def clear(self) -> None:
         self._known.clear()
+
+
+def _is_array(value: Any) -> bool:
+    return type(value) is Fill or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _shaped(value: Any) -> Any:
+    """An array to plan with in place of one that is not made yet."""
+    return np.empty(value.shape, value.dtype) if type(value) is Fill else value
 
 
 def _is_basic(into: Any) -> bool:
@@ -246,4 +273,4 @@ def _shown(where: Any) -> str:
     return ", ".join(_shown(w) for w in where) if type(where) is tuple else repr(where)
 
 
-__all__ = ["UNIT_SPACE", "Buffer", "Layout", "Out", "Planner", "Unit", "UnitResult", "Views"]
+__all__ = ["UNIT_SPACE", "Buffer", "Fill", "Layout", "Out", "Planner", "Unit", "UnitResult", "Views"]

@@ -102,5 +102,13 @@ class JobNoted:
     info: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class JobCards:
+    """The cards (keys) that can take units of the job now: told when they change, from none on."""
+
+    request: int
+    cards: tuple[str, ...]
+
+
 Action = (SendFrames | SendBlocks | RequestProgressed | RequestEnded | CardChanged | KeepGeneration | UnitEnded
-          | JobNoted)
+          | JobNoted | JobCards)

@@ -238,6 +238,7 @@ class Cluster:
 
     def card_changed(self, card: Card) -> None:
         self.out.append(CardChanged(card.key, card.state, card.why))
+        self.scheduler.cards_moved()
 
     def keep_generation(self, generation: int) -> None:
         self.out.append(KeepGeneration(generation))
@@ -267,6 +268,7 @@ class Cluster:
     def role_changed(self, now_ns: int) -> None:
         """Some card runs another image now."""
         self.scheduler.touch_all()
+        self.scheduler.cards_moved()
 
     def works_on(self, card: Card) -> bool:
         """Whether some request has to do with the card."""

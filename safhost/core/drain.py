@@ -28,6 +28,7 @@ class DrainRequest:
     def start(self, now_ns: int) -> None:
         self.card.draining = self.on
         scheduler = self.cluster.scheduler
+        scheduler.cards_moved()
         if not self.on:
             for other in [r for r in scheduler.drains if r.card is self.card]:
                 other.finish(now_ns)
@@ -57,6 +58,7 @@ class DrainRequest:
         """The card takes units again."""
         self.card.draining = False
         self.cluster.scheduler.touch(self.card)
+        self.cluster.scheduler.cards_moved()
         self.finish(now_ns, error)
 
 

@@ -190,7 +190,9 @@ class StartJob:
     ``retries``: so many cards may fail a unit until the unit is at fault. ``keep_going``: units that failed for
     good are reported and the job goes on; else it ends. ``phased``: all units are loaded, then all run, then all
     are read. ``repeat``: kernel runs of each unit on the data it has. ``depth``: units a card at once, 0 when
-    chosen from measured times.
+    chosen from measured times. ``patience_ns``: units that no card could take for so long are given up, the job with
+    them unless it is to keep going. ``min_cards``: so many are left to it while it has nothing to do. ``lasting``: the
+    job goes on when no card is left for it, and only the units that wait are given up.
     """
 
     request: int
@@ -207,6 +209,9 @@ class StartJob:
     phased: bool = False
     repeat: int = 1
     depth: int = 0
+    patience_ns: int = 600_000_000_000
+    min_cards: int = 0
+    lasting: bool = False
 
 
 @dataclass(slots=True)

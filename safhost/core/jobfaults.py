@@ -63,6 +63,7 @@ def blame(job: Job, attempt: Attempt) -> None:
         if share.waits and not share.excluded:
             share.excluded = f"failed {share.fails} units in a row, and others did them"
             job.release_bound(key)
+            job.cluster.scheduler.cards_moved()
             job.note("card_excluded", job.cluster.sessions.by_key.get(key), share.excluded)
 
 

@@ -46,6 +46,10 @@ class Job:
         self.phased = event.phased
         self.repeat = event.repeat
         self.fixed_depth = event.depth
+        self.patience_ns = event.patience_ns
+        self.min_cards = event.min_cards
+        self.lasting = event.lasting
+        self.told_cards: tuple[str, ...] = ()  # that can take its units, as was said last
         self.cards: list[Card] = []  # of a request: a job holds no card up, its units do
         self.started_ns = now_ns
         self.ended = False
@@ -271,6 +275,23 @@ class Job:
         if not unit.live:
             self.moved += 1
             self.requeue(unit, now_ns)
+
+    def orphaned(self, seconds: float, now_ns: int) -> None:
+        """No card could take its units for so long."""
+        error = SchedulingError(
+            f"no card could work on it for {seconds:g} s: {self.waiting} units wait for one that runs image "
+            f"{self.digest.hex()[:12]}", "look for the cards with `safhost cards`, then resume it")
+        if not self.lasting:
+            self.end(error, now_ns)
+            return
+        units = [*self.again, *self.pending, *(u for queue in self.bound.values() for u in queue)]
+        self.again.clear()
+        self.pending.clear()
+        self.bound.clear()
+        self.waiting = 0
+        self.cluster.scheduler.none_waits(self)
+        for unit in units:
+            self.give_up(unit, None, error, now_ns)
 
     def give_up(self, unit: Unit, card: Card | None, error: SafError, now_ns: int) -> None:
         """The unit failed for good."""

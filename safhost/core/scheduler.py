@@ -12,6 +12,7 @@ import heapq
 from typing import TYPE_CHECKING, Any
 
 from safhost.core import card as st
+from safhost.core.actions import JobCards
 from safhost.core.card import Card
 from safhost.core.commands import KillCommand
 from safhost.core.drain import DrainRequest
@@ -31,7 +32,6 @@ TICK_NS = 20_000_000  # between looks at what no event tells: stragglers, cards 
 HANGS_MEDIANS = 20  # a kernel that nobody waits for any more hangs after so many times what the median unit takes,
 HANGS_NS = 5_000_000_000  # and so long at least
 ORPHAN_NS = 60_000_000_000  # a unit no card could take for so long ends; cards come and go, but not for ever
-JOB_ORPHAN_NS = 600_000_000_000  # a job's units, which cards can be programmed for
 
 
 class Scheduler:
@@ -49,13 +49,14 @@ class Scheduler:
         self._touched: dict[Card, None] = {}
         self._all = False
         self._plan = False  # who has which image is to be looked at
+        self._moved = False  # what cards can take units of which job may be another set now
         self._clock: dict[int, float] = {}  # virtual time of each priority: service of the job served last
 
     # -- jobs ----------------------------------------------------------------------------------------------
 
     def add(self, job: Job, now_ns: int) -> None:
         self.jobs[job.request] = job
-        self._plan = True
+        self._plan = self._moved = True
         self._wake_up(now_ns)
 
     def add_single(self, event: StartUnit, now_ns: int) -> Single:
@@ -117,6 +118,18 @@ class Scheduler:
 
     def touch_all(self) -> None:
         self._all = True
+
+    def cards_moved(self) -> None:
+        """Some card came, went, or runs something else: jobs are told which ones can work for them."""
+        self._moved = True
+
+    def _tell_cards(self) -> None:
+        self._moved = False
+        for job in self.jobs.values():
+            cards = tuple(sorted(c.key for c in self.candidates(job) if c.state == st.AVAILABLE and not c.leaving))
+            if cards != job.told_cards:
+                job.told_cards = cards
+                self.cluster.out.append(JobCards(job.request, cards))
 
     def takes_units(self, card: Card) -> bool:
         """Whether the card may be given a unit at all now."""
@@ -229,6 +242,8 @@ class Scheduler:
 
     def run(self, now_ns: int) -> None:
         """Give units to the cards that may have room since the last time; the cluster calls it after every event."""
+        if self._moved:
+            self._tell_cards()
         if not self._touched and not self._all and not self._plan:
             return
         if self.drains:
@@ -332,17 +347,10 @@ class Scheduler:
             self._all = True
         if job.alone_ns is None:
             job.alone_ns = now_ns
-        patience_ns = ORPHAN_NS if job.image is None else JOB_ORPHAN_NS
+        patience_ns = min(job.patience_ns, ORPHAN_NS) if job.image is None else job.patience_ns
         if now_ns - job.alone_ns >= patience_ns:
-            self.orphaned(job, patience_ns // 1_000_000_000, now_ns)
-
-    def orphaned(self, job: Job, seconds: int, now_ns: int) -> None:
-        if isinstance(job, Singles):
-            job.orphaned(seconds, now_ns)
-        else:
-            job.end(SchedulingError(
-                f"no card could work on it for {seconds} s: {job.waiting} units wait for one that runs image "
-                f"{job.digest.hex()[:12]}", "look for the cards with `safhost cards`, then resume it"), now_ns)
+            job.alone_ns = None
+            job.orphaned(patience_ns / 1e9, now_ns)
 
     # -- for people and tests ------------------------------------------------------------------------------
 
@@ -387,4 +395,4 @@ def _turn(job: Job) -> tuple[int, float]:
     return -job.priority, job.service_ns
 
 
-__all__ = ["JOB_ORPHAN_NS", "ORPHAN_NS", "Scheduler"]
+__all__ = ["ORPHAN_NS", "Scheduler"]

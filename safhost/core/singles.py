@@ -113,11 +113,11 @@ class Singles(Job):
             return SchedulingError(f"unit failed {tries} times; last: {error.message}", error.hint)
         return None
 
-    def orphaned(self, seconds: int, now_ns: int) -> None:
+    def orphaned(self, seconds: float, now_ns: int) -> None:
         """No card has run its image for so long: units that wait end."""
         for unit in [*self.again, *self.pending]:
             self.give_up(unit, None, SchedulingError(
-                f"no card ran image {self.digest.hex()[:12]} for {seconds} s after {unit.attempts} tries",
+                f"no card ran image {self.digest.hex()[:12]} for {seconds:g} s after {unit.attempts} tries",
                 "look for the cards with `safhost cards`, then submit it again"), now_ns)
         self.again.clear()
         self.pending.clear()

@@ -176,6 +176,7 @@ class Stager:
     def _staged(self, move: Move, now_ns: int) -> None:
         move.state = STAGED
         move.card.leaving = True
+        self.cluster.scheduler.cards_moved()
         self.look(move.card, now_ns)
 
     def look(self, card: Card, now_ns: int) -> None:
@@ -244,6 +245,7 @@ class Stager:
             return
         del self.moves[card.key]
         card.leaving = False
+        self.cluster.scheduler.cards_moved()
         gone = SchedulingError("is not wanted any more", "")
         for transfer in list(self.transfers):
             if transfer.digest == move.digest:

@@ -124,6 +124,9 @@ class Spec(NamedTuple):
     depth: int
     total: int | None
     client: str
+    ephemeral: bool
+    patience_s: float
+    min_cards: int
 
     @classmethod
     def parse(cls, p: Mapping[str, Any], cards: list[str], kernel_name: str, image: str, client: str) -> Spec:
@@ -141,7 +144,8 @@ class Spec(NamedTuple):
                    params.integer(p, "retries", U16, 1, 3),
                    params.flag(p, "keep_going", False), params.flag(p, "speculate", True),
                    params.flag(p, "phased", False), params.integer(p, "repeat", U32, 1, 1),
-                   params.integer(p, "depth", 1024, 0, 0), total, client)
+                   params.integer(p, "depth", 1024, 0, 0), total, client, params.flag(p, "ephemeral", False),
+                   params.number(p, "patience_s", 600.0, 0.01, U32 / 1e3), params.integer(p, "min_cards", U16, 0, 0))
 
 
 class ElasticJob:
@@ -222,6 +226,11 @@ class ElasticJob:
             while len(self._rates) > 2 and self._rates[1][0] < now_ns - RATE_WINDOW_NS:
                 self._rates.popleft()
 
+    @property
+    def done(self) -> int:
+        """Units that are done, as far as a job of its kind remembers."""
+        return self.before + self.done_here if self.spec.ephemeral else self.journal.state.done.count
+
     def rate(self, now_ns: int) -> float:
         """Units per second over the last seconds."""
         began, done = self._rates[0]
@@ -252,8 +261,8 @@ class ElasticJob:
     def summary(self, now_ns: int, names: Mapping[str, str]) -> dict[str, Any]:
         """What is kept of it when it is over."""
         return {"seconds": round((now_ns - self.started_ns) / 1e9, 3), "failed": self.failed_units,
-                "total": self.total if self.total is not None or not self.ending
-                else self.journal.state.done.count + self.failed_units,
+                "done": self.done,
+                "total": self.total if self.total is not None or not self.ending else self.done + self.failed_units,
                 "cards": {names.get(k, k): {"units": v[0], "kernel_ns": v[1]} for k, v in self.per_card.items()},
                 "notes": list(self.notes), "failures": list(self.failures)}
 

@@ -116,7 +116,8 @@ class JobDesk(JobKeeper):
         self.engine.submit(ev.StartJob(
             job.number, bytes.fromhex(spec.digest), spec.kernel, spec.priority, spec.weight, tuple(spec.cards), image,
             max(1, int(spec.unit_deadline_s * 1e3)), spec.retries, spec.keep_going, spec.speculate, spec.phased,
-            spec.repeat, spec.depth))
+            spec.repeat, spec.depth, int(spec.patience_s * 1e9), spec.min_cards,
+            spec.ephemeral and spec.keep_going))
 
     def _reopen(self, resume: str, spec: Spec, same_client: bool) -> Journal:
         """The journal of a job that goes on. ``same_client``: it still has the arena, and with it the results that it
@@ -128,6 +129,9 @@ class JobDesk(JobKeeper):
             if old.get(field) != getattr(spec, field):
                 raise ConfigError(f"job {resume} was made for another {'image' if field == 'digest' else 'kernel'} "
                                   f"({str(old.get(field))[:12]})", "resume it with what it began with")
+        if (old.get("ephemeral") or spec.ephemeral) and not same_client:
+            raise ConfigError(f"job {resume} cannot be resumed: nothing of an ephemeral job is recorded",
+                              "submit it anew")
         return self.store.reopen(resume, same_client)
 
     def _told(self, request: Job, p: Message, work: Callable[[Job, Message], None]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from safhost.core import events as ev
 from safhost.core import journal as jn
-from safhost.core.actions import Action, JobNoted, RequestEnded, UnitEnded
+from safhost.core.actions import Action, JobCards, JobNoted, RequestEnded, UnitEnded
 from safhost.core.journal import JobState
 from safhost.errors import SafError, SchedulingError, error_from_dict
 from safhost.runtime import elastic as el
@@ -71,6 +71,11 @@ class JobKeeper:
             job = self.live.get(action.request)
             if job is not None and job.unit_ended(action):
                 self._touched[job.number] = job
+            return True
+        if type(action) is JobCards:
+            job = self.live.get(action.request)
+            if job is not None:
+                job.request.event({"cards_now": [self.service.names.name(key) for key in action.cards]})
             return True
         if type(action) is JobNoted:
             job = self.live.get(action.request)
@@ -132,7 +137,8 @@ class JobKeeper:
     def _may_wait(self, job: ElasticJob, now_ns: int) -> bool:
         """Whether more units may come before anybody is told of those that ended."""
         ended = len(job.finished)
-        if job.pressing or job.broken or ended >= GATHER_UNITS or GATHER_SHARE * ended >= len(job.live):
+        if job.pressing or job.broken or job.spec.ephemeral or ended >= GATHER_UNITS \
+                or GATHER_SHARE * ended >= len(job.live):
             return False
         if not job.gather_until_ns:
             job.gather_until_ns = now_ns + GATHER_NS
@@ -217,7 +223,8 @@ class JobKeeper:
         self.service.tell({"job": self.past_row(job.id, job.journal.state)})
 
     def _error(self, job: ElasticJob, error: SafError) -> SafError:
-        again = f"its {job.before + job.done_here} finished units are recorded; resume={job.id!r} goes on"
+        again = f"its {job.before + job.done_here} finished units are recorded; resume={job.id!r} goes on" \
+            if not job.spec.ephemeral else "submit it again: nothing of an ephemeral job is recorded"
         if job.because:
             return SchedulingError(job.because, again)
         if job.why == el.CANCELLED:
@@ -301,11 +308,14 @@ class JobKeeper:
         spec: Mapping[str, Any] = state.spec
         summary = spec.get(SUMMARY, {})
         seconds = summary.get("seconds", 0.0)
+        done, failed = state.done.count, state.failed.count
+        if spec.get("ephemeral"):
+            done, failed = summary.get("done", 0), summary.get("failed", 0)
         return {"job": job, "name": spec.get("name", ""), "state": state.ended, "kernel": spec.get("kernel_name", ""),
                 "image": spec.get("image") or str(spec.get("digest", ""))[:12], "priority": spec.get("priority", 0),
                 "weight": spec.get("weight", 1.0), "total": summary.get("total", spec.get("total")),
-                "done": state.done.count, "failed": state.failed.count, "running": 0, "pending": 0, "seconds": seconds,
-                "rate_units_s": round(state.done.count / seconds, 3) if seconds else 0.0,
+                "done": done, "failed": failed, "running": 0, "pending": 0, "seconds": seconds,
+                "rate_units_s": round(done / seconds, 3) if seconds else 0.0,
                 "cards": sorted(summary.get("cards", {})), "client": spec.get("client", ""), "why": state.text}
 
     # -- end -----------------------------------------------------------------------------------------------

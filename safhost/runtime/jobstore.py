@@ -41,6 +41,7 @@ class Journal:
     def __init__(self, path: Path, fd: int, state: JobState) -> None:
         self.path = path
         self.state = state
+        self._ephemeral = bool(state.spec.get("ephemeral"))  # then units leave no trace
         self.dirty = False
         self._fd = fd
         self._written_bytes = state.good_bytes
@@ -56,6 +57,8 @@ class Journal:
 
     def units(self, kind: Record, indices: Iterable[int] | Ranges) -> None:
         """Put in that these units are DONE, TAKEN or FAILED."""
+        if self._ephemeral:
+            return
         ranges = indices if isinstance(indices, Ranges) else Ranges.of(indices)
         if len(ranges):
             self._bytes += jn.encode_units(kind, ranges)
