@@ -1,7 +1,8 @@
 """Features as bins: how many edges of a feature a value reaches, in a few bits, packed. As trees on quantised data are.
 
 The first feature lies in the lowest bits of the first byte. An edge that equals the value is reached, so that a tree's
-"x < threshold" is "bin <= index of the threshold".
+"x < threshold" is "bin <= index of the threshold". A NaN reaches no edge, or all of them with ``nan: highest``: trees can
+take that bin for a missing value.
 """
 
 from __future__ import annotations
@@ -51,22 +52,29 @@ class Bins:
             self._pack(bins, into[at:at + step, :need])
 
     def _bins(self, piece: Array, at: int) -> Array:
-        if self._edges is None:
-            if piece.dtype.kind == "f" and np.isnan(piece).any():
-                if self.policy.nan == "error":
-                    raise Unfit(at + first_of(piece, np.isnan(piece))[0], "it holds NaN")
-                piece = np.nan_to_num(piece, nan=0.0)
-            wrong = (piece < 0) | (piece >= 1 << self.bits) | (piece != np.floor(piece)) if piece.dtype.kind == "f" \
-                else (piece < 0) | (piece >= 1 << self.bits)
-            if wrong.any():
-                row, value = first_of(piece, wrong)
-                raise Unfit(at + row, f"{value} is no bin of {self.bits} bits")
-            return piece.astype(np.uint8)
-        if self.policy.nan == "error" and piece.dtype.kind == "f" and np.isnan(piece.min()):
-            raise Unfit(at + first_of(piece, np.isnan(piece))[0], "it holds NaN")
+        nan = np.isnan(piece) if piece.dtype.kind == "f" and np.isnan(piece.min()) else None
+        if nan is not None and self.policy.nan == "error":
+            raise Unfit(at + first_of(piece, nan)[0], "it holds NaN")
+        bins = self._numbers(piece if nan is None else np.where(nan, 0, piece), at) if self._edges is None else \
+            self._reached(piece)
+        if nan is not None:
+            bins[nan] = (1 << self.bits) - 1 if self.policy.nan == "highest" else 0
+        return bins
+
+    def _numbers(self, piece: Array, at: int) -> Array:
+        wrong = (piece < 0) | (piece >= 1 << self.bits)
+        if piece.dtype.kind == "f":
+            wrong |= piece != np.floor(piece)
+        if wrong.any():
+            row, value = first_of(piece, wrong)
+            raise Unfit(at + row, f"{value} is no bin of {self.bits} bits")
+        return piece.astype(np.uint8)
+
+    def _reached(self, piece: Array) -> Array:
+        assert self._edges is not None
         bins = np.zeros(piece.shape, np.uint8)
         reached = np.empty(piece.shape, np.bool_)
-        for edge in self._edges:  # a NaN reaches none of them
+        for edge in self._edges:
             np.greater_equal(piece, edge, out=reached)
             bins += reached.view(np.uint8)
         return bins

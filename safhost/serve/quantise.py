@@ -23,7 +23,7 @@ from safhost.errors import ConfigError
 
 ROUNDS = ("nearest", "even", "truncate")
 OVERFLOWS = ("saturate", "wrap", "error")
-NANS = ("error", "zero")
+NANS = ("error", "zero", "highest")
 MAX_FIXED_BITS = 32
 MAX_FRACTION_BITS = 64
 PIECE = 1 << 16  # elements that are worked on at once: their floats fit a second-level cache
