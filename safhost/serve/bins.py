@@ -1,8 +1,8 @@
 """Features as bins: how many edges of a feature a value reaches, in a few bits, packed. As trees on quantised data are.
 
 The first feature lies in the lowest bits of the first byte. An edge that equals the value is reached, so that a tree's
-"x < threshold" is "bin <= index of the threshold". A NaN reaches no edge, or all of them with ``nan: highest``: trees can
-take that bin for a missing value.
+"x < threshold" is "bin <= index of the threshold". A NaN reaches no edge, or all of them with ``nan: highest``: trees
+can take that bin for a missing value.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from safhost.serve.config import ANY, DATATYPE_NAMES
-from safhost.serve.types import Code, Request, ServeError, Tensor, TensorSpec
+from safhost.serve.types import DATATYPES, Code, Request, ServeError, Tensor, TensorSpec
 
 _BATCH_NOTE = ("NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended "
                "to each input shape. If you want to specify the full shape including the batch dim in your input dims "
@@ -103,6 +103,17 @@ class Contract:
             return None
         return tuple(sorted((t.name, t.array.shape[1:]) for t in request.inputs))
 
+    def _empty(self) -> str:
+        """A request without rows: Triton takes its batch for none, and so expects one row."""
+        port = next(iter(self.inputs.values()))
+        count = max(1, port.element_count)
+        if port.datatype == "BYTES":
+            return f"expected {count} string elements for inference input '{port.name}' for model '{self.model}', " \
+                "got 0"
+        size = 2 if port.datatype == "BF16" else DATATYPES[port.datatype].itemsize
+        return f"input byte size mismatch for input '{port.name}' for model '{self.model}'. Expected {count * size}, " \
+            "got 0"
+
     def _wrong(self, request: Request, message: str, tagged: bool = True) -> ServeError:
         tag = f"[request id: {request.id or '<id_unknown>'}] " if tagged else ""
         return ServeError(Code.INVALID_ARGUMENT, tag + message)
@@ -119,7 +130,7 @@ class Contract:
             names = ",".join(f"'{n}'" for n in given)
             return self._wrong(request, f"expected {len(self.inputs)} inputs but got {len(given)} inputs for model "
                                f"'{self.model}'. Got input(s) [{names}], but missing required input(s) "
-                               f"[{','.join(missing)}]. Please provide all required input(s).")
+                               f"{'[' if missing else ''}{','.join(missing)}]. Please provide all required input(s).")
         for name in given:
             if name not in self.inputs:
                 return self._wrong(request, f"unexpected inference input '{name}' for model '{self.model}'", False)
@@ -143,9 +154,9 @@ class Contract:
             if not port.takes(tensor.shape[1:] if self.max_batch else tensor.shape):
                 full = (ANY, *port.dims) if self.max_batch else port.dims
                 return self._wrong(request, f"unexpected shape for input '{name}' for model '{self.model}'. Expected "
-                                   f"{shown(full)}, got {shown(tensor.shape)}. "
-                                   f"{_BATCH_NOTE if self.max_batch else ''}")
-        return self._wrong(request, f"inference request has no rows for '{self.model}'")
+                                   f"{shown(full)}, got {shown(tensor.shape)}."
+                                   f"{' ' + _BATCH_NOTE if self.max_batch else ''}")
+        return self._wrong(request, self._empty())
 
 
 def shown(shape: tuple[int, ...]) -> str:

@@ -161,8 +161,7 @@ class Engine:
             elif key.startswith(FILE_PREFIX) and isinstance(value, bytes):
                 files[key] = value
             else:
-                raise ServeError(Code.INVALID_ARGUMENT, f"Unrecognized load parameter '{key}' with type "
-                                 f"'{_type_name(value)}'")
+                raise ServeError(Code.INVALID_ARGUMENT, f"unrecognized load parameter '{key}'.")
         with self._change(name):
             self._load(name, config, files)
 
@@ -209,11 +208,8 @@ class Engine:
             self._log.error("failed to poll model '%s': %s", name, error)
             if stamp and (entry is None or not entry.is_loaded()):
                 self._put(Entry(name, stamp, failure=str(error)))
-            said = str(error)
-            if said.startswith("Invalid config override"):
-                raise ServeError(Code.INVALID_ARGUMENT, said) from None
-            raise ServeError(Code.INTERNAL, f"failed to load '{name}', failed to poll from model repository: {said}") \
-                from None
+            raise ServeError(Code.INTERNAL, f"failed to load '{name}', failed to poll from model repository",
+                             str(error)) from None
         new = Entry(name, () if overridden else stamp, found)
         self._put(Entry(name, new.stamp, found) if entry is None or not entry.is_loaded() else entry)
         try:
@@ -317,12 +313,8 @@ def _number(version: str) -> int | None:
         number = 0
     if number < 1:
         raise ServeError(Code.INVALID_ARGUMENT, f"failed to get model version from specified version string '{version}'"
-                         " (details: version should be an integral value > 0)")
+                         " (details: stol), version should be an integral value > 0")
     return number
-
-
-def _type_name(value: object) -> str:
-    return {str: "STRING", bytes: "BYTES", bool: "BOOL", int: "INT", float: "DOUBLE"}.get(type(value), "<invalid>")
 
 
 __all__ = ["CONTROL_MODES", "DRAIN_S", "POLL_S", "Engine"]

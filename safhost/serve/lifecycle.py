@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from typing import Any
 
 from safhost.errors import SafError
@@ -13,6 +12,7 @@ from safhost.serve.contract import Contract
 from safhost.serve.model import ModelVersion
 from safhost.serve.repository import Found
 from safhost.serve.statistics import Counters
+from safhost.serve.timer import Timer
 from safhost.serve.types import IndexEntry
 
 
@@ -75,7 +75,7 @@ class Loader:
         self._cluster = cluster
         self._counters = counters
         self._log = log
-        self._lock = threading.Lock()
+        self._timer = Timer()
 
     def load(self, found: Found) -> dict[int, ModelVersion]:
         """All versions that the policy serves. Raises SafError when one of them cannot be; then there is none."""
@@ -97,7 +97,7 @@ class Loader:
         except BaseException:
             row.free()
             raise
-        return ModelVersion(found, number, contract, backend, row)
+        return ModelVersion(found, number, contract, backend, row, self._timer)
 
     def _backend(self, found: Found, number: int, contract: Contract) -> Backend:
         if found.config.backend == "identity":
@@ -110,6 +110,7 @@ class Loader:
 
     def close(self) -> None:
         """All models are closed."""
+        self._timer.close()
 
 
 __all__ = ["Entry", "Loader"]

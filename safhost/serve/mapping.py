@@ -54,7 +54,7 @@ class Place(NamedTuple):
 class Sizes(NamedTuple):
     """What a batch of so many rows is to the kernel: its scalars, and the shape of each mapped argument."""
 
-    scalars: dict[str, int]
+    scalars: dict[str, int | float]
     shapes: dict[str, tuple[int, ...]]
 
 
@@ -62,7 +62,7 @@ class Mapping:
     """See the module; made by :func:`load_mapping`."""
 
     def __init__(self, image: Image, kernel: KernelSpec, inputs: Sequence[Place], outputs: Sequence[Place],
-                 scalars: dict[str, int | str], resident: dict[str, NDArray[Any]], ring: int, units: int,
+                 scalars: dict[str, int | float | str], resident: dict[str, NDArray[Any]], ring: int, units: int,
                  multiple: int) -> None:
         self.image, self.kernel = image, kernel
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
@@ -84,8 +84,8 @@ class Mapping:
 
     def _sized(self, rows: int) -> Sizes:
         padded = -(-rows // self.multiple) * self.multiple
-        scalars = {n: padded if v == BATCH else int(v) for n, v in self._scalars.items()}
-        names = self._known | scalars
+        scalars = {n: padded if isinstance(v, str) else v for n, v in self._scalars.items()}
+        names = self._known | {n: v for n, v in scalars.items() if isinstance(v, int)}
         places = (*self.inputs, *self.outputs)
         derived = {a.name for a in self.kernel.args if a.value is not None}
         for place in self.inputs:
@@ -228,9 +228,9 @@ def _natural_row(arg: ArgSpec) -> int:
         return 0
 
 
-def _scalars(fields: Fields, kernel: KernelSpec) -> dict[str, int | str]:
+def _scalars(fields: Fields, kernel: KernelSpec) -> dict[str, int | float | str]:
     inner = fields.mapping("scalars")
-    found: dict[str, int | str] = {}
+    found: dict[str, int | float | str] = {}
     if inner is None:
         return found
     names = [a.name for a in kernel.args if a.kind in ("scalar", "symbol")]

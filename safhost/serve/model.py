@@ -6,9 +6,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from safhost.serve.backends.base import Backend, Batch
+from safhost.serve.batcher import Batcher, Dropped
 from safhost.serve.contract import Contract
 from safhost.serve.repository import Found
+from safhost.serve.scheduler import Scheduler
+from safhost.serve.sequence import SequenceQueue
 from safhost.serve.statistics import Row
+from safhost.serve.timer import Timer
 from safhost.serve.types import Code, ModelMetadata, Reply, Request, ServeError, TensorSpec
 
 if TYPE_CHECKING:
@@ -18,7 +22,8 @@ if TYPE_CHECKING:
 class ModelVersion:
     """One version of a model, from load to unload. ``infer`` may be called by any thread."""
 
-    def __init__(self, found: Found, version: int, contract: Contract, backend: Backend, row: Row) -> None:
+    def __init__(self, found: Found, version: int, contract: Contract, backend: Backend, row: Row,
+                 timer: Timer) -> None:
         self.found = found
         self.name = found.name
         self.version = version
@@ -26,20 +31,41 @@ class ModelVersion:
         self.contract = contract
         self.backend = backend
         self.row = row
-        self._inline = backend.inline
+        config = found.config
+        in_series = config.HasField("sequence_batching")
+        batching = config.dynamic_batching if config.HasField("dynamic_batching") else None
+        self._inline = None if in_series or batching is not None else backend.inline
+        queue = SequenceQueue(self.name, contract.max_batch, config.sequence_batching) if in_series else \
+            Batcher(contract.max_batch, batching)
+        self._scheduler = Scheduler(queue, backend, timer, batching is not None and batching.preserve_ordering,
+                                    self._ended, self._dropped, row.pending)
+        backend.attach(self._backend_changed)
         self._closed = False
 
     def infer(self, request: Request) -> None:
         """Answer a request, now or later."""
         try:
             size = self.contract.size(request)
+            if self._inline is None:
+                if self.backend.unready():
+                    raise self.not_ready()
+                self._scheduler.put(request, size, self.contract.shapes(request))
+                return
         except ServeError as error:
+            if error.code != Code.INVALID_ARGUMENT:
+                self.row.failed("REJECTED", time.monotonic_ns() - request.arrived_ns)
             request.refuse(error)
             return
-        if self._inline is not None:
-            self._answer(request, size, time.monotonic_ns())
+        self._answer(request, size, time.monotonic_ns())
+
+    def _backend_changed(self) -> None:
+        if self.backend.unready():
+            self._scheduler.refuse_waiting(self.not_ready())
         else:
-            self.backend.start(Batch([request], [size], self._ended))
+            self._scheduler.pump()
+
+    def _dropped(self, drop: Dropped) -> None:
+        self._refuse(drop.waiting.request, drop.error, drop.reason)
 
     def _answer(self, request: Request, size: int, began_ns: int) -> None:
         """At once, in this thread."""
@@ -103,6 +129,8 @@ class ModelVersion:
         if self._closed:
             return
         self._closed = True
+        self._scheduler.close(ServeError(Code.UNAVAILABLE, "Server is stopping, scheduler for model has stopped "
+                                         "accepting new inference requests"), drain_s)
         self.backend.close()
         self.row.free()
 

@@ -48,8 +48,11 @@ class Backend(Protocol):
     def inline(self) -> Callable[[Request], list[Tensor]] | None:
         """What answers a request at once, in the caller's thread, where that is all there is to do."""
 
-    def room(self) -> int:
-        """How many more batches it takes now."""
+    def slots(self) -> int:
+        """How many batches it takes at once. When they become more it calls what :meth:`attach` gave it."""
+
+    def attach(self, on_change: Callable[[], None]) -> None:
+        """``on_change`` is called whenever there may be more slots, or readiness changed; any thread."""
 
     def start(self, batch: Batch) -> None:
         """Begin to run a batch. Must not block."""

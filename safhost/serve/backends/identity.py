@@ -42,8 +42,6 @@ class IdentityBackend:
         self._delay_s = sum(_delay_s(found, key) for key in DELAYS_S)
         self._count = sum(int(g.count) for g in config.instance_group)
         self._waiting: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._running = 0
         self._threads = [threading.Thread(target=self._work, name=f"saf-identity-{i}", daemon=True)
                          for i in range(self._count)] if self._delay_s else []
         for thread in self._threads:
@@ -53,8 +51,11 @@ class IdentityBackend:
     def inline(self) -> Callable[[Request], list[Tensor]] | None:
         return None if self._delay_s else self._answer
 
-    def room(self) -> int:
-        return self._count - self._running
+    def slots(self) -> int:
+        return self._count
+
+    def attach(self, on_change: Callable[[], None]) -> None:
+        """Nothing of it changes."""
 
     def unready(self) -> str:
         return ""
@@ -63,8 +64,6 @@ class IdentityBackend:
         if not self._threads:
             self._run(batch)
             return
-        with self._lock:
-            self._running += 1
         self._waiting.put(batch)
 
     def close(self) -> None:
@@ -87,8 +86,6 @@ class IdentityBackend:
             batch.start_ns = batch.input_end_ns = time.monotonic_ns()
             time.sleep(self._delay_s)
             batch.output_start_ns = time.monotonic_ns()
-            with self._lock:
-                self._running -= 1
             self._run(batch)
 
 

@@ -1,0 +1,156 @@
+"""Between a model's queue and its backend: whoever brings a request, ends a batch or was woken moves on what can go.
+
+There is no thread of its own: a request that can run at once is started by the thread that brings it, the next batch by
+the thread that ended the one before; the timer's thread comes only for delays and timeouts.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from safhost.serve.backends.base import Backend, Batch
+from safhost.serve.batcher import Dropped, Waiting
+from safhost.serve.sequence import SequenceQueue
+from safhost.serve.timer import Timer
+from safhost.serve.types import Request, ServeError
+
+if TYPE_CHECKING:
+    from safhost.serve.batcher import Batcher
+
+
+class Scheduler:
+    """``on_end`` gets batches that ended, ``on_drop`` requests that never ran, ``on_pending`` changes of how many wait.
+    None of them may raise. ``ordered``: batches end in the order in which they began (preserve_ordering)."""
+
+    def __init__(self, queue: Batcher | SequenceQueue, backend: Backend, timer: Timer, ordered: bool,
+                 on_end: Callable[[Batch], None], on_drop: Callable[[Dropped], None],
+                 on_pending: Callable[[int], None]) -> None:
+        self._queue = queue
+        self._backend = backend
+        self._timer = timer
+        self._on_end, self._on_drop, self._on_pending = on_end, on_drop, on_pending
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._running = 0  # in the backend
+        self._active = 0  # those, and those whose replies are on their way
+        self._pumping = self._again = False
+        self._wake_ns = 0
+        self._closed: ServeError | None = None
+        self._ordered = ordered
+        self._next_start = self._next_end = 0
+        self._ended: dict[int, Batch] = {}
+        self._delivery = threading.RLock()
+
+    def put(self, request: Request, size: int, shapes: Any) -> None:
+        """Queue a request, and start what can go. Raises ServeError when it is refused at once."""
+        now = time.monotonic_ns()
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed
+            self._queue.put(Waiting(request, size, shapes, now), now)
+        self._on_pending(1)
+        self.pump()
+
+    def pump(self) -> None:
+        """Start what can go. Called whenever something changed; any thread."""
+        with self._lock:
+            if self._pumping:
+                self._again = True
+                return
+            self._pumping = True
+        while True:
+            with self._lock:
+                self._again = False
+                now = time.monotonic_ns()
+                batch: Batch | None = None
+                if self._running < self._backend.slots():
+                    taken, wake, dropped = self._queue.take(now)
+                    if taken:
+                        batch = self._batch(taken)
+                else:
+                    taken, dropped = [], self._queue.expire(now)
+                    wake = self._queue.deadline_ns()
+                self._arm(wake)
+            for drop in dropped:
+                self._on_pending(-1)
+                self._on_drop(drop)
+            if batch is not None:
+                self._on_pending(-len(taken))
+                self._backend.start(batch)
+                continue
+            with self._lock:
+                if not self._again:
+                    self._pumping = False
+                    self._idle.notify_all()
+                    return
+
+    def refuse_waiting(self, error: ServeError) -> None:
+        """What waits gets ``error``."""
+        with self._lock:
+            left = self._queue.clear(error)
+        for drop in left:
+            self._on_pending(-1)
+            self._on_drop(drop)
+
+    def close(self, error: ServeError, drain_s: float) -> None:
+        """No more requests come: they get ``error``. Those that are here run; after ``drain_s`` seconds those that
+        still wait get it too."""
+        with self._idle:
+            self._closed = error
+            drained = self._idle.wait_for(lambda: not self._active and not len(self._queue), drain_s)
+        if not drained:
+            self.refuse_waiting(error)
+
+    def _batch(self, taken: list[Waiting]) -> Batch:
+        """With the lock."""
+        self._running += 1
+        self._active += 1
+        number = self._next_start
+        self._next_start += 1
+        return Batch([w.request for w in taken], [w.size for w in taken], lambda batch: self._end(batch, number))
+
+    def _end(self, batch: Batch, number: int) -> None:
+        with self._lock:
+            self._running -= 1
+            self._queue.ended(batch.requests)
+            waits = len(self._queue) > 0
+        if self._ordered:
+            self._deliver(batch, number)
+        else:
+            self._on_end(batch)
+            self._is_out()
+        if waits:
+            self.pump()
+
+    def _deliver(self, batch: Batch, number: int) -> None:
+        """In the order of their starts, by whichever thread ended the one that was waited for."""
+        with self._delivery:
+            self._ended[number] = batch
+            while self._next_end in self._ended:
+                due = self._ended.pop(self._next_end)
+                self._next_end += 1
+                self._on_end(due)
+                self._is_out()
+
+    def _is_out(self) -> None:
+        with self._idle:
+            self._active -= 1
+            if not self._active:
+                self._idle.notify_all()
+
+    def _arm(self, wake: int) -> None:
+        """With the lock: be woken then, unless that comes sooner anyway."""
+        if wake and (not self._wake_ns or wake < self._wake_ns):
+            self._wake_ns = wake
+            self._timer.at(wake, self._woken)
+
+    def _woken(self) -> None:
+        with self._lock:
+            self._wake_ns = 0
+        self.pump()
+
+
+__all__ = ["Scheduler"]
