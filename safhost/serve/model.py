@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safhost.serve.backends.base import Backend, Batch
 from safhost.serve.batcher import Batcher, Dropped
@@ -78,7 +78,7 @@ class ModelVersion:
         ended_ns = time.monotonic_ns()
         self.row.executed(size, 1, ended_ns - request.arrived_ns, 0, 0, ended_ns - began_ns, 0)
         if request.trace is not None:
-            _mark(request.trace, began_ns, began_ns, began_ns, ended_ns, ended_ns)
+            request.trace.computed(began_ns, began_ns, began_ns, ended_ns, ended_ns)
         request.on_reply(Reply(self.name, self.text, outputs, None, request.id))
 
     def _ended(self, batch: Batch) -> None:
@@ -96,7 +96,7 @@ class ModelVersion:
 
     def _reply(self, request: Request, outputs: list[Tensor], batch: Batch, now: int) -> None:
         if request.trace is not None:
-            _mark(request.trace, request.arrived_ns, batch.start_ns, batch.input_end_ns, batch.output_start_ns, now)
+            request.trace.computed(request.arrived_ns, batch.start_ns, batch.input_end_ns, batch.output_start_ns, now)
         request.on_reply(Reply(self.name, self.text, outputs, None, request.id))
 
     def _refuse(self, request: Request, error: ServeError, reason: str) -> None:
@@ -133,15 +133,6 @@ class ModelVersion:
                                          "accepting new inference requests"), drain_s)
         self.backend.close()
         self.row.free()
-
-
-def _mark(trace: Any, queue_start_ns: int, start_ns: int, input_end_ns: int, output_start_ns: int, end_ns: int) -> None:
-    """Times of a request that is traced."""
-    trace.queue_start_ns = queue_start_ns
-    trace.compute_start_ns = start_ns
-    trace.compute_input_end_ns = input_end_ns
-    trace.compute_output_start_ns = output_start_ns
-    trace.compute_end_ns = end_ns
 
 
 __all__ = ["ModelVersion"]

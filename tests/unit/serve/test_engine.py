@@ -40,7 +40,7 @@ def test_infer_of_a_model_without_batches_takes_its_dims(tmp_path: Path, engines
     (Tensor("X", "FP32", np.ones((1, 4), np.float32)), "unexpected inference input 'X' for model 'copy'"),
     (Tensor("IN", "FP32", np.ones((1, 5), np.float32)), "Expected [-1,4], got [1,5]"),
     (Tensor("IN", "FP32", np.ones((9, 4), np.float32)), "batch-size must be <= 8 for 'copy'"),
-    (Tensor("IN", "FP32", np.ones((0, 4), np.float32)), "byte size mismatch for input 'IN' for model 'copy'. Expected 16, got"),
+    (Tensor("IN", "FP32", np.ones((0, 4), np.float32)), "byte size mismatch for input 'IN' for model 'copy'. Expected 16"),
     (Tensor("IN", "FP32", np.float32(1).reshape(())), "has no shape but model requires batch dimension"),
 ])
 def test_infer_of_a_wrong_tensor_is_invalid_argument(tmp_path: Path, engines: Make, tensor: Tensor, said: str) -> None:
@@ -225,7 +225,8 @@ def test_what_the_front_end_found_wrong_comes_last(tmp_path: Path, engines: Make
 
 def test_trace_gets_times_in_order_before_the_reply(tmp_path: Path, engines: Make) -> None:
     class Trace:
-        queue_start_ns = compute_start_ns = compute_input_end_ns = compute_output_start_ns = compute_end_ns = 0
+        def computed(self, *times: int) -> None:
+            self.times = list(times)
 
     add_model(tmp_path, "copy")
     add_model(tmp_path, "slow", IDENTITY + 'parameters { key: "delay_us" value { string_value: "500" } }')
@@ -233,10 +234,8 @@ def test_trace_gets_times_in_order_before_the_reply(tmp_path: Path, engines: Mak
     for model in ("copy", "slow"):
         trace = Trace()
         assert asked.one(model, trace=trace).error is None
-        times = [trace.queue_start_ns, trace.compute_start_ns, trace.compute_input_end_ns,
-                 trace.compute_output_start_ns, trace.compute_end_ns]
-        assert times == sorted(times)
-        assert times[0] > 0
+        assert len(trace.times) == 5
+        assert trace.times == sorted(trace.times)
 
 
 def test_gauges_name_failures_and_what_waits(tmp_path: Path, engines: Make) -> None:
