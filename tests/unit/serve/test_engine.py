@@ -40,7 +40,7 @@ def test_infer_of_a_model_without_batches_takes_its_dims(tmp_path: Path, engines
     (Tensor("X", "FP32", np.ones((1, 4), np.float32)), "unexpected inference input 'X' for model 'copy'"),
     (Tensor("IN", "FP32", np.ones((1, 5), np.float32)), "Expected [-1,4], got [1,5]"),
     (Tensor("IN", "FP32", np.ones((9, 4), np.float32)), "batch-size must be <= 8 for 'copy'"),
-    (Tensor("IN", "FP32", np.ones((0, 4), np.float32)), "byte size mismatch for input 'IN' for model 'copy'. Expected 16"),
+    (Tensor("IN", "FP32", np.ones((0, 4), np.float32)), "byte size mismatch for input 'IN' for model 'copy'"),
     (Tensor("IN", "FP32", np.float32(1).reshape(())), "has no shape but model requires batch dimension"),
 ])
 def test_infer_of_a_wrong_tensor_is_invalid_argument(tmp_path: Path, engines: Make, tensor: Tensor, said: str) -> None:
