@@ -3,7 +3,8 @@
     python kernels/facile/make_model.py models/            # trains (seconds), reports the energy resolution
     python kernels/facile/make_model.py --kernel           # writes facile.cl and kernel.yaml again
 
-The network (FaaST, Rankin et al. 2020): BN18-Dense31-ReLU-BN31-Dense11-ReLU-BN11-Dense3-ReLU-Dense1, all of it ap_fixed<16,6> with the modes of hls4ml: AP_TRN, AP_WRAP, each product truncated to that type before it is added.
+The network (FaaST, Rankin et al. 2020): BN18-Dense31-ReLU-BN31-Dense11-ReLU-BN11-Dense3-ReLU-Dense1, all of it
+ap_fixed<16,6> with the modes of hls4ml: AP_TRN, AP_WRAP, each product truncated to that type before it is added.
 
 A channel of a hadron calorimeter gives eight samples of charge, 25 ns apart. The energy of the collision in sample 3 is
 wanted; collisions before and after it (pile-up) put their pulses on top. The 18 inputs: 8 samples; 7 for the depth

@@ -27,6 +27,7 @@ def model() -> None:
 @click.option("--max-batch", type=click.IntRange(1), default=16_000, show_default=True, metavar="ROWS",
               help="Largest batch of a request.")
 @click.option("--constants", is_flag=True, help="Weights become part of the image instead of data in DDR.")
+@click.option("--raw", is_flag=True, help="Clients send what the card takes: packed bins, fixed-point integers.")
 @click.option("--missing", is_flag=True, help="NaN means missing, for models that know missing values.")
 @click.option("--clock", "clock_mhz", type=click.FloatRange(1, 1000), default=200.0, show_default=True, metavar="MHZ",
               help="Kernel clock of the modelled time.")
@@ -34,14 +35,14 @@ def model() -> None:
               help="Write kernel.yaml and its source there too, to build a real image from.")
 @pass_settings
 def add(settings: Settings, name: str, source: str, repository: str, kind: str, version: int | None, max_batch: int,
-        constants: bool, missing: bool, clock_mhz: float, kernel_dir: str | None) -> None:
+        constants: bool, raw: bool, missing: bool, clock_mhz: float, kernel_dir: str | None) -> None:
     """Add a model: its image, weights, mapping and config.pbtxt.
 
     NAME is what clients call it. An operator that is not supported is an error that names it.
     """
     from safhost.serve.add import AddOptions, add_model
 
-    options = AddOptions(name, max_batch, constants, clock_mhz, "missing" if missing else "error")
+    options = AddOptions(name, max_batch, constants, clock_mhz, "missing" if missing else "error", raw)
     folder, made = add_model(repository, source, options, kind, version)
     if kernel_dir is not None:
         _write_kernel(Path(kernel_dir), made.files)

@@ -29,6 +29,7 @@ def _is_hls4ml(path: Path) -> bool:
 
 ADDERS: dict[str, Adder] = {
     "hls4ml": Adder("safhost.serve.add.hls4ml", "a project folder of hls4ml", _is_hls4ml),
+    "xgboost": Adder("safhost.serve.add.xgboost", "a model that xgboost saved as .json", lambda p: p.suffix == ".json"),
 }
 
 

@@ -39,6 +39,8 @@ class AddOptions:
     clock_mhz: float = 200.0
     nan: str = "error"
     """NaN of a client: ``error``, or ``missing`` where a model knows missing values."""
+    raw: bool = False
+    """Clients send what the card takes (packed bins, fixed-point integers) instead of floats."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from safhost.serve.add.common import AddOptions, MadeModel, ModelTensor, dump_yaml, kernel_name
+from safhost.serve.add.fixed import ApFixed
 from safhost.serve.add.network import Network
 from safhost.serve.add.network_source import NetworkSource, generate
 
@@ -16,12 +17,14 @@ def make_network_model(network: Network, options: AddOptions) -> MadeModel:
     """FP32 in and out; on the card a row a cycle."""
     kernel = kernel_name(options.name)
     made = generate(network, kernel, f"{options.name}: {network.name}", options.constants)
+    # floor is what hls4ml's C simulation does with its inputs; it would let values out of range wrap around
+    given = {"type": made.dtype_in} if options.raw else {
+        "type": plain(network.input_type), "overflow": "saturate", "round": "floor", "nan": "error"}
+    taken = made.dtype_out if options.raw else plain(network.output_type)
     mapping: dict[str, Any] = {
         "kernel": kernel,
-        # floor is what hls4ml's C simulation does with its inputs; it would let values out of range wrap around
-        "inputs": [{"tensor": "INPUT", "argument": "X", "type": str(network.input_type), "row": made.row_in,
-                    "overflow": "saturate", "round": "floor", "nan": "error"}],
-        "outputs": [{"tensor": "OUTPUT", "argument": "Y", "type": str(network.output_type), "row": made.row_out}],
+        "inputs": [{"tensor": "INPUT", "argument": "X", "row": made.row_in, **given}],
+        "outputs": [{"tensor": "OUTPUT", "argument": "Y", "row": made.row_out, "type": taken}],
         "scalars": {"n": "batch"},
         "resident": [] if made.weights is None else ["W"]}
     files = {"kernel.yaml": dump_yaml(kernel_description(network, made, kernel, options.clock_mhz)),
@@ -30,11 +33,21 @@ def make_network_model(network: Network, options: AddOptions) -> MadeModel:
              f"{network.products} multiplications a row"]
     if network.products > GX1150_MULTIPLIERS:
         notes.append(f"an Arria 10 GX1150 has {GX1150_MULTIPLIERS} multipliers: a real image of it will not fit")
+    if options.raw:
+        inputs = ModelTensor("INPUT", made.dtype_in.upper(), (made.row_in,))
+        outputs = ModelTensor("OUTPUT", made.dtype_out.upper(), (made.row_out,))
+    else:
+        inputs = ModelTensor("INPUT", "FP32", (network.n_in,))
+        outputs = ModelTensor("OUTPUT", "FP32", (network.n_out,))
     return MadeModel(
-        inputs=(ModelTensor("INPUT", "FP32", (network.n_in,)),),
-        outputs=(ModelTensor("OUTPUT", "FP32", (network.n_out,)),),
+        inputs=(inputs,), outputs=(outputs,),
         files=files, mapping=mapping, weights={} if made.weights is None else {"W": made.weights},
         max_batch_size=options.max_batch_size, notes=tuple(notes))
+
+
+def plain(kind: ApFixed) -> str:
+    """The type without its modes, which the mapping says apart."""
+    return str(ApFixed(kind.width, kind.integer, kind.signed))
 
 
 def kernel_description(network: Network, made: NetworkSource, kernel: str, clock_mhz: float) -> dict[str, Any]:
