@@ -29,20 +29,23 @@ def model() -> None:
 @click.option("--constants", is_flag=True, help="Weights become part of the image instead of data in DDR.")
 @click.option("--raw", is_flag=True, help="Clients send what the card takes: packed bins, fixed-point integers.")
 @click.option("--missing", is_flag=True, help="NaN means missing, for models that know missing values.")
+@click.option("--calibrate", default="", metavar="FILE", type=click.Path(dir_okay=False),
+              help="Samples of the input (.npz or .npy), for a float ONNX model that becomes int8.")
 @click.option("--clock", "clock_mhz", type=click.FloatRange(1, 1000), default=200.0, show_default=True, metavar="MHZ",
               help="Kernel clock of the modelled time.")
 @click.option("--kernel-dir", metavar="DIR", type=click.Path(file_okay=False),
               help="Write kernel.yaml and its source there too, to build a real image from.")
 @pass_settings
 def add(settings: Settings, name: str, source: str, repository: str, kind: str, version: int | None, max_batch: int,
-        constants: bool, raw: bool, missing: bool, clock_mhz: float, kernel_dir: str | None) -> None:
+        constants: bool, raw: bool, missing: bool, calibrate: str, clock_mhz: float,
+        kernel_dir: str | None) -> None:
     """Add a model: its image, weights, mapping and config.pbtxt.
 
     NAME is what clients call it. An operator that is not supported is an error that names it.
     """
     from safhost.serve.add import AddOptions, add_model
 
-    options = AddOptions(name, max_batch, constants, clock_mhz, "missing" if missing else "error", raw)
+    options = AddOptions(name, max_batch, constants, clock_mhz, "missing" if missing else "error", raw, calibrate)
     folder, made = add_model(repository, source, options, kind, version)
     if kernel_dir is not None:
         _write_kernel(Path(kernel_dir), made.files)

@@ -30,6 +30,7 @@ def _is_hls4ml(path: Path) -> bool:
 ADDERS: dict[str, Adder] = {
     "hls4ml": Adder("safhost.serve.add.hls4ml", "a project folder of hls4ml", _is_hls4ml),
     "xgboost": Adder("safhost.serve.add.xgboost", "a model that xgboost saved as .json", lambda p: p.suffix == ".json"),
+    "onnx": Adder("safhost.serve.add.onnx", "an ONNX model, int8 (QDQ) or float32", lambda p: p.suffix == ".onnx"),
 }
 
 

@@ -41,6 +41,8 @@ class AddOptions:
     """NaN of a client: ``error``, or ``missing`` where a model knows missing values."""
     raw: bool = False
     """Clients send what the card takes (packed bins, fixed-point integers) instead of floats."""
+    calibrate: str = ""
+    """An .npz or .npy file of samples of the input, for float models that become int8."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,385 @@
+"""Programs of kernels/resnet50, the int8 convolution engine: instructions, packed weights, places of activations.
+
+A `Program` is filled layer by layer; `Program.build` gives the arrays that the kernel takes. Words, operations and
+layouts are those of kernels/resnet50/resnet50.cl, where the arithmetic is described; README.md there has the cycle
+model. Activations are `Activation`: int8, channels last, `stride` bytes a pixel (a multiple of 16).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WORDS = 32
+LANES = 16
+"""Channels of a vector: pixels and blocks of weights are padded to it."""
+
+ARRAY_PIXELS, ARRAY_CHANNELS, ARRAY_DEPTH = 7, 32, 32
+"""The declared array: so many sums of so many products a clock (kernels/resnet50/README.md, Modelled time)."""
+
+CLOCK_MHZ = 300.0
+"""Of the declared array, as kernel.yaml has it."""
+
+DDR_BYTES_PER_CLOCK = 85
+"""25.6 GB/s of a 385A's two DDR3 banks over that clock."""
+
+VECTOR_BYTES = 64
+"""What the other units (pooling, addition, tables) take in a clock."""
+
+LAYER_CLOCKS = 200
+"""Fetching an instruction, filling and emptying the pipelines; a choice of ours."""
+
+PANEL_BYTES = 96 << 10
+"""Room of the gathered input of a convolution: what stays in a core's second-level cache."""
+
+SPARE_ROWS = 7
+"""Rows behind the last of a panel that the array may read (and throws away)."""
+
+ALIGN = 64
+
+
+class Op(IntEnum):
+    """Operations (OP_ in resnet50.cl)."""
+
+    END = 0
+    LOAD = 1
+    CONV = 2
+    DEPTHWISE = 3
+    MAX_POOL = 4
+    AVERAGE_POOL = 5
+    GLOBAL_POOL = 6
+    ADD = 7
+    TABLE = 8
+    STORE = 9
+
+
+FIELDS = ("in", "in_h", "in_w", "in_c", "in_stride", "out", "out_h", "out_w", "out_c", "out_stride", "kernel_h",
+          "kernel_w", "stride_h", "stride_w", "pad_top", "pad_left", "dilation_h", "dilation_w", "weights", "params",
+          "in_zero", "out_zero", "out_min", "out_max", "weight_zero", "float", "panel", "tile", "depth", "other", "raw")
+"""Words 1 to 31 of an instruction (F_ in resnet50.cl)."""
+
+_WORD = {name: at for at, name in enumerate(FIELDS, 1)}
+
+
+@dataclass(eq=False)
+class Activation:
+    """A tensor in scratch: ``channels`` × ``height`` × ``width`` int8 values q that mean (q − zero) · scale.
+
+    ``raw`` is 128 where the model's own values are uint8 (q + 128), else 0. ``base`` and ``skip``: the channels are
+    a part, from channel ``skip``, of another activation's.
+    """
+
+    channels: int
+    height: int
+    width: int
+    scale: np.float32
+    zero: int
+    raw: int = 0
+    base: Activation | None = None
+    skip: int = 0
+    address: int = -1
+
+    @property
+    def pixels(self) -> int:
+        return self.height * self.width
+
+    @property
+    def root(self) -> Activation:
+        return self if self.base is None else self.base.root
+
+    @property
+    def stride(self) -> int:
+        """Bytes a pixel."""
+        return self.base.stride if self.base is not None else -(-self.channels // LANES) * LANES
+
+    @property
+    def place(self) -> int:
+        """Byte of scratch at which it begins, once planned."""
+        return self.address if self.base is None else self.base.place + self.skip
+
+    def part(self, skip: int, channels: int) -> Activation:
+        """Channels ``skip`` to ``skip + channels`` of it."""
+        return Activation(channels, self.height, self.width, self.scale, self.zero, self.raw, self, skip)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Kernel, strides, pads (top, left, bottom, right) and dilations of a convolution or pool, (vertical, horizontal)
+    each."""
+
+    kernel: tuple[int, int] = (1, 1)
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    ceil: bool = False
+
+    def out(self, height: int, width: int) -> tuple[int, int]:
+        """Size of the output for an input of that size."""
+        sizes = []
+        for axis, size in enumerate((height, width)):
+            reach = self.dilations[axis] * (self.kernel[axis] - 1) + 1
+            room = size + self.pads[axis] + self.pads[axis + 2] - reach
+            count = (-(-room // self.strides[axis]) if self.ceil else room // self.strides[axis]) + 1
+            if self.ceil and (count - 1) * self.strides[axis] >= size + self.pads[axis]:
+                count -= 1  # a window that begins behind the input and its leading pad is none (ONNX, MaxPool)
+            sizes.append(count)
+        return sizes[0], sizes[1]
+
+
+@dataclass
+class Layer:
+    """An instruction before addresses are known."""
+
+    op: Op
+    words: dict[str, int]
+    source: Activation | None = None
+    other: Activation | None = None
+    target: Activation | None = None
+    panel_bytes: int = 0
+    clocks: int = 0
+    label: str = ""
+    macs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What the kernel takes, by argument: int32 ``program`` and ``params``, int8 ``weights``; scalars."""
+
+    program: NDArray[np.int32]
+    weights: NDArray[np.int8]
+    params: NDArray[np.int32]
+    x_bytes: int
+    y_values: int
+    scratch_bytes: int
+    cycles: int
+    macs: int
+    layers: tuple[Layer, ...]
+
+
+@dataclass
+class Program:
+    """Layers of one network, in the order they run. ``x_bytes`` and ``y_values`` are of one image."""
+
+    x_bytes: int
+    y_values: int = 0
+    layers: list[Layer] = field(default_factory=list)
+    _weights: list[NDArray[np.int8]] = field(default_factory=list)
+    _weight_bytes: int = 0
+    _params: list[NDArray[np.int32]] = field(default_factory=list)
+    _param_words: int = 0
+
+    def load(self, target: Activation, start: int, strides: tuple[int, int, int], label: str = "") -> None:
+        """Channels-last copy of X; ``strides`` in bytes of X for a step in channel, row, column."""
+        self._add(Layer(Op.LOAD, {"in": start, "in_stride": strides[0], "stride_h": strides[1], "stride_w": strides[2]},
+                        target=target, clocks=-(-self.x_bytes // VECTOR_BYTES), label=label))
+
+    def store(self, source: Activation, table: NDArray[np.float32], start: int, strides: tuple[int, int, int],
+              label: str = "") -> None:
+        """Values of ``source`` through a table of 256 (by the int8's bits) into Y; ``strides`` in values of Y."""
+        self._add(Layer(Op.STORE, {"params": self._param(table), "out": start, "out_stride": strides[0],
+                                   "stride_h": strides[1], "stride_w": strides[2]}, source=source,
+                        clocks=-(-source.channels * source.pixels // LANES), label=label))
+
+    def convolve(self, source: Activation, weights: NDArray[np.int8], weight_zero: int, bias: NDArray[np.int64],
+                 multiplier: NDArray[np.float32], window: Window, target: Activation | int, *,
+                 limits: tuple[float, float] = (-128, 127), label: str = "") -> None:
+        """``weights`` [out, in, kernel_h, kernel_w]; ``bias`` of the sums. ``target`` int: float32 from there in Y,
+        clamped to ``limits`` as everything is. The input's zero point is taken care of here."""
+        out_c, in_c, kernel_h, kernel_w = weights.shape
+        height, width = window.out(source.height, source.width)
+        taps = kernel_h * kernel_w * in_c
+        depth = -(-taps // 2) * 2
+        blocks = -(-out_c // LANES)
+        rows = np.full((blocks * LANES, depth), weight_zero, np.int8)
+        rows[:out_c, :taps] = weights.transpose(0, 2, 3, 1).reshape(out_c, taps)
+        packed = rows.reshape(blocks, LANES, depth // 2, 2).transpose(0, 2, 1, 3)
+        sums = (weights.astype(np.int64) - weight_zero).sum(axis=(1, 2, 3))
+        tile = max(4, min(64, PANEL_BYTES // (2 * depth)) // 4 * 4)
+        compute = -(-height * width // ARRAY_PIXELS) * -(-out_c // ARRAY_CHANNELS) * -(-taps // ARRAY_DEPTH)
+        words = {"weights": self._weight(packed), "params": self._channels(bias - source.zero * sums, multiplier),
+                 "weight_zero": weight_zero, "tile": tile, "depth": depth}
+        self._window(Op.CONV, source, target, out_c, (height, width), window, words, limits, label,
+                     clocks=max(compute, -(-packed.size // DDR_BYTES_PER_CLOCK)), macs=height * width * out_c * taps,
+                     panel_bytes=(min(tile, height * width) + SPARE_ROWS) * depth * 2)
+
+    def depthwise(self, source: Activation, weights: NDArray[np.int8], weight_zero: int, bias: NDArray[np.int64],
+                  multiplier: NDArray[np.float32], window: Window, target: Activation | int, *,
+                  limits: tuple[float, float] = (-128, 127), label: str = "") -> None:
+        """``weights`` [channels, 1, kernel_h, kernel_w]; the rest as `convolve`."""
+        channels, _, kernel_h, kernel_w = weights.shape
+        height, width = window.out(source.height, source.width)
+        taps = kernel_h * kernel_w
+        rows = np.full((taps, -(-channels // LANES) * LANES), weight_zero, np.int8)
+        rows[:, :channels] = weights.reshape(channels, taps).T
+        sums = (weights.astype(np.int64) - weight_zero).sum(axis=(1, 2, 3))
+        words = {"weights": self._weight(rows), "params": self._channels(bias - source.zero * sums, multiplier),
+                 "weight_zero": weight_zero}
+        clocks = -(-height * width // ARRAY_PIXELS) * -(-channels // ARRAY_CHANNELS) * taps
+        self._window(Op.DEPTHWISE, source, target, channels, (height, width), window, words, limits, label,
+                     clocks=clocks, macs=height * width * channels * taps)
+
+    def pool(self, op: Op, source: Activation, target: Activation, window: Window, *, count_pads: bool = False,
+             limits: tuple[float, float] = (-128, 127), label: str = "") -> None:
+        """MAX_POOL or AVERAGE_POOL."""
+        words = {"tile": int(count_pads)}
+        if op is Op.AVERAGE_POOL:
+            words["params"] = self._param(np.array([source.scale, target.scale], np.float32))
+        taps = window.kernel[0] * window.kernel[1]
+        self._window(op, source, target, source.channels, (target.height, target.width), window, words, limits, label,
+                     clocks=-(-target.pixels * target.channels * taps // VECTOR_BYTES))
+
+    def global_pool(self, source: Activation, target: Activation, *, limits: tuple[float, float] = (-128, 127),
+                    label: str = "") -> None:
+        """Mean over all pixels. The multiplier is computed in float32 as onnxruntime does."""
+        ratio = np.float32(source.scale / (target.scale * np.float32(source.pixels)))
+        self._window(Op.GLOBAL_POOL, source, target, source.channels, (1, 1), Window(),
+                     {"params": self._param(np.array([ratio], np.float32))}, limits, label,
+                     clocks=-(-source.pixels * source.channels // VECTOR_BYTES))
+
+    def add(self, source: Activation, other: Activation | NDArray[np.int8], other_scale: np.float32, other_zero: int,
+            target: Activation, *, limits: tuple[float, float] = (-128, 127), label: str = "") -> None:
+        """Sum of two activations, or of one and constants [channels]. ``other_zero`` is int8's, as everywhere.
+
+        Ratios and the fixed part are computed in float32, in the order of onnxruntime's AVX2 code.
+        """
+        raw = target.raw
+        ratio_a, ratio_b = np.float32(source.scale / target.scale), np.float32(other_scale / target.scale)
+        zeros = np.float32(np.float32(ratio_a * np.float32(source.zero + raw))
+                           + np.float32(ratio_b * np.float32(other_zero + raw)))
+        fixed = np.float32(np.float32(target.zero + raw) - zeros)
+        words = {"params": self._param(np.array([ratio_a, ratio_b, fixed], np.float32)), "raw": raw}
+        constant = isinstance(other, np.ndarray)
+        if isinstance(other, np.ndarray):
+            lanes = np.zeros(-(-len(other) // LANES) * LANES, np.int8)
+            lanes[:len(other)] = other
+            words |= {"float": 1, "other": self._weight(lanes), "depth": 0}
+        else:
+            words["depth"] = other.stride
+        self._window(Op.ADD, source, target, target.channels, (target.height, target.width), Window(), words, limits,
+                     label, clocks=-(-2 * target.pixels * target.channels // VECTOR_BYTES))
+        if not constant:
+            self.layers[-1].other = other  # type: ignore[assignment]
+
+    def table(self, source: Activation, table: NDArray[np.int8], target: Activation, label: str = "") -> None:
+        """Every value through a table of 256 (by the int8's bits)."""
+        self._window(Op.TABLE, source, target, source.channels, (source.height, source.width), Window(),
+                     {"weights": self._weight(table)}, (-128, 127), label,
+                     clocks=-(-source.pixels * source.channels // VECTOR_BYTES))
+
+    def build(self) -> Built:
+        """Addresses, and everything as the kernel takes it."""
+        panel = _place(self.layers)
+        panel_bytes = max((layer.panel_bytes for layer in self.layers), default=0)
+        words = np.zeros((len(self.layers) + 1, WORDS), np.int32)
+        for row, layer in zip(words, self.layers, strict=False):
+            row[0] = layer.op
+            for name, value in layer.words.items():
+                row[_WORD[name]] = value
+            if layer.source is not None:
+                row[_WORD["in"]] = layer.source.place
+            if layer.target is not None:
+                row[_WORD["out"]] = layer.target.place
+            if layer.other is not None:
+                row[_WORD["other"]] = layer.other.place
+            if layer.op is Op.CONV:
+                row[_WORD["panel"]] = panel
+        weights = np.concatenate(self._weights) if self._weights else np.zeros(ALIGN, np.int8)
+        params = np.concatenate(self._params) if self._params else np.zeros(LANES, np.int32)
+        return Built(words.ravel(), weights, params, self.x_bytes, self.y_values, _round(panel + panel_bytes),
+                     sum(layer.clocks for layer in self.layers), sum(layer.macs for layer in self.layers),
+                     tuple(self.layers))
+
+    def _window(self, op: Op, source: Activation, target: Activation | int, out_c: int, size: tuple[int, int],
+                window: Window, words: dict[str, int], limits: tuple[float, float], label: str, **more: Any) -> None:
+        words |= {"kernel_h": window.kernel[0], "kernel_w": window.kernel[1], "stride_h": window.strides[0],
+                  "stride_w": window.strides[1], "pad_top": window.pads[0], "pad_left": window.pads[1],
+                  "dilation_h": window.dilations[0], "dilation_w": window.dilations[1], "out_h": size[0],
+                  "out_w": size[1], "out_c": out_c}
+        if isinstance(target, int):
+            words |= {"float": 1, "out": target, "out_min": _bits(limits[0]), "out_max": _bits(limits[1])}
+        else:
+            words |= {"out_zero": target.zero, "raw": target.raw, "out_min": int(max(limits[0], -128)),
+                      "out_max": int(min(limits[1], 127))}
+        self._add(Layer(op, words, source, None, None if isinstance(target, int) else target, label=label, **more))
+
+    def _add(self, layer: Layer) -> None:
+        if (source := layer.source) is not None:
+            layer.words |= {"in_h": source.height, "in_w": source.width, "in_c": source.channels,
+                            "in_stride": source.stride, "in_zero": source.zero}
+        if (target := layer.target) is not None:
+            layer.words |= {"out_h": target.height, "out_w": target.width, "out_c": target.channels,
+                            "out_stride": target.stride}
+        layer.clocks += LAYER_CLOCKS
+        self.layers.append(layer)
+
+    def _channels(self, bias: NDArray[Any], multiplier: NDArray[np.float32]) -> int:
+        """Bias and multipliers of a layer's channels, in turns of 16."""
+        blocks = -(-len(bias) // LANES)
+        rows = np.zeros((blocks, 2, LANES), np.int32)
+        wrapped = np.asarray(bias, np.int64).astype(np.int32)  # sums wrap as the adder of 32 bits does
+        flat = np.zeros(blocks * LANES, np.float32)
+        flat[:len(bias)] = multiplier
+        rows[:, 1] = flat.view(np.int32).reshape(blocks, LANES)
+        rows[:, 0] = np.pad(wrapped, (0, blocks * LANES - len(bias))).reshape(blocks, LANES)
+        return self._param(rows)
+
+    def _param(self, values: NDArray[Any]) -> int:
+        words = np.ascontiguousarray(values).reshape(-1).view(np.int32)
+        at = self._param_words
+        padded = np.zeros(-(-len(words) // LANES) * LANES, np.int32)
+        padded[:len(words)] = words
+        self._params.append(padded)
+        self._param_words += len(padded)
+        return at
+
+    def _weight(self, values: NDArray[np.int8]) -> int:
+        at = self._weight_bytes
+        padded = np.zeros(_round(values.size), np.int8)
+        padded[:values.size] = values.reshape(-1)
+        self._weights.append(padded)
+        self._weight_bytes += len(padded)
+        return at
+
+
+def _bits(value: float) -> int:
+    return int(np.float32(value).view(np.int32))
+
+
+def _round(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
+
+
+def _place(layers: list[Layer]) -> int:
+    """Give every activation an address, lowest first, where nothing that lives at the same time lies; returns the end.
+
+    An activation lives from the layer that first writes it to the last one that reads it.
+    """
+    lives: dict[int, tuple[Activation, int, int]] = {}
+    for at, layer in enumerate(layers):
+        for used in (layer.source, layer.other, layer.target):
+            if used is not None:
+                root = used.root
+                _, first, _ = lives.get(id(root), (root, at, at))
+                lives[id(root)] = (root, first, at)
+    placed: list[tuple[int, int, int, int]] = []
+    end = 0
+    for root, first, last in sorted(lives.values(), key=lambda life: life[1]):
+        size = _round(root.pixels * root.stride)
+        at = 0
+        for low, high, begin, until in sorted(placed):
+            if until < first or begin > last:
+                continue
+            if at + size <= low:
+                break
+            at = max(at, high)
+        root.address = at
+        placed.append((at, at + size, first, last))
+        end = max(end, at + size)
+    return end
+
+
+__all__ = ["FIELDS", "Activation", "Built", "Layer", "Op", "Program", "Window"]
