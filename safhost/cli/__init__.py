@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "keys": ("keys", "keys", "Make and list card keys (suite 1)."),
     "lab": ("lab", "lab", "Virtual cards on real Linux interfaces."),
     "demo": ("demo", "demo", "The whole way on virtual cards, in a few minutes."),
+    "serve": ("serve", "serve", "Serve models to KServe v2 and Triton clients."),
     "daemon": ("daemon", "daemon", "Own the interfaces of a cluster and serve its clients."),
     "setup": ("setup", "setup", "Install group, folders and service for an interface."),
     "capture": ("capture", "capture", "Record frames of an interface for Wireshark."),

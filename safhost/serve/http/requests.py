@@ -1,0 +1,299 @@
+"""The body of an infer call as a `Request`: JSON, behind it the bytes of tensors that come in binary."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from time import monotonic_ns
+from typing import Any
+
+import numpy as np
+
+from safhost.serve.service import Placement, Service, wanted_of
+from safhost.serve.shm import Span
+from safhost.serve.tensors import FIXED, elements, objects, tensor_of
+from safhost.serve.types import Code, Reply, Request, ServeError, Tensor
+
+RESERVED = ("parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified.")
+
+_FLAGS = {"sequence_start": "sequence_start", "sequence_end": "sequence_end", "binary_data_output": "default_binary"}
+
+
+class Outputs:
+    """How a client wants its outputs: ``binary`` by name, ``default_binary`` for those it did not name."""
+
+    __slots__ = ("binary", "default_binary", "placement")
+
+    def __init__(self) -> None:
+        self.binary: dict[str, bool] = {}
+        self.default_binary = False
+        self.placement: Placement | None = None
+
+    def close(self) -> None:
+        if self.placement is not None:
+            self.placement.close()
+
+
+def header_length(text: bytes | None, body_bytes: int) -> int:
+    """The length of the JSON in front of binary data; raises ServeError when it cannot be one."""
+    if text is None:
+        return body_bytes
+    try:
+        length = int(text)
+    except ValueError:
+        raise _bad(f"Unable to parse Inference-Header-Content-Length, got: {text.decode('latin-1')}") from None
+    if not 0 <= length <= body_bytes:
+        raise _bad(f"inference header size should be in range (0, {body_bytes}), got: {length}")
+    return length
+
+
+def request_of(body: bytes, length: int, model: str, version: str, service: Service,
+               on_reply: Callable[[Reply], None], is_gone: Callable[[], bool],
+               headers: Iterable[tuple[bytes, bytes]]) -> tuple[Request, Outputs]:
+    """The request that ``body`` is; its first ``length`` bytes are JSON. Raises ServeError."""
+    arrived = monotonic_ns()
+    outputs = Outputs()
+    if length == 0:
+        document, inputs = {}, [_raw_input(body, model, version, service)]
+        outputs.default_binary = True
+    else:
+        document = parsed(body if length == len(body) else body[:length])
+        inputs = []
+    request = Request(model, version, inputs, on_reply, arrived, is_gone=is_gone)
+    if "parameters" in document:
+        _parameters(document["parameters"], request, outputs)
+    if "id" in document:
+        request.id = _text(document["id"], "id")
+    try:
+        if length:
+            _inputs(document, memoryview(body)[length:], request, service)
+        if "outputs" in document:
+            request.wanted = _outputs(document["outputs"], outputs, service)
+        if service.traces.on:
+            request.trace = service.trace(model, ((name.decode("latin-1"), value.decode("latin-1"))
+                                                  for name, value in headers))
+    except BaseException:
+        outputs.close()
+        raise
+    return request, outputs
+
+
+def parsed(text: bytes) -> dict[str, Any]:
+    """A JSON object; ServeError when it is none."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as err:
+        raise _bad(f"failed to parse the request JSON buffer: {err}") from None
+    if not isinstance(document, dict):
+        raise _bad("failed to parse the request JSON buffer: not an object")
+    return document
+
+
+def _inputs(document: dict[str, Any], data: memoryview, request: Request, service: Service) -> None:
+    at = 0
+    for each in _list(document, "inputs"):
+        parameters = each.get("parameters") or {} if isinstance(each, dict) else {}
+        _check_one_source(each, parameters)
+        name, datatype = _member(each, "name"), _member(each, "datatype")
+        shape = _shape(each)
+        if "binary_data_size" in parameters:
+            size = _number(parameters["binary_data_size"], "binary_data_size")
+            if at + size > len(data):
+                raise _bad(f"unexpected size for input '{name}', expecting {at + size - len(data)} additional bytes "
+                           f"for model '{request.model}'")
+            tensor = tensor_of(name, datatype, shape, data[at:at + size], request.model)
+            at += size
+        elif "shared_memory_region" in parameters:
+            with _span(parameters, service) as span:
+                tensor = tensor_of(name, datatype, shape, span.read().data, request.model)
+        else:
+            tensor = tensor_of_json(name, datatype, shape, each["data"], request.model)
+        request.inputs.append(tensor)
+    if at != len(data):
+        raise _bad(f"unexpected additional input data for model '{request.model}'")
+
+
+def _check_one_source(each: Any, parameters: Any) -> None:
+    if not isinstance(each, dict) or not isinstance(parameters, dict):
+        raise _bad("Unable to parse 'inputs': attempt to access JSON non-object as object")
+    there = [name for name, is_set in (("data", "data" in each),
+                                       ("binary_data_size", "binary_data_size" in parameters),
+                                       ("shared_memory_region", "shared_memory_region" in parameters)) if is_set]
+    if len(there) != 1:
+        text = " set" + "".join(f" '{name}'" for name in there) if there else " no field is set"
+        raise _bad("Input must set only one of the following fields: 'data', 'binary_data_size' in 'parameters', "
+                   f"'shared_memory_region' in 'parameters'. But{text}")
+
+
+def _raw_input(body: bytes, model: str, version: str, service: Service) -> Tensor:
+    """The whole body is the one input of a model: its shape is the model's, with the one free extent it may have."""
+    found = service.engine.model_metadata(model, version)
+    if len(found.inputs) != 1:
+        raise _bad("Raw request must only have 1 input (found "
+                   f"{len(found.inputs)}) to be deduced but got {len(found.inputs)} inputs in '{model}' model "
+                   "configuration")
+    spec = found.inputs[0]
+    shape = list(spec.shape)
+    if service.engine.model_config(model, version).max_batch_size and shape and shape[0] == -1:
+        shape[0] = 1
+    free = [index for index, extent in enumerate(shape) if extent == -1]
+    if spec.datatype == "BYTES":
+        if elements(shape) != 1:
+            raise _bad("For BYTE datatype raw input, the model must have input shape [1]")
+        return Tensor(spec.name, "BYTES", objects([body]).reshape(shape))
+    if len(free) > 1:
+        raise _bad(f"The shape of the raw input '{spec.name}' can not be deduced because there are more than one "
+                   "variable-sized dimension")
+    if free:
+        shape[free[0]] = len(body) // (FIXED[spec.datatype].itemsize * abs(math.prod(shape)) or 1)
+    return tensor_of(spec.name, spec.datatype, shape, body, model)
+
+
+def tensor_of_json(name: str, datatype: str, shape: tuple[int, ...], data: Any, model: str) -> Tensor:
+    """A tensor whose elements came as JSON, flat or nested."""
+    count = elements(shape)
+    if datatype in ("FP16", "BF16"):
+        raise _bad(f"receiving {datatype} data via JSON is not supported. Please use the binary data format for input "
+                   f"{name}")
+    if datatype not in FIXED and datatype != "BYTES":
+        raise _bad(f"invalid datatype for input {name}")
+    if not isinstance(data, list):
+        raise ServeError(Code.INTERNAL, "Unable to parse 'data': attempt to access JSON non-array as array")
+    if datatype == "BYTES":
+        flat: list[Any] = []
+        _flatten(data, flat)
+        if not all(isinstance(item, str) for item in flat):
+            raise ServeError(Code.INTERNAL,
+                             "Unable to parse JSON bytes array: attempt to access JSON non-string as string")
+        if len(flat) != count:
+            raise _wrong_count()
+        return Tensor(name, datatype, objects([item.encode() for item in flat]).reshape(shape))
+    dtype = FIXED[datatype]
+    try:
+        array = np.array(data)
+    except ValueError:  # rows of different lengths: each element by itself
+        flat = []
+        _flatten(data, flat)
+        array = np.array(flat)
+    kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[dtype.kind]
+    if array.size and (array.dtype.kind not in kinds or (dtype.kind == "u" and array.min() < 0)):
+        word = {"b": "boolean", "u": "unsigned int", "i": "int", "f": "double"}[dtype.kind]
+        raise ServeError(Code.INTERNAL, f"Unable to parse 'data': attempt to access JSON non-{word} as {word}")
+    if array.size != count:
+        raise _wrong_count()
+    return Tensor(name, datatype, array.astype(dtype).reshape(shape))
+
+
+def _flatten(data: Any, into: list[Any]) -> None:
+    for item in data:
+        if isinstance(item, list):
+            _flatten(item, into)
+        else:
+            into.append(item)
+
+
+def _wrong_count() -> ServeError:
+    return ServeError(Code.INTERNAL, "Unable to parse 'data': Shape does not match true shape of 'data' field")
+
+
+def _outputs(described: Any, outputs: Outputs, service: Service) -> Any:
+    if not isinstance(described, list):
+        raise _bad("Unable to parse 'outputs': attempt to access JSON non-array as array")
+    names: list[str] = []
+    placement = outputs.placement = Placement()
+    for each in described:
+        parameters = each.get("parameters") or {}
+        if "shared_memory_region" in parameters:
+            if "classification" in parameters:
+                raise _bad("Output can't set both 'shared_memory_region' and 'classification'")
+            if parameters.get("binary_data"):
+                raise _bad("Output can't set both 'shared_memory_region' and 'binary_data'")
+        name = _member(each, "name")
+        names.append(name)
+        outputs.binary[name] = bool(parameters.get("binary_data", False))
+        if "classification" in parameters:
+            classes = _number(parameters["classification"], "classification", "Unable to set")
+            if classes:
+                placement.classes[name] = classes
+        elif "shared_memory_region" in parameters:
+            placement.spans[name] = _span(parameters, service)
+    wanted = wanted_of(names, placement)
+    if not placement.classes and not placement.spans:
+        outputs.placement = None
+    return wanted
+
+
+def _span(parameters: dict[str, Any], service: Service) -> Span:
+    return service.regions.span(_text(parameters["shared_memory_region"], "shared_memory_region"),
+                                _number(parameters.get("shared_memory_offset", 0), "shared_memory_offset"),
+                                _number(parameters.get("shared_memory_byte_size", 0), "shared_memory_byte_size"))
+
+
+def _parameters(parameters: Any, request: Request, outputs: Outputs) -> None:
+    if not isinstance(parameters, dict):
+        raise _bad("failed to get request params.: attempt to access JSON non-object as object")
+    custom: dict[str, Any] = {}
+    for name, value in parameters.items():
+        if name == "sequence_id":
+            is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            request.sequence_id = value if is_number else _text(value, name)
+        elif name in _FLAGS:
+            if not isinstance(value, bool):
+                raise _bad(f"Unable to parse '{name}': attempt to access JSON non-boolean as boolean")
+            setattr(outputs if name == "binary_data_output" else request, _FLAGS[name], value)
+        elif name == "priority":
+            request.priority = _number(value, name)
+        elif name == "timeout":
+            request.timeout_us = _number(value, name)
+        elif name.startswith("triton_"):
+            raise _bad(RESERVED)
+        elif isinstance(value, bool | int | float | str):
+            custom[name] = value
+        else:
+            raise _bad(f"parameter '{name}' has invalid type. It should be either 'int', 'bool', or 'string'.")
+    if custom:
+        request.parameters = custom
+
+
+def _shape(each: dict[str, Any]) -> tuple[int, ...]:
+    shape = each.get("shape")
+    if not isinstance(shape, list):
+        raise _bad("Unable to parse 'shape': attempt to access " + (
+            "non-existing object member 'shape'" if shape is None else "JSON non-array as array"))
+    for extent in shape:
+        _number(extent, "shape")
+    return tuple(shape)
+
+
+def _list(document: dict[str, Any], name: str) -> list[Any]:
+    value = document.get(name)
+    if not isinstance(value, list):
+        raise _bad(f"Unable to parse '{name}': attempt to access " + (
+            f"non-existing object member '{name}'" if value is None else "JSON non-array as array"))
+    return value
+
+
+def _member(each: dict[str, Any], name: str) -> str:
+    if name not in each:
+        raise _bad(f"Unable to parse '{name}': attempt to access non-existing object member '{name}'")
+    return _text(each[name], name)
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise _bad(f"Unable to parse '{name}': attempt to access JSON non-string as string")
+    return value
+
+
+def _number(value: Any, name: str, verb: str = "Unable to parse") -> int:
+    if type(value) is not int or value < 0:
+        raise _bad(f"{verb} '{name}': attempt to access JSON non-unsigned-integer as unsigned-integer")
+    return value
+
+
+def _bad(text: str) -> ServeError:
+    return ServeError(Code.INVALID_ARGUMENT, text)
+
+
+__all__ = ["Outputs", "header_length", "parsed", "request_of", "tensor_of_json"]

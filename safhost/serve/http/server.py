@@ -1,0 +1,93 @@
+"""The HTTP server: uvicorn in a thread of its own, with an event loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from safhost.errors import LinkError
+from safhost.serve.auth import Security
+from safhost.serve.http.app import App
+from safhost.serve.service import Service
+
+IDLE_S = 3600
+"""How long an unused connection stays open: clients keep pools of them, and find out late when one was closed."""
+
+
+def listening(host: str, port: int, what: str = "HTTP") -> socket.socket:
+    """A socket that shares its port with other workers; LinkError when the port cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+        sock.listen(2048)
+        sock.setblocking(False)
+    except OSError as err:
+        sock.close()
+        raise LinkError(f"the {what} port {port} of {host} cannot be opened: {err.strerror}",
+                        f"another server has it, or --{what.lower()}-port names another one") from None
+    return sock
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the program it is in."""
+
+    def capture_signals(self) -> Any:
+        import contextlib
+        return contextlib.nullcontext()
+
+
+class AsgiServer:
+    """Serves an ASGI application from `start` to `stop`."""
+
+    def __init__(self, app: Any, sock: socket.socket, security: Security | None = None, name: str = "http") -> None:
+        self._sock = sock
+        config = uvicorn.Config(
+            app, loop="uvloop", http="httptools", ws="none", lifespan="off", interface="asgi3", log_config=None,
+            access_log=False, server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=IDLE_S)
+        config.load()
+        context = (security or Security()).ssl_context()
+        if context is not None:
+            config.ssl = context
+        self._server = _Server(config)
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def port(self) -> int:
+        port: int = self._sock.getsockname()[1]
+        return port
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._server.serve(sockets=[self._sock]))
+
+    def stop(self, drain_s: float) -> None:
+        """Take no more connections; requests under way may go on for ``drain_s``. Does not wait."""
+        self._server.config.timeout_graceful_shutdown = max(1, round(drain_s))
+        self._server.should_exit = True
+
+    def close(self) -> None:
+        """Wait for the end after `stop`."""
+        self._thread.join()
+        self._sock.close()
+
+
+class HttpServer(AsgiServer):
+    """KServe v2 over HTTP on ``host``:``port`` (0: any free one)."""
+
+    def __init__(self, service: Service, host: str, port: int, security: Security | None = None) -> None:
+        super().__init__(App(service, security), listening(host, port), security)
+
+
+__all__ = ["AsgiServer", "HttpServer", "listening"]
