@@ -38,10 +38,10 @@ def up(**options: Any) -> None:
     manager.up(LabSpec(**{"name": NAME, "cards": 1, "daemon": False} | options), timeout_s=40)
 
 
-def tried(*arguments: str, prefix: tuple[str, ...] = ()) -> tuple[int, dict[str, Any], str]:
+def tried(*arguments: str, prefix: tuple[str, ...] = (), timeout_s: float = 100) -> tuple[int, dict[str, Any], str]:
     """Exit code, JSON and remarks of a call."""
     command = [*prefix, sys.executable, "-m", "safhost.cli", "conformance", "--json", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout), done.stderr
 
@@ -50,9 +50,10 @@ def failed(document: dict[str, Any]) -> list[tuple[str, str]]:
     return [(r["clause"], r["came"]) for card in document["cards"] for r in card["results"] if r["verdict"] == "fail"]
 
 
+@pytest.mark.timeout(400)
 def test_a_lab_card_passes_every_clause(home: Path) -> None:
     up(suite=1, topology="bridge")
-    code, document, remarks = tried("--card", "c1", "--pcap-dir", str(home / "kept"))
+    code, document, remarks = tried("--card", "c1", "--pcap-dir", str(home / "kept"), timeout_s=350)
     assert (code, failed(document)) == (0, []), remarks
     (card,) = document["cards"]
     assert card["card"] == "c1"
