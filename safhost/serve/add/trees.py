@@ -50,7 +50,7 @@ class Tree:
 class Ensemble:
     """All trees filled up to one depth. ``first``, ``last``, ``feature`` [classes, trees, 2**depth - 1]: a bin from
     first to last goes right. ``leaves`` [classes, trees, 2**depth], ``base`` [classes] float32. ``edges`` float32
-    [features, 2**bits - 1], +inf beyond a feature's own."""
+    [features, edges], +inf beyond a feature's own."""
 
     bits: int
     depth: int
@@ -90,11 +90,12 @@ class Ensemble:
         return np.concatenate([self.base, self.leaves.reshape(-1)])
 
     def bins(self, rows: NDArray[np.floating]) -> Bins:
-        """Bins [n, features] of float rows [n, features]; NaN gets the highest."""
+        """Bins [n, features] of float rows [n, features]; NaN gets the highest, 2**bits - 1."""
         rows = np.asarray(rows, np.float32)
         out = np.empty(rows.shape, np.uint8)
         for k, edges in enumerate(self.edges):
             out[:, k] = np.searchsorted(edges, rows[:, k], side="right")
+        out[np.isnan(rows)] = 2**self.bits - 1
         return out
 
     def pack(self, bins: Bins) -> Bins:
@@ -146,7 +147,7 @@ def make_ensemble(trees: list[Tree], groups: list[int], features: int, base: Flo
     for c, of in enumerate(order):
         for t, tree in enumerate(of):
             _fill(tree, thresholds, top, missing, (feature[c, t], first[c, t], last[c, t], leaves[c, t]))
-    edges = np.full((features, top), np.inf, np.float32)
+    edges = np.full((features, max(1, *(len(values) for values in thresholds))), np.inf, np.float32)
     for k, values in enumerate(thresholds):
         edges[k, :len(values)] = values
     return Ensemble(bits, depth, feature, first, last, leaves, base.astype(np.float32), edges)
