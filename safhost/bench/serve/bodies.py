@@ -36,6 +36,18 @@ def grpc_body(shape: Shape, batch: int) -> bytes:
     return b"\0" + struct.pack(">I", len(message)) + message
 
 
+def shared_memory_body(shape: Shape, batch: int, region: str, size_bytes: int) -> bytes:
+    """The request whose input lies at the beginning of ``region`` and whose output goes behind it."""
+    request = grpc_message(shape, batch)
+    del request.raw_input_contents[:]
+    for tensor, offset in ((request.inputs[0], 0), (request.outputs[0], size_bytes)):
+        tensor.parameters["shared_memory_region"].string_param = region
+        tensor.parameters["shared_memory_byte_size"].int64_param = size_bytes
+        tensor.parameters["shared_memory_offset"].int64_param = offset
+    message: bytes = request.SerializeToString()
+    return b"\0" + struct.pack(">I", len(message)) + message
+
+
 def http_body(shape: Shape, batch: int) -> tuple[bytes, list[str]]:
     """Body and headers of a request with binary tensors both ways."""
     raw = rows(shape, batch).tobytes()

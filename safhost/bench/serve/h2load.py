@@ -6,7 +6,6 @@ after (`safhost.bench.serve.check`). The latency of each request is in its log f
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from safhost.bench.serve.servers import pinned
 from safhost.errors import ConfigError, SafError
 
 _RATE = re.compile(r"finished in ([\d.]+)(us|ms|s), ([\d.]+) req/s")
@@ -59,9 +59,8 @@ def run(url: str, body: bytes, headers: Sequence[str], *, requests: int, clients
         command += [f"--rps={per_client_per_s:g}"] if per_client_per_s else []
         for header in headers:
             command += ["-H", header]
-        process = subprocess.Popen([*command, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if cpus:
-            os.sched_setaffinity(process.pid, set(cpus))
+        process = subprocess.Popen([*pinned(cpus), *command, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   text=True)
         try:
             text, _ = process.communicate(timeout=timeout_s + _GRACE_S)
         except subprocess.TimeoutExpired:

@@ -70,18 +70,20 @@ def running(name: str, command: Sequence[str], grpc_port: int, http_port: int, l
     It leads a process group of its own, which is ended on exit. Raises SafError with the end of its log when it ends
     by itself or is not ready in time.
     """
-    allowed = set(cpus)
     with log.open("wb") as sink:
-        process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, env=environment,
+        process = subprocess.Popen([*pinned(cpus), *command], stdout=sink, stderr=subprocess.STDOUT, env=environment,
                                    start_new_session=True, stdin=subprocess.DEVNULL)
-    if allowed:
-        os.sched_setaffinity(process.pid, allowed)
     try:
         url = f"http://127.0.0.1:{http_port}{ready}"
         _wait_ready(name, process, log, probe or (lambda: answers(url)))
         yield Server(name, process.pid, grpc_port, http_port, log)
     finally:
         end(process)
+
+
+def pinned(cpus: Sequence[int]) -> list[str]:
+    """Words before a command that keep it, from its first thread on, to ``cpus``."""
+    return ["taskset", "-c", ",".join(map(str, cpus))] if cpus else []
 
 
 def answers(url: str) -> bool:
