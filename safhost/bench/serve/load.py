@@ -10,6 +10,7 @@ from tempfile import NamedTemporaryFile
 
 from safhost.bench.serve import bodies, h2load
 from safhost.bench.serve.h2load import Load
+from safhost.bench.serve.peers import MLSERVER
 from safhost.bench.serve.repository import Shape
 from safhost.bench.serve.servers import Server
 from safhost.errors import SafError
@@ -76,10 +77,12 @@ def stream(shape: Shape, batch: int, streams: int, connections: int = 4) -> Runn
 
 
 def http(shape: Shape, batch: int, requests: int, connections: int = 16) -> Runner:
-    """HTTP/1.1 with binary tensors both ways."""
-    body, headers = bodies.http_body(shape, batch)
-    return lambda server, cpus: h2load.run(f"http://{server.http}{bodies.http_path(shape)}", body, headers,
-                                           requests=requests, clients=connections, http1=True, cpus=cpus)
+    """HTTP/1.1 with binary tensors both ways; MLServer knows only JSON and gets that."""
+    def run(server: Server, cpus: Sequence[int]) -> Load:
+        body, headers = (bodies.json_body if server.name == MLSERVER else bodies.http_body)(shape, batch)
+        return h2load.run(f"http://{server.http}{bodies.http_path(shape)}", body, headers, requests=requests,
+                          clients=connections, http1=True, cpus=cpus)
+    return run
 
 
 def shared_memory(shape: Shape, batch: int, requests: int) -> Runner:
@@ -120,8 +123,13 @@ def verify(server: Server, shape: Shape, batch: int) -> None:
     given = bodies.rows(shape, batch)
     for module, address in ((tritonclient.grpc, server.grpc), (tritonclient.http, server.http)):
         tensor = module.InferInput("INPUT", list(given.shape), "FP32")
-        tensor.set_data_from_numpy(given)
+        output = module.InferRequestedOutput("OUTPUT")
+        if server.name == MLSERVER and module is tritonclient.http:
+            tensor.set_data_from_numpy(given, binary_data=False)
+            output = module.InferRequestedOutput("OUTPUT", binary_data=False)
+        else:
+            tensor.set_data_from_numpy(given)
         with module.InferenceServerClient(address) as client:
-            found = client.infer(shape.name, [tensor]).as_numpy("OUTPUT")
+            found = client.infer(shape.name, [tensor], outputs=[output], request_id="1").as_numpy("OUTPUT")
         if not np.array_equal(np.reshape(found, given.shape), given):
             raise SafError(f"{server.name} is no identity over {module.__name__}", "nothing was measured")
