@@ -44,11 +44,13 @@ def find() -> str:
 
 
 def run(url: str, body: bytes, headers: Sequence[str], *, requests: int, clients: int = 1, streams: int = 1,
-        http1: bool = False, per_client_per_s: float = 0.0, cpus: Sequence[int] = (), timeout_s: float = 120.0) -> Load:
+        http1: bool = False, per_client_per_s: float = 0.0, ramp_per_s: int = 0, skip_s: float = 0.0,
+        cpus: Sequence[int] = (), timeout_s: float = 120.0) -> Load:
     """``requests`` in all over ``clients`` connections, each with ``streams`` in flight (HTTP/1.1: one each).
 
-    ``per_client_per_s``: a connection sends that many a second instead of as fast as answers come. ``cpus``: cores
-    that h2load runs on. Raises SafError when it fails or takes longer than ``timeout_s``.
+    ``per_client_per_s``: a connection sends that many a second instead of as fast as answers come. ``ramp_per_s``:
+    so many connections are opened a second, not all at once; requests of the first ``skip_s`` seconds then do not count
+    for latencies. ``cpus``: cores that h2load runs on. Raises SafError when it fails or takes longer than ``timeout_s``.
     """
     with tempfile.TemporaryDirectory() as folder:
         data, log = Path(folder, "body"), Path(folder, "log")
@@ -57,6 +59,7 @@ def run(url: str, body: bytes, headers: Sequence[str], *, requests: int, clients
                    f"--log-file={log}", "--connection-window-bits=30", "--window-bits=30"]
         command += ["--h1"] if http1 else []
         command += [f"--rps={per_client_per_s:g}"] if per_client_per_s else []
+        command += [f"--rate={ramp_per_s}"] if ramp_per_s else []
         for header in headers:
             command += ["-H", header]
         process = subprocess.Popen([*pinned(cpus), *command, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -68,15 +71,17 @@ def run(url: str, body: bytes, headers: Sequence[str], *, requests: int, clients
             process.communicate()
             raise SafError(f"h2load did not end within {timeout_s + _GRACE_S:g} s",
                            "the server does not answer, or ask for fewer requests") from None
-        return _parse(text, log)
+        return _parse(text, log, skip_s)
 
 
-def _parse(text: str, log: Path) -> Load:
+def _parse(text: str, log: Path, skip_s: float) -> Load:
     rate, counts = _RATE.search(text), _COUNTS.search(text)
     if rate is None or counts is None:
         raise SafError(f"h2load says: {text[-500:]}", "is the server up?")
     _total, _started, _done, good, failed, errored = map(int, counts.groups())
     rows = np.loadtxt(log, dtype=np.int64, ndmin=2) if log.stat().st_size else np.empty((0, 3), np.int64)
-    times = rows[rows[:, 1] == 200, 2] if len(rows) else np.empty(0)
+    if len(rows):
+        rows = rows[rows[:, 0] >= rows[:, 0].min() + int(skip_s * 1e6)]
+    times = rows[rows[:, 1] == 200, 2]
     p50, p99 = np.percentile(times, (50, 99)) if len(times) else (float("nan"), float("nan"))
     return Load(good, failed + errored, float(rate[3]), float(p50), float(p99))

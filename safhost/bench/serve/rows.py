@@ -63,7 +63,8 @@ def analyzed(peers: Peers, window_ms: int) -> list[Row]:
                                              cpus=cpus)
     return [Row(f"perf-{mode.replace(' ', '-')}", f"perf_analyzer {mode}, batch 1, 16 in flight",
                 runner(mode, SMALL, 1)) for mode in perf.MODES] + [
-        Row("perf-shm-16000", "perf_analyzer shared memory, batch 16,000 × 18", runner("shared memory", FACILE, 16_000))]
+        Row("perf-shm-16000", "perf_analyzer shared memory, batch 16,000 × 18",
+            runner("shared memory", FACILE, 16_000))]
 
 
 def real(seconds: float) -> list[Row]:

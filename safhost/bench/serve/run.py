@@ -1,7 +1,7 @@
 """`safhost bench serve`: our server and its peers under the same load, in the same run.
 
 Every server runs on one core and every generator on another. A round measures each row on each server, one right after
-the other; a ratio is the median over rounds of the ratios within a round, so that what else the machine does meets both.
+the other; a ratio is the median over rounds of the ratios within a round: what else the machine does meets both.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def run(peers: Peers, rounds: int = 5, requests: int = 20_000, window_ms: int = 
                     _goals(wanted, series, scaling), rows=table, workers=scaling)
 
 
-def _one(row: rows.Row, server: Server, cpus: Sequence[int], series: Series, failures: dict[str, dict[str, str]]) -> None:
+def _one(row: rows.Row, server: Server, cpus: Sequence[int], series: Series,
+         failures: dict[str, dict[str, str]]) -> None:
     if server.name not in row.servers or server.name in failures.get(row.key, {}):
         return
     try:
