@@ -1,7 +1,7 @@
 """Very many clients at once, each a connection of its own: no errors, and latencies below saturation.
 
 First the server's rate with 16 in flight is measured. Then ``clients`` connections, opened one after the other within
-RAMP_S, send together a part of that rate, so that phases are spread as those of clients that know nothing of each other.
+RAMP_S, send together a part of that rate: their phases are spread as those of clients that know nothing of each other.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def run(server: Server, cpus: Sequence[int], clients: int = CLIENTS, rounds: int
                          skip_s=RAMP_S)
         lost = total - (load.successes(server, SMALL) - before)
         found.append((one, lost))
-        say(f"round {number}: {clients} clients, {one.per_s:,.0f}/s, p50 {one.p50_us:,.0f} µs, p99 {one.p99_us:,.0f} µs, "
-            f"{one.failed + lost} errors")
+        say(f"round {number}: {clients} clients, {one.per_s:,.0f}/s, p50 {one.p50_us:,.0f} µs, p99 {one.p99_us:,.0f} "
+            f"µs, {one.failed + lost} errors")
     return {"clients": clients, "saturated_per_s": round(full, 1), "asked_per_s": round(full * PART, 1),
             "requests": total, "errors": sum(one.failed + lost for one, lost in found),
             "p50_us": summarize([one.p50_us for one, _ in found], 1),

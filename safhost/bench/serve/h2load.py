@@ -50,7 +50,8 @@ def run(url: str, body: bytes, headers: Sequence[str], *, requests: int, clients
 
     ``per_client_per_s``: a connection sends that many a second instead of as fast as answers come. ``ramp_per_s``:
     so many connections are opened a second, not all at once; requests of the first ``skip_s`` seconds then do not count
-    for latencies. ``cpus``: cores that h2load runs on. Raises SafError when it fails or takes longer than ``timeout_s``.
+    for latencies. ``cpus``: cores that h2load runs on. Raises SafError when it fails or takes longer than
+    ``timeout_s``.
     """
     with tempfile.TemporaryDirectory() as folder:
         data, log = Path(folder, "body"), Path(folder, "log")

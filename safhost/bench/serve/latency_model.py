@@ -1,7 +1,7 @@
 """SONIC's model of how long an event takes when one part of it is computed by shared accelerators, and its fit.
 
-With t_CPU the time of an event on a CPU, p the part of it that goes to an accelerator, t_acc what the accelerator works on
-it and t_latency the way there and back:
+With t_CPU the time of an event on a CPU, p the part of it that goes to an accelerator, t_acc what the accelerator works
+on it and t_latency the way there and back:
 
     t_ideal = (1 − p)·t_CPU + t_acc + t_latency                  (few clients: nobody waits for others)
     t       = t_acc·N_CPU / N_acc,  when N_CPU / N_acc > t_ideal / t_acc   (saturated: accelerators are always busy)

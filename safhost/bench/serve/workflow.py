@@ -67,8 +67,7 @@ def run(address: str, clients: Sequence[int] = CLIENTS, workflow: Workflow = TRI
                      "events_per_s": round(len(times) / took_s, 2)}
             points.append(point)
             say(f"{count} clients: {point['event_ms']:.1f} ms an event, {point['events_per_s']:.1f} events/s")
-    fitted = latency_model.fit([p["clients"] for p in points], [p["event_ms"] for p in points], workflow.kept_ms,
-                               accelerators)
+    fitted = latency_model.fit(list(clients), [float(p["event_ms"]) for p in points], workflow.kept_ms, accelerators)
     return {"modules_ms": list(workflow.modules_ms), "remote": workflow.remote, "local_ms": workflow.local_ms,
             "kept_ms": workflow.kept_ms, "batch": batch, "points": points, "fit": fitted.to_dict(),
             "speedup": round(workflow.local_ms / fitted.ideal_ms, 3)}
