@@ -143,8 +143,9 @@ def _index(ready: bool = False, repository: str = "") -> pb.RepositoryIndexReque
 
 @case("repository.index")
 def _(c: Context) -> Outcome:
-    return c.call("RepositoryIndex", _index(), lambda r: sorted([m.name, m.version, m.state, m.reason]
-                                                               for m in r.models))
+    """Of models that are not ready only the names: what they are by the way to there is a matter of moments."""
+    return c.call("RepositoryIndex", _index(), lambda r: sorted([m.name, m.version, m.state] if m.state == "READY" else
+                                                               [m.name] for m in r.models))
 
 
 @case("repository.index_ready")

@@ -23,6 +23,10 @@ FIXED: dict[str, Any] = import_module("tools.triton_probe.cases_other").FIXED
 
 RECORDING = Path(__file__).with_name("recording.json")
 LOADED = [name for name in models.MODELS if name != "spare"]
+TRACED = ["--trace-config=mode=opentelemetry", "--trace-config=opentelemetry,url=http://127.0.0.1:9/v1/traces",
+          "--trace-config=rate=1000", "--trace-config=level=OFF"]
+"""Triton takes trace settings only when it knows where traces go; nothing is sent at level OFF."""
+
 EXPLICIT = ["--model-control-mode=explicit", *(f"--load-model={name}" for name in LOADED)]
 
 
@@ -55,8 +59,8 @@ def difference(name: str, wanted: Outcome, got: Outcome) -> str | None:
 
 
 def classes(outcome: Any) -> Any:
-    """An outcome with its messages made classes: the request's id and lists of names are left out, of names it
-    matters only that there is one."""
+    """An outcome with its messages made classes: the request's id and lists of names are left out, of names and numbers
+    it matters only that there is one."""
     if isinstance(outcome, dict):
         return {k: message_class(v) if k in ("message", "error", "error_message") and isinstance(v, str) else classes(v)
                 for k, v in outcome.items()}
@@ -67,6 +71,7 @@ def message_class(text: str) -> str:
     text = re.sub(r"^\[request id: [^]]*\] ", "", text)
     text = re.sub(r"^(Unable to parse '[^']*').*", r"\1", text)  # what follows is a JSON library's wording
     text = re.sub(r"'[^']*'", "'X'", text)
+    text = re.sub(r"\b(\d+|N)\b", "#", text)
     return re.sub(r"\[?('X',?)*\]", "[...]", text)
 
 
@@ -112,7 +117,7 @@ def record(prefix: str, say: Callable[[str], None]) -> dict[str, Any]:
             todo = list(CASES)
             while todo:
                 scratch = Path(folder) / f"{number}-{len(todo)}"
-                with live_triton(prefix, scratch, EXPLICIT) as server:
+                with live_triton(prefix, scratch, [*EXPLICIT, *TRACED]) as server:
                     version = server_version(server)
                     todo = _until_it_dies(server, todo, outcomes)
             with live_triton(prefix, Path(folder) / f"{number}-fixed", ["--exit-on-error=false"]) as server:

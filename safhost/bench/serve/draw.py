@@ -100,8 +100,8 @@ def workflow(result: Mapping[str, Any], stem: Path) -> list[Path]:
         axes.legend(fontsize=8)
     return draw([event, events], stem, f"Synthetic trigger workflow of {len(result['modules_ms'])} modules, "
                 f"{result['local_ms']:g} ms, one of them ({result['modules_ms'][result['remote']]:g} ms) remote: "
-                f"{result['batch']:,} × 18 FP32 through {result.get('server', 'a server')}. Local modules wait instead of "
-                "computing. After FaaST, figure 5.")
+                f"{result['batch']:,} × 18 FP32 through {result.get('server', 'a server')}. Local modules wait instead "
+                "of computing. After FaaST, figure 5.")
 
 
 def cards(result: Mapping[str, Any], stem: Path) -> list[Path]:

@@ -47,7 +47,7 @@ class Load:
 
     def kernel_s(self, batch: int) -> float:
         """Cycles of kernel.yaml's model at its clock."""
-        spec = KernelPackage.load(paths.kernels_dir() / self.kernel).kernels[0]
+        spec = KernelPackage.load(paths.kernels_dir() / self.kernel).kernels[self.kernel]
         assert spec.model is not None, f"{self.kernel} has no cycle model"
         return float(spec.model.cycles.evaluate({"n": batch})) / (spec.model.clock_mhz * 1e6)
 
@@ -98,14 +98,15 @@ def table_one(measured: dict[str, float | None]) -> list[dict[str, Any]]:
     facile = rate(FACILE, FAAST_FACILE_BATCH)
     trees = rate(XGBOOST, FAAST_FACILE_BATCH)
     return [
-        {"what": "FACILE, batch 16,000, one card, rows/s", "paper": f"{FAAST_FACILE_PER_S / 1e6:.0f} M (Alveo U250, PCIe)",
+        {"what": "FACILE, batch 16,000, one card, rows/s",
+         "paper": f"{FAAST_FACILE_PER_S / 1e6:.0f} M (Alveo U250, PCIe)",
          "lab": measured.get("facile_lab"), "modelled": facile.per_s, "limit": facile.limit},
         {"what": "ResNet-50, 8 cards, images/s", "paper": "1,350–1,400 (AWS F1)", "lab": measured.get("resnet50_lab"),
          "modelled": None, "limit": ""},
         {"what": "ResNet-50, 8 cards beside 1", "paper": "5.5–6.1 ×", "lab": measured.get("cards_ratio"),
          "modelled": 8.0, "limit": "cards do not share anything but the host's link"},
-        {"what": "ResNet-50, batch 1, one Arria 10, images/s", "paper": f"{FAAST_RESNET_ARRIA10_PER_S:.0f} (Azure Stack "
-         "Edge)", "lab": None, "modelled": None, "limit": ""},
+        {"what": "ResNet-50, batch 1, one Arria 10, images/s",
+         "paper": f"{FAAST_RESNET_ARRIA10_PER_S:.0f} (Azure Stack Edge)", "lab": None, "modelled": None, "limit": ""},
         {"what": "gRPC requests/s of one server", "paper": "2,000 until 8 server threads stood behind HAProxy",
          "lab": measured.get("grpc_1"), "modelled": None, "limit": ""},
         {"what": "boosted trees (100 × 3 levels), batch 16,000, rows/s", "paper": f"{XGBOOST_PER_S / 1e6:.0f} M (PCIe)",

@@ -50,9 +50,9 @@ def _command(name: str, peers: Peers, scratch: Path, ports: tuple[int, int, int]
     base = dict(os.environ)
     if name == OURS:
         folder = repository.write_triton(scratch / "models", "identity")
-        return [sys.executable, "-m", "safhost", "serve", str(folder), f"--grpc-port={grpc_port}",
+        return [sys.executable, "-m", "safhost.cli", "serve", str(folder), f"--grpc-port={grpc_port}",
                 f"--http-port={http_port}", f"--metrics-port={metrics_port}", f"--workers={workers}",
-                "--allow-client-shm"], base, "/v2/health/ready"
+                "--allow-client-shared-memory"], base, "/v2/health/ready"
     if name == TRITON:
         found = triton.find(peers.triton or "")
         folder = repository.write_triton(scratch / "models", "python")
