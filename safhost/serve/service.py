@@ -106,7 +106,7 @@ class Service:
     def _get_tracer(self) -> Tracer:
         with self._tracing:
             if self._tracer is None:
-                self._tracer = Tracer(self.traces.endpoint or "http://localhost:4318/v1/traces")
+                self._tracer = Tracer(self.traces.endpoint)
             return self._tracer
 
     def place(self, reply: Reply, placement: Placement) -> Answer:
@@ -138,8 +138,7 @@ class Service:
     def load(self, model: str, parameters: Mapping[str, Any]) -> None:
         for name, value in parameters.items():
             if name != "config" and not name.startswith("file:"):
-                raise ServeError(Code.INVALID_ARGUMENT, f"unrecognized load parameter '{name}'"
-                                 f" for model '{model}', expected 'config' or 'file:<path>'")
+                raise ServeError(Code.INVALID_ARGUMENT, f"unrecognized load parameter '{name}'.")
             if isinstance(value, bytes) != name.startswith("file:"):
                 wanted = "bytes" if name.startswith("file:") else "string"
                 raise ServeError(Code.INVALID_ARGUMENT, f"invalid value type for load parameter '{name}', expected "
@@ -164,11 +163,12 @@ class Service:
 
     def check_trace_model(self, model: str) -> None:
         if model and not self.engine.model_ready(model):
-            self.engine.model_metadata(model)  # unknown: its own error
             raise ServeError(Code.INVALID_ARGUMENT, UNKNOWN_MODEL + model)
 
     def change_trace(self, model: str, changes: Mapping[str, Sequence[str] | None]) -> None:
         good = self.traces.check(changes)
+        if "TIMESTAMPS" in (good.get("trace_level") or ()) and not self.traces.endpoint:
+            raise ServeError(Code.INVALID_ARGUMENT, "traces have nowhere to go: start the server with --trace-endpoint")
         if good:
             self.control.call("trace", {"model": model, "changes": good})
 

@@ -80,9 +80,9 @@ class Regions:
             descriptor = _open(name, key)
             try:
                 size = os.fstat(descriptor).st_size
-                if offset < 0 or byte_size <= 0 or offset + byte_size > size:
-                    raise ServeError(Code.INVALID_ARGUMENT,
-                                     f"failed to register shared memory region '{name}': invalid args")
+                if byte_size <= 0 or offset < 0 or offset + byte_size > size:
+                    why = "invalid args" if byte_size else "unable to process address spaceInvalid argument"
+                    raise ServeError(Code.INVALID_ARGUMENT, f"failed to register shared memory region '{name}': {why}")
             except ServeError:
                 os.close(descriptor)
                 raise
@@ -122,7 +122,7 @@ class Regions:
                 raise ServeError(Code.NOT_FOUND, f"Unable to find shared memory region: '{name}'")
             if offset < 0 or offset >= region.byte_size:
                 raise ServeError(Code.INVALID_ARGUMENT, f"Invalid offset for shared memory region: '{name}'")
-            if size < 0 or offset + size > region.byte_size:
+            if size <= 0 or offset + size > region.byte_size:
                 raise ServeError(Code.INVALID_ARGUMENT,
                                  f"Invalid offset + byte size for shared memory region: '{name}'")
             file = self._files[name]

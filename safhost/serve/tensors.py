@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -46,13 +47,12 @@ def tensor_of(name: str, datatype: str, shape: Sequence[int], data: Buffer, mode
     """The tensor whose elements are ``data``, without a copy; a `Misfit` when the size is not that of ``shape``."""
     dtype = FIXED.get(datatype)
     if dtype is not None:
-        try:
+        expected = elements(shape) * dtype.itemsize
+        if expected == len(data):
             return Tensor(name, datatype, np.frombuffer(data, dtype).reshape(shape))
-        except ValueError:  # of another size, a size that is no number of elements, or a negative extent
-            expected = elements(shape) * dtype.itemsize
-            return Misfit(name, datatype, shape, ServeError(
-                Code.INVALID_ARGUMENT, f"input byte size mismatch for input '{name}' for model '{model}'. "
-                f"Expected {expected}, got {len(data)}"))
+        return Misfit(name, datatype, shape, ServeError(
+            Code.INVALID_ARGUMENT, f"input byte size mismatch for input '{name}' for model '{model}'. "
+            f"Expected {math.prod(shape) * dtype.itemsize % 2**64}, got {len(data)}"))
     if datatype != "BYTES":
         return Misfit(name, datatype, shape, ServeError(
             Code.INVALID_ARGUMENT, f"input '{name}' has the unknown data-type '{datatype}' for model '{model}'"))
@@ -67,21 +67,25 @@ def _tensor_of_bytes(name: str, shape: Sequence[int], data: Buffer, model: str) 
     while at < end and len(found) <= expected:
         if at + 4 > end:
             return Misfit(name, "BYTES", shape, ServeError(
-                Code.INVALID_ARGUMENT, f"incomplete string length indicator for inference input '{name}', expecting "
-                f"{4} bytes but only {end - at} bytes available"))
+                Code.INVALID_ARGUMENT, f"incomplete string length indicator for inference input '{name}' for model "
+                f"'{model}', expecting 4 bytes but only {end - at} bytes available. Please make sure the string length "
+                "indicator is in one buffer."))
         (size,) = struct.unpack_from("<I", data, at)
         at += 4
-        if at + size > end:
+        if at + size > end and len(found) + 1 == expected:
             return Misfit(name, "BYTES", shape, ServeError(
                 Code.INVALID_ARGUMENT, f"incomplete string data for inference input '{name}', expecting string of "
                 f"length {size} but only {end - at} bytes available"))
         found.append(bytes(data[at:at + size]))
         at += size
     if len(found) != expected:
-        more = "" if at >= end else " or more"
-        return Misfit(name, "BYTES", shape, ServeError(
-            Code.INVALID_ARGUMENT, f"expected {expected} string elements for inference input '{name}' for model "
-            f"'{model}', got {len(found)}{more}"))
+        if len(found) > expected:
+            text = (f"unexpected number of string elements {len(found)} for inference input '{name}' for model "
+                    f"'{model}', expecting {expected}")
+        else:
+            text = (f"expected {expected} string elements for inference input '{name}' for model '{model}', got "
+                    f"{len(found)}")
+        return Misfit(name, "BYTES", shape, ServeError(Code.INVALID_ARGUMENT, text))
     return Tensor(name, "BYTES", objects(found).reshape(shape))
 
 

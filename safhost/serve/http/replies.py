@@ -89,6 +89,8 @@ def decompressed(data: bytes, encoding: str, limit: int) -> bytes:
     try:
         out = unpack.decompress(data, limit)
     except zlib.error:
+        if data[:2] != b"\x1f\x8b" and data[:1] != b"\x78":
+            return b""  # not compressed at all: there is nothing in it, as the reference server sees it
         raise ServeError(Code.INTERNAL, "encountered inconsistent stream state during decompression") from None
     if unpack.unconsumed_tail or not unpack.eof:
         why = f"more than {limit} bytes" if unpack.unconsumed_tail else "the end is missing"

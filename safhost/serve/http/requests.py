@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable
 from time import monotonic_ns
 from typing import Any
@@ -39,10 +40,8 @@ def header_length(text: bytes | None, body_bytes: int) -> int:
     """The length of the JSON in front of binary data; raises ServeError when it cannot be one."""
     if text is None:
         return body_bytes
-    try:
-        length = int(text)
-    except ValueError:
-        raise _bad(f"Unable to parse Inference-Header-Content-Length, got: {text.decode('latin-1')}") from None
+    found = re.match(rb"\s*[+-]?\d+", text)
+    length = int(found[0]) if found else 0  # as atoi(3) reads it
     if not 0 <= length <= body_bytes:
         raise _bad(f"inference header size should be in range (0, {body_bytes}), got: {length}")
     return length
@@ -84,9 +83,9 @@ def parsed(text: bytes) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as err:
-        raise _bad(f"failed to parse the request JSON buffer: {err}") from None
+        raise _unparsed(f"failed to parse the request JSON buffer: {err}") from None
     if not isinstance(document, dict):
-        raise _bad("failed to parse the request JSON buffer: not an object")
+        raise _unparsed("failed to parse the request JSON buffer: not an object")
     return document
 
 
@@ -116,7 +115,7 @@ def _inputs(document: dict[str, Any], data: memoryview, request: Request, servic
 
 def _check_one_source(each: Any, parameters: Any) -> None:
     if not isinstance(each, dict) or not isinstance(parameters, dict):
-        raise _bad("Unable to parse 'inputs': attempt to access JSON non-object as object")
+        raise _unparsed("Unable to parse 'inputs': attempt to access JSON non-object as object")
     there = [name for name, is_set in (("data", "data" in each),
                                        ("binary_data_size", "binary_data_size" in parameters),
                                        ("shared_memory_region", "shared_memory_region" in parameters)) if is_set]
@@ -130,9 +129,8 @@ def _raw_input(body: bytes, model: str, version: str, service: Service) -> Tenso
     """The whole body is the one input of a model: its shape is the model's, with the one free extent it may have."""
     found = service.engine.model_metadata(model, version)
     if len(found.inputs) != 1:
-        raise _bad("Raw request must only have 1 input (found "
-                   f"{len(found.inputs)}) to be deduced but got {len(found.inputs)} inputs in '{model}' model "
-                   "configuration")
+        raise _bad(f"Raw request must only have 1 input (found 1) to be deduced but got {len(found.inputs)} inputs in "
+                   f"'{model}' model configuration")
     spec = found.inputs[0]
     shape = list(spec.shape)
     if service.engine.model_config(model, version).max_batch_size and shape and shape[0] == -1:
@@ -199,7 +197,7 @@ def _wrong_count() -> ServeError:
 
 def _outputs(described: Any, outputs: Outputs, service: Service) -> Any:
     if not isinstance(described, list):
-        raise _bad("Unable to parse 'outputs': attempt to access JSON non-array as array")
+        raise _unparsed("Unable to parse 'outputs': attempt to access JSON non-array as array")
     names: list[str] = []
     placement = outputs.placement = Placement()
     for each in described:
@@ -232,7 +230,7 @@ def _span(parameters: dict[str, Any], service: Service) -> Span:
 
 def _parameters(parameters: Any, request: Request, outputs: Outputs) -> None:
     if not isinstance(parameters, dict):
-        raise _bad("failed to get request params.: attempt to access JSON non-object as object")
+        raise _unparsed("failed to get request params.: attempt to get members for non-object")
     custom: dict[str, Any] = {}
     for name, value in parameters.items():
         if name == "sequence_id":
@@ -240,7 +238,7 @@ def _parameters(parameters: Any, request: Request, outputs: Outputs) -> None:
             request.sequence_id = value if is_number else _text(value, name)
         elif name in _FLAGS:
             if not isinstance(value, bool):
-                raise _bad(f"Unable to parse '{name}': attempt to access JSON non-boolean as boolean")
+                raise _unparsed(f"Unable to parse '{name}': attempt to access JSON non-boolean as boolean")
             setattr(outputs if name == "binary_data_output" else request, _FLAGS[name], value)
         elif name == "priority":
             request.priority = _number(value, name)
@@ -259,7 +257,7 @@ def _parameters(parameters: Any, request: Request, outputs: Outputs) -> None:
 def _shape(each: dict[str, Any]) -> tuple[int, ...]:
     shape = each.get("shape")
     if not isinstance(shape, list):
-        raise _bad("Unable to parse 'shape': attempt to access " + (
+        raise _unparsed("Unable to parse 'shape': attempt to access " + (
             "non-existing object member 'shape'" if shape is None else "JSON non-array as array"))
     for extent in shape:
         _number(extent, "shape")
@@ -269,27 +267,32 @@ def _shape(each: dict[str, Any]) -> tuple[int, ...]:
 def _list(document: dict[str, Any], name: str) -> list[Any]:
     value = document.get(name)
     if not isinstance(value, list):
-        raise _bad(f"Unable to parse '{name}': attempt to access " + (
+        raise _unparsed(f"Unable to parse '{name}': attempt to access " + (
             f"non-existing object member '{name}'" if value is None else "JSON non-array as array"))
     return value
 
 
 def _member(each: dict[str, Any], name: str) -> str:
     if name not in each:
-        raise _bad(f"Unable to parse '{name}': attempt to access non-existing object member '{name}'")
+        raise _unparsed(f"Unable to parse '{name}': attempt to access non-existing object member '{name}'")
     return _text(each[name], name)
 
 
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        raise _bad(f"Unable to parse '{name}': attempt to access JSON non-string as string")
+        raise _unparsed(f"Unable to parse '{name}': attempt to access JSON non-string as string")
     return value
 
 
 def _number(value: Any, name: str, verb: str = "Unable to parse") -> int:
     if type(value) is not int or value < 0:
-        raise _bad(f"{verb} '{name}': attempt to access JSON non-unsigned-integer as unsigned-integer")
+        raise _unparsed(f"{verb} '{name}': attempt to access JSON non-unsigned-integer as unsigned-integer")
     return value
+
+
+def _unparsed(text: str) -> ServeError:
+    """JSON of another kind than it must be: the reference server calls that internal."""
+    return ServeError(Code.INTERNAL, text)
 
 
 def _bad(text: str) -> ServeError:

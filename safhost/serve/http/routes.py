@@ -23,6 +23,10 @@ Route = tuple[tuple[str, ...], Callable[[str, bytes], Answer]]
 _GET, _POST = ("GET",), ("POST",)
 
 
+_LOG_TYPES = {"log_info": (bool, "boolean"), "log_warning": (bool, "boolean"), "log_error": (bool, "boolean"),
+              "log_verbose_level": (int, "unsigned-integer"), "log_format": (str, "string")}
+
+
 class Routes:
     """Paths are taken apart by hand: there are few, and they are all of one kind."""
 
@@ -58,7 +62,7 @@ class Routes:
                 return _POST, self._index
             case ["v2", "repository", "models", model, ("load" | "unload") as action]:
                 return _POST, lambda _m, body: self._control(model, action, body)
-            case ["v2", "repository", _name, *_rest]:
+            case ["v2", "repository", _name, "index"] | ["v2", "repository", _name, "models", _, "load" | "unload"]:
                 return _POST, self._refuse_repository
             case ["v2", "systemsharedmemory", *rest]:
                 return self._of_shm(rest, self._system)
@@ -179,7 +183,14 @@ class Routes:
 
     def _logging(self, method: str, body: bytes) -> Answer:
         if method == "POST":
-            self._service.change_log(parsed(body) if body else {})
+            document = parsed(body) if body else {}
+            for name, (kind, word) in _LOG_TYPES.items():  # JSON of another kind is the parser's error
+                if document.get(name) is not None and type(document[name]) is not kind:
+                    raise ServeError(Code.INTERNAL, f"attempt to access JSON non-{word} as {word}")
+            if document.get("log_format", "default") not in ("default", "ISO8601", None):
+                raise ServeError(Code.UNAVAILABLE,
+                                 f"invalid argument for --log_format, got: {document['log_format']}")
+            self._service.change_log(document)
         return 200, self._service.log.current()
 
 
