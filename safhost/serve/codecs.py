@@ -22,8 +22,8 @@ def make_codec(fields: Fields, port: Port, dtype: np.dtype[Any], weights: Weight
     """The codec that ``fields`` (a tensor's lines of mapping.yaml) describe for an argument of ``dtype``. Raises
     ConfigError with file and line."""
     kind = fields.take("type", (str, dict), dtype.name)
-    given = {key: fields.choice(key, (*choices, "floor") if key == "round" else choices, "") for key, choices in
-             (("round", ROUNDS), ("overflow", OVERFLOWS), ("nan", NANS))}
+    given = {key: optional_choice(fields, key, choices) for key, choices in
+             (("round", (*ROUNDS, "floor")), ("overflow", OVERFLOWS), ("nan", NANS))}
 
     def refuse_unused(*keys: str) -> None:
         for key in keys:
@@ -35,6 +35,11 @@ def make_codec(fields: Fields, port: Port, dtype: np.dtype[Any], weights: Weight
         if error.message.startswith(fields.source):
             raise
         raise fields.error(f"tensor {port.name}: {error.message}", error.hint, "type") from None
+
+
+def optional_choice(fields: Fields, key: str, choices: tuple[str, ...]) -> str:
+    """One of ``choices``, or "" when the key is left out."""
+    return fields.choice(key, choices) if fields.take(key, str, "") else ""
 
 
 def _make(fields: Fields, kind: Any, given: dict[str, str], refuse_unused: Any, port: Port, dtype: np.dtype[Any],
@@ -104,4 +109,4 @@ def _refuse_highest(given: dict[str, str]) -> None:
         raise ConfigError("nan: highest goes with bins only", "use error or zero")
 
 
-__all__ = ["Weights", "make_codec"]
+__all__ = ["Weights", "make_codec", "optional_choice"]

@@ -22,6 +22,8 @@ from safhost.serve.types import Code, IndexEntry, ModelMetadata, Request, ServeE
 CONTROL_MODES = ("none", "poll", "explicit")
 POLL_S = 15.0  # Triton's --repository-poll-secs
 DRAIN_S = 30.0  # Triton's --exit-timeout-secs
+READY_S = 60.0  # a load that is asked for waits so long for cards
+SWAP_S = 30.0  # a model that is loaded again goes on as it was so long while cards take the new one
 LOADS_AT_ONCE = 4  # Triton's --model-load-thread-count
 
 
@@ -31,13 +33,14 @@ class Engine:
     ``control_mode`` as Triton's: none (all models, once), poll (all, and what changes every ``poll_s`` seconds),
     explicit (``models`` and what load() asks for; "*" alone for all). ``cluster``: the cards' cluster for backend saf.
     ``counters``: the file of shared memory in which ``workers`` workers count, of which this is number ``worker``; None
-    for one of its own. ``strict``: ready() needs every model ready. Models that cannot be
-    loaded are in index() with the reason; the others are served. Raises ConfigError for options that do not fit.
+    for one of its own. ``elastic``: cards go where the load is, but for each model's min_cards. ``strict``: ready()
+    needs every model ready. Models that cannot be loaded are in index() with the reason; the others are served. Raises
+    ConfigError for options that do not fit.
     """
 
     def __init__(self, repository: str | Path | Sequence[str | Path], *, cluster: str | None = None,
                  control_mode: str = "none", models: Sequence[str] = (), counters: str | Path | None = None,
-                 worker: int = 0, workers: int = 1, strict: bool = True, poll_s: float = POLL_S,
+                 worker: int = 0, workers: int = 1, elastic: bool = False, strict: bool = True, poll_s: float = POLL_S,
                  log: logging.Logger | None = None) -> None:
         if control_mode not in CONTROL_MODES:
             raise ConfigError(f"control mode {control_mode!r}", f"one of {', '.join(CONTROL_MODES)}")
@@ -49,7 +52,7 @@ class Engine:
         self.counters = Counters() if counters is None else Counters.open(counters, worker, workers)
         self._strict = strict
         self._log = log or logging.getLogger("safhost.serve")
-        self._loader = Loader(cluster, self.counters, self._log)
+        self._loader = Loader(cluster, elastic, self.counters, self._log)
         self._lock = threading.Lock()  # of the tables below
         self._entries: dict[str, Entry] = {}
         self._routes: dict[tuple[str, str], ModelVersion] = {}  # replaced, never changed
@@ -136,7 +139,15 @@ class Engine:
             lines.append(("nv_inference_pending_request_count", labels, counts.pending))
             lines += [("nv_inference_request_failure", labels | {"reason": reason}, count)
                       for reason, count in counts.reasons.items()]
-        return lines + self._loader.gauges()
+            for card, (units, in_bytes, out_bytes) in counts.cards.items():
+                of = {"model": model, "card": card}
+                lines += [("saf_card_units_total", of, units),
+                          ("saf_card_bytes_total", of | {"direction": "in"}, in_bytes),
+                          ("saf_card_bytes_total", of | {"direction": "out"}, out_bytes)]
+            served = self._routes.get((model, version))
+            lines += [("saf_card_state", {"model": model, "card": card, "state": "serving"}, 1)
+                      for card in (served.backend.working() if served is not None else ())]
+        return lines
 
     def index(self, ready_only: bool = False) -> list[IndexEntry]:
         """All models of the repository and all that are loaded, with states and reasons."""
@@ -164,6 +175,11 @@ class Engine:
                 raise ServeError(Code.INVALID_ARGUMENT, f"unrecognized load parameter '{key}'.")
         with self._change(name):
             self._load(name, config, files)
+            with self._lock:
+                entry = self._entries[name]
+            if not entry.wait_ready(READY_S):
+                why = next((v.unready() for v in entry.versions.values() if v.unready()), "")
+                raise ServeError(Code.UNAVAILABLE, f"'{name}' is loaded, but not ready after {READY_S:g} s: {why}")
 
     def unload(self, name: str, unload_dependents: bool = False) -> None:
         """Stop serving a model; requests under way are answered first. Nothing depends on a model here: ensembles are
@@ -223,6 +239,8 @@ class Engine:
             else:
                 self._put(new)
             raise ServeError(Code.INVALID_ARGUMENT, f"load failed for model '{name}': {error}\n") from None
+        if entry is not None and entry.is_loaded() and not new.wait_ready(SWAP_S):
+            self._log.warning("no card runs the new '%s' after %g s; the old one goes all the same", name, SWAP_S)
         self._put(new)
         self._log.info("successfully loaded '%s' version %s", name, ", ".join(str(v) for v in new.versions))
         if entry is not None:

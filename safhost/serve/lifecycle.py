@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from safhost.errors import SafError
 from safhost.serve.backends.base import Backend
 from safhost.serve.backends.identity import IdentityBackend
+from safhost.serve.backends.options import options_of
+from safhost.serve.backends.saf import SafBackend
+from safhost.serve.cards import Cards
 from safhost.serve.contract import Contract
+from safhost.serve.mapping import load_mapping
 from safhost.serve.model import ModelVersion
 from safhost.serve.repository import Found
-from safhost.serve.statistics import Counters
+from safhost.serve.statistics import Counters, Row
 from safhost.serve.timer import Timer
 from safhost.serve.types import IndexEntry
 
@@ -37,6 +42,11 @@ class Entry:
 
     def is_ready(self) -> bool:
         return self.is_loaded() and not any(v.unready() for v in self.versions.values())
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Until cards hold its images, or for so long; whether they do."""
+        until = time.monotonic() + timeout_s
+        return all(v.wait_ready(max(0.0, until - time.monotonic())) for v in self.versions.values())
 
     def begin_unload(self) -> None:
         self.unloading = True
@@ -71,8 +81,9 @@ class Entry:
 class Loader:
     """Makes model versions, and keeps what they share: the connection to the cards."""
 
-    def __init__(self, cluster: str | None, counters: Counters, log: logging.Logger) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: str | None, elastic: bool, counters: Counters, log: logging.Logger) -> None:
+        self._cards = Cards(cluster)
+        self._elastic = elastic
         self._counters = counters
         self._log = log
         self._timer = Timer()
@@ -93,24 +104,24 @@ class Loader:
         contract = Contract(found.config)
         row = self._counters.row(found.name, number)
         try:
-            backend = self._backend(found, number, contract)
+            backend = self._backend(found, number, contract, row)
         except BaseException:
             row.free()
             raise
         return ModelVersion(found, number, contract, backend, row, self._timer)
 
-    def _backend(self, found: Found, number: int, contract: Contract) -> Backend:
+    def _backend(self, found: Found, number: int, contract: Contract, row: Row) -> Backend:
         if found.config.backend == "identity":
             return IdentityBackend(found, contract)
-        raise SafError("backend saf is not there yet")
-
-    def gauges(self) -> list[tuple[str, dict[str, str], float]]:
-        """Metrics of cards."""
-        return []
+        mapping = load_mapping(found.folder / str(number), f"{found.name}/{number}",
+                               found.config.default_model_filename, contract)
+        return SafBackend(f"{found.name}.{number}", self._cards, mapping, contract, options_of(found, self._elastic),
+                          row, self._log)
 
     def close(self) -> None:
         """All models are closed."""
         self._timer.close()
+        self._cards.close()
 
 
 __all__ = ["Entry", "Loader"]

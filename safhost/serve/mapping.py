@@ -20,9 +20,10 @@ from safhost.errors import ConfigError, SafError
 from safhost.plan.fields import Fields, load_yaml
 from safhost.plan.image import Image
 from safhost.plan.kernelspec import ArgSpec, KernelSpec
-from safhost.serve.codecs import Weights, make_codec
+from safhost.serve.codecs import Weights, make_codec, optional_choice
 from safhost.serve.contract import Contract, Port
 from safhost.serve.quantise import Codec
+from safhost.serve.transforms import TRANSFORMS
 
 MAPPING_NAME, WEIGHTS_NAME = "mapping.yaml", "weights.npz"
 BATCH = "batch"
@@ -143,7 +144,7 @@ def load_mapping(folder: Path, shown: str, image_name: str, contract: Contract) 
         raise fields.error(f"nothing is given for argument {missing[0]} of the kernel",
                            "map a tensor to it, or list it under resident", "inputs")
     mapping = Mapping(image, kernel, inputs, outputs, scalars, resident, ring, units, multiple)
-    for rows in {1, contract.max_batch or 1}:
+    for rows in (1, contract.max_batch or 1):
         try:
             mapping.sizes(rows)
         except ConfigError as error:
@@ -202,7 +203,7 @@ def _places(fields: Fields, key: str, kernel: KernelSpec, ports: dict[str, Port]
         width = codec.lanes(port.element_count)
         offset = item.take("offset", int, 0)
         row = item.take("row", int, 0) or _natural_row(args[argument]) or offset + width
-        transform = "" if is_input else item.take("transform", str, "")
+        transform = "" if is_input else optional_choice(item, "transform", tuple(TRANSFORMS))
         item.finish()
         if offset < 0 or offset + width > row or rows.setdefault(argument, row) != row:
             raise item.error(f"{tensor} takes lanes {offset} to {offset + width} of rows of "

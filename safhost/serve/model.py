@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ class ModelVersion:
             Batcher(contract.max_batch, batching)
         self._scheduler = Scheduler(queue, backend, timer, batching is not None and batching.preserve_ordering,
                                     self._ended, self._dropped, row.pending)
+        self._changed = threading.Condition()
         backend.attach(self._backend_changed)
         self._closed = False
 
@@ -63,6 +65,13 @@ class ModelVersion:
             self._scheduler.refuse_waiting(self.not_ready())
         else:
             self._scheduler.pump()
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Until it can answer, or for so long; whether it can."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self.backend.unready(), timeout_s)
 
     def _dropped(self, drop: Dropped) -> None:
         self._refuse(drop.waiting.request, drop.error, drop.reason)
@@ -88,11 +97,17 @@ class ModelVersion:
             return
         now = time.monotonic_ns()
         start = batch.start_ns
-        self.row.executed(batch.size, len(batch.requests), sum(now - r.arrived_ns for r in batch.requests),
-                          sum(start - r.arrived_ns for r in batch.requests), batch.input_end_ns - start,
-                          batch.output_start_ns - batch.input_end_ns, now - batch.output_start_ns)
+        good = [i for i, o in enumerate(batch.outputs) if not isinstance(o, ServeError)]
+        arrived = [batch.requests[i].arrived_ns for i in good]
+        if good:
+            self.row.executed(sum(batch.sizes[i] for i in good), len(good), sum(now - a for a in arrived),
+                              sum(start - a for a in arrived), batch.input_end_ns - start,
+                              batch.output_start_ns - batch.input_end_ns, now - batch.output_start_ns)
         for request, outputs in zip(batch.requests, batch.outputs, strict=True):
-            self._reply(request, outputs, batch, now)
+            if isinstance(outputs, ServeError):
+                self._refuse(request, outputs, "BACKEND")
+            else:
+                self._reply(request, outputs, batch, now)
 
     def _reply(self, request: Request, outputs: list[Tensor], batch: Batch, now: int) -> None:
         if request.trace is not None:

@@ -10,6 +10,7 @@ import mmap
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,13 +28,18 @@ REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 """Why requests failed, as Triton's metric nv_inference_request_failure calls it."""
 _REASON, _PENDING, _BATCHES = 11, 11 + len(REASONS), 12 + len(REASONS)
 _BATCH_WORDS = 5  # size, executions, input ns, infer ns, output ns
-ROW_WORDS = 1024
+CARDS = 64  # that are counted apart, a model version
+_CARDS_AT = _BATCHES + BATCH_SIZES * _BATCH_WORDS
+_CARD_NAME_WORDS = 4  # 32 bytes
+_CARD_WORDS = _CARD_NAME_WORDS + 3  # name, units, bytes in, bytes out
+ROW_WORDS = 2048
 ROWS = 256  # model versions a worker
-assert _FIELDS + _BATCHES + BATCH_SIZES * _BATCH_WORDS <= ROW_WORDS
+assert _FIELDS + _CARDS_AT + CARDS * _CARD_WORDS <= ROW_WORDS
 
 
 class Counts(NamedTuple):
-    """A model version's counters, summed over workers. ``batches``: size → (executions, input, infer, output ns)."""
+    """A model version's counters, summed over workers. ``batches``: size → (executions, input, infer, output ns);
+    ``cards``: name → (units, bytes in, bytes out)."""
 
     last_ms: int
     inferences: int
@@ -49,6 +55,7 @@ class Counts(NamedTuple):
     reasons: dict[str, int]
     pending: int
     batches: dict[int, tuple[int, int, int, int]]
+    cards: dict[str, tuple[int, int, int]]
 
 
 class Counters:
@@ -116,6 +123,7 @@ class Counters:
         name = _packed(model)
         sums = [0] * _BATCHES
         batches: dict[int, tuple[int, int, int, int]] = {}
+        cards: dict[str, tuple[int, int, int]] = {}
         for number in range(self.workers * ROWS):
             start = number * ROW_WORDS
             words = self._words[start:start + ROW_WORDS]
@@ -131,14 +139,18 @@ class Counters:
                     break
                 before = batches.get(size, (0, 0, 0, 0))
                 batches[size] = (before[0] + some[0], before[1] + some[1], before[2] + some[2], before[3] + some[3])
+            for card, units, in_bytes, out_bytes in _cards(words[_FIELDS:]):
+                had = cards.get(card, (0, 0, 0))
+                cards[card] = (had[0] + units, had[1] + in_bytes, had[2] + out_bytes)
         return Counts._make([*sums[:_REASON], dict(zip(REASONS, sums[_REASON:_PENDING], strict=True)),
-                             max(0, sums[_PENDING]), dict(sorted(batches.items()))])
+                             max(0, sums[_PENDING]), dict(sorted(batches.items())),
+                             dict(sorted(cards.items()))])
 
 
 class Row:
     """One model version's counters in this worker. Threads may count at the same time."""
 
-    __slots__ = ("_counters", "_fields", "_lock", "_slots", "number", "words")
+    __slots__ = ("_card_at", "_counters", "_fields", "_lock", "_slots", "number", "words")
 
     def __init__(self, words: memoryview, number: int, counters: Counters) -> None:
         self.words = words
@@ -151,6 +163,7 @@ class Row:
             if not fields[at]:
                 break
             self._slots[fields[at]] = at
+        self._card_at = {name: _CARDS_AT + i * _CARD_WORDS for i, (name, *_) in enumerate(_cards(fields))}
 
     def executed(self, size: int, requests: int, total_ns: int, queue_ns: int, input_ns: int, infer_ns: int,
                  output_ns: int) -> None:
@@ -189,6 +202,21 @@ class Row:
             fields[FAIL_NS] += total_ns
             fields[_REASON + REASONS.index(reason)] += 1
 
+    def card(self, name: str, units: int, in_bytes: int, out_bytes: int) -> None:
+        """A card did so many units; beyond CARDS different ones they are not counted apart."""
+        fields = self._fields
+        with self._lock:
+            at = self._card_at.get(name)
+            if at is None:
+                if len(self._card_at) == CARDS:
+                    return
+                at = self._card_at[name] = _CARDS_AT + len(self._card_at) * _CARD_WORDS
+                size = _CARD_NAME_WORDS * 8
+                fields[at:at + _CARD_NAME_WORDS] = memoryview(name.encode()[:size].ljust(size, b"\0")).cast("q")
+            fields[at + _CARD_NAME_WORDS] += units
+            fields[at + _CARD_NAME_WORDS + 1] += in_bytes
+            fields[at + _CARD_NAME_WORDS + 2] += out_bytes
+
     def pending(self, change: int) -> None:
         """Requests that wait in the queue: so many more, or fewer."""
         with self._lock:
@@ -197,6 +225,15 @@ class Row:
     def free(self) -> None:
         """The model version is not served any more."""
         self._counters.free(self)
+
+
+def _cards(fields: memoryview) -> Iterator[tuple[str, int, int, int]]:
+    """Name, units, bytes in, bytes out of each card of a row."""
+    for at in range(_CARDS_AT, _CARDS_AT + CARDS * _CARD_WORDS, _CARD_WORDS):
+        if not fields[at]:
+            return
+        name, counts = fields[at:at + _CARD_NAME_WORDS], fields[at + _CARD_NAME_WORDS:at + _CARD_WORDS]
+        yield name.tobytes().rstrip(b"\0").decode(errors="replace"), counts[0], counts[1], counts[2]
 
 
 def _packed(name: str) -> bytes:

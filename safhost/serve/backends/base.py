@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from safhost.serve.types import Request, ServeError, Tensor
@@ -24,14 +24,14 @@ class Batch:
         self.sizes = sizes
         self.size = sum(sizes)
         self.start_ns = self.input_end_ns = self.output_start_ns = time.monotonic_ns()
-        self.outputs: list[list[Tensor]] = []
+        self.outputs: list[list[Tensor] | ServeError] = []
         self.error: ServeError | None = None
         self.reason = ""
         self._on_end = on_end
 
-    def succeed(self, outputs: list[list[Tensor]]) -> None:
-        """``outputs`` of each request, in the configuration's order."""
-        self.outputs = outputs
+    def succeed(self, outputs: Sequence[list[Tensor] | ServeError]) -> None:
+        """``outputs`` of each request, in the configuration's order, or why this one of them has none."""
+        self.outputs = list(outputs)
         self._on_end(self)
 
     def fail(self, error: ServeError, reason: str = "BACKEND") -> None:
@@ -53,6 +53,9 @@ class Backend(Protocol):
 
     def attach(self, on_change: Callable[[], None]) -> None:
         """``on_change`` is called whenever there may be more slots, or readiness changed; any thread."""
+
+    def working(self) -> list[str]:
+        """Names of the cards that answer for the model now."""
 
     def start(self, batch: Batch) -> None:
         """Begin to run a batch. Must not block."""

@@ -54,6 +54,9 @@ class IdentityBackend:
     def slots(self) -> int:
         return self._count
 
+    def working(self) -> list[str]:
+        return []
+
     def attach(self, on_change: Callable[[], None]) -> None:
         """Nothing of it changes."""
 

@@ -1,0 +1,52 @@
+"""Which cards a model gets, and how much of them: parameters and instance_group of config.pbtxt for backend saf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from safhost.errors import ConfigError
+from safhost.serve.repository import Found
+
+UNIT_DEADLINE_S = 300.0  # as that of jobs
+MAX_CARDS = 65535
+NAMES = ("cards", "min_cards", "weight", "priority", "unit_deadline_s")
+
+
+class Options(NamedTuple):
+    """``cards`` selects; ``min_cards`` stay with the model while it idles; ``weight`` and ``priority`` among jobs;
+    ``unit_deadline_s`` of one batch on a card."""
+
+    cards: str | None
+    min_cards: int
+    weight: float
+    priority: int
+    unit_deadline_s: float
+
+
+def options_of(found: Found, elastic: bool) -> Options:
+    """What config.pbtxt says. instance_group's count is how many cards stay with the model; with ``elastic`` it is
+    parameter min_cards alone, so that cards may go where the load is. Raises ConfigError."""
+    given = {key: value.string_value for key, value in found.config.parameters.items()}
+    where = f"{found.name}/config.pbtxt"
+    unknown = set(given) - set(NAMES)
+    if unknown:
+        raise ConfigError(f"{where}: parameter '{min(unknown)}' is not known to backend saf",
+                          f"it has {', '.join(NAMES)}")
+
+    def number(key: str, kind: Callable[[str], Any], default: Any, least: float, most: float) -> Any:
+        try:
+            value = kind(given[key]) if key in given else default
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            raise ConfigError(f"{where}: parameter {key} is {given.get(key, default)!r}",
+                              f"a number from {least:g} to {most:g}")
+        return value
+    count = 0 if elastic else max(g.count for g in found.config.instance_group)
+    return Options(given.get("cards") or None, number("min_cards", int, max(1, count), 0, MAX_CARDS),
+                   number("weight", float, 1.0, 0.001, 1000.0), number("priority", int, 0, -1000, 1000),
+                   number("unit_deadline_s", float, UNIT_DEADLINE_S, 0.001, 86400.0))
+
+
+__all__ = ["NAMES", "Options", "options_of"]

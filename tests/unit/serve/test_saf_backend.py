@@ -1,0 +1,182 @@
+"""Models on virtual cards: batches there and back, cards that go and come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from runtime_rig import LiveRig
+from serve_kit import CONFIG, MAPPING, Asked, add_card_model, answer_to, rows_of
+
+from safhost.plan.image import Image
+from safhost.serve.engine import Engine
+from safhost.serve.types import Code, Tensor
+
+Make = Callable[..., Engine]
+WAIT_S = 8.0
+
+
+def until(what: Callable[[], Any]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not what():
+        assert time.monotonic() < end
+        threading.Event().wait(0.002)
+
+
+def tensor(rows: Any) -> Tensor:
+    return Tensor("IN", "FP32", rows)
+
+
+def hold(live: LiveRig, on: bool = True) -> None:
+    def change() -> bool:
+        for port in live.ports:
+            jobs, port.held = port.held, [] if on else None
+            for job in (jobs or []) if not on else []:
+                port.finish(job)
+        return True
+    live.do(change)
+
+
+def held(live: LiveRig) -> int:
+    return int(live.do(lambda: sum(len(p.held or []) for p in live.ports)))
+
+
+@pytest.fixture
+def served(tmp_path: Path, live: LiveRig, twice: Image, engines: Make) -> Asked:
+    add_card_model(tmp_path / "models", "twice", twice)
+    engine = engines(tmp_path / "models")
+    until(lambda: engine.model_ready("twice"))
+    return Asked(engine)
+
+
+def test_requests_of_many_sizes_come_back_right(served: Asked) -> None:
+    for size in (1, 3, 64, 1):
+        rows = rows_of(size, size)
+        reply = served.one("twice", tensor=tensor(rows))
+        assert reply.error is None, reply.error
+        assert reply.outputs[0].datatype == "FP32"
+        assert np.array_equal(reply.outputs[0].array, answer_to(rows))
+    stats = served.engine.statistics("twice")[0]
+    assert (stats.inference_count, stats.execution_count) == (69, 4)
+    some = stats.inference_stats
+    assert min(some.queue.ns, some.compute_input.ns, some.compute_infer.ns, some.compute_output.ns) > 0
+    gauges = {(n, labels.get("direction")): v for n, labels, v in served.engine.gauges() if n.startswith("saf_card")}
+    assert gauges["saf_card_bytes_total", "in"] > 0
+    assert ("saf_card_state", None) in gauges
+
+
+def test_requests_in_one_batch_are_told_apart(tmp_path: Path, live: LiveRig, twice: Image, engines: Make) -> None:
+    add_card_model(tmp_path / "models", "twice", twice,
+                   CONFIG + "dynamic_batching { max_queue_delay_microseconds: 3000000 preferred_batch_size: [ 6 ] }")
+    engine = engines(tmp_path / "models")
+    until(lambda: engine.model_ready("twice"))
+    sent = {str(n): rows_of(n, n) for n in (1, 2, 3)}
+    sent["2"][1, 2] = np.nan
+    asked = Asked(engine)
+    for name, rows in sent.items():
+        asked.ask("twice", tensor=tensor(rows), id=name)
+    for reply in asked.wait(3):
+        if reply.id == "2" or reply.error is not None:
+            assert reply.error is not None
+            assert reply.error.code == Code.INVALID_ARGUMENT
+            assert "input 'IN' for model 'twice' cannot be converted at row 1: it holds NaN" in reply.error.message
+        else:
+            assert np.array_equal(reply.outputs[0].array, answer_to(sent[reply.id]))
+    stats = engine.statistics("twice")[0]
+    assert stats.execution_count == 1
+    assert (stats.inference_stats.success.count, stats.inference_stats.fail.count) == (2, 1)
+
+
+def test_a_lost_card_is_not_noticed_by_clients(served: Asked, live: LiveRig) -> None:
+    served.one("twice")
+    until(lambda: len(served.engine._routes["twice", "1"].backend.working()) == 2)
+    hold(live)
+    for _ in range(4):
+        served.ask("twice")
+    until(lambda: held(live) == 4)
+    live.do(lambda: live.ports[0].unplug() or True)
+    hold(live, False)
+    assert all(r.error is None for r in served.wait(5))
+    assert served.engine.model_ready("twice")
+
+
+def test_without_cards_everything_is_refused_at_once_and_comes_back_with_them(served: Asked, live: LiveRig) -> None:
+    hold(live)
+    for _ in range(9):
+        served.ask("twice")
+    until(lambda: held(live) > 0)
+    live.do(lambda: [p.unplug() for p in live.ports] and True)
+    for reply in served.wait(9):
+        assert reply.error is not None
+        assert reply.error.code == Code.UNAVAILABLE
+    assert not served.engine.model_ready("twice")
+    assert not served.engine.ready()
+    late = served.one("twice").error
+    assert late is not None
+    assert late.code == Code.UNAVAILABLE
+    assert [(e.state, bool(e.reason)) for e in served.engine.index()] == [("UNAVAILABLE", True)]
+    hold(live, False)
+    live.do(lambda: [p.plug() for p in live.ports] and True)
+    until(lambda: served.engine.model_ready("twice"))
+    assert served.one("twice").error is None
+
+
+def test_unload_drains_and_a_changed_model_takes_over_without_a_failure(tmp_path: Path, live: LiveRig, twice: Image,
+                                                                        engines: Make) -> None:
+    models = tmp_path / "models"
+    add_card_model(models, "twice", twice)
+    engine = engines(models, control_mode="explicit", models=["twice"])
+    until(lambda: engine.model_ready("twice"))
+    asked, stop = Asked(engine), threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            asked.one("twice")
+    thread = threading.Thread(target=ask)
+    thread.start()
+    add_card_model(models, "twice", twice, weights={"W": np.full(8, 256, np.int16)})
+    engine.load("twice")
+    stop.set()
+    thread.join(WAIT_S)
+    assert all(r.error is None for r in asked.replies)
+    rows = rows_of(2)
+    reply = asked.one("twice", tensor=tensor(rows))
+    assert np.array_equal(reply.outputs[0].array, 2 * rows + 1)
+    hold(live)
+    asked.ask("twice")
+    until(lambda: held(live) == 1)
+    unloading = threading.Thread(target=engine.unload, args=("twice",))
+    unloading.start()
+    until(lambda: [e.state for e in engine.index()] == ["UNLOADING"])
+    hold(live, False)
+    unloading.join(WAIT_S)
+    assert asked.replies[-1].error is None
+    until(lambda: not [j for j in engine._loader._cards.cluster().jobs()])
+
+
+def test_what_is_missing_or_wrong_is_named(tmp_path: Path, live: LiveRig, twice: Image, engines: Make) -> None:
+    models = tmp_path / "models"
+    add_card_model(models, "image", twice).joinpath("1/model.saf").unlink()
+    add_card_model(models, "mapping", twice).joinpath("1/mapping.yaml").unlink()
+    add_card_model(models, "weights", twice).joinpath("1/weights.npz").unlink()
+    add_card_model(models, "typo", twice, mapping=MAPPING.replace("scalars:", "scalar:"))
+    add_card_model(models, "cards", twice, CONFIG + 'parameters { key: "card" value { string_value: "c1" } }')
+    reasons = {e.name: e.reason for e in engines(models).index()}
+    assert "image/1/model.saf is missing" in reasons["image"]
+    assert "mapping/1/mapping.yaml is missing" in reasons["mapping"]
+    assert "weights/1/weights.npz has no 'W'" in reasons["weights"]
+    assert "typo/1/mapping.yaml:7: unknown key 'scalar'" in reasons["typo"]
+    assert "parameter 'card' is not known to backend saf" in reasons["cards"]
+
+
+def test_a_daemon_that_goes_and_comes_is_found_again(served: Asked, live: LiveRig) -> None:
+    live.die()
+    until(lambda: not served.engine.model_ready("twice"))
+    refused = served.one("twice").error
+    assert refused is not None
+    assert refused.code == Code.UNAVAILABLE
