@@ -143,14 +143,16 @@ class Batcher:
         self._next_deadline_ns = nearest
         return dropped
 
-    def take(self, now: int) -> tuple[list[Waiting], int, list[Dropped]]:
+    def take(self, now: int, hold_ns: int = 0, full_only: bool = False) -> tuple[list[Waiting], int, list[Dropped]]:
         """(requests of a batch that goes now, or none; when to ask again, 0 for not before something comes; requests
-        that were dropped)."""
+        that were dropped). ``hold_ns``: a batch that could grow waits so long at least. ``full_only``: it does not go
+        at all."""
         dropped = self.expire(now)
         if not self.rows:
             return [], 0, dropped
-        if self._is_too_early(now):
-            return [], self._wake_ns(self._first().since_ns + self._delay_ns), dropped
+        delay = max(self._delay_ns, hold_ns) if self.combine else 0
+        if self._is_too_early(now, delay):
+            return [], self._wake_ns(0 if full_only else self._first().since_ns + delay), dropped
         batch: list[Waiting] = []
         size = best_size = best = 0
         full = False
@@ -172,13 +174,12 @@ class Batcher:
         fresh.close()
         if not batch:
             return [], 0, dropped
-        delay = self._delay_ns if self.combine else 0
         waited = bool(delay) and now - oldest >= delay
         if best and not waited:
             return self._remove(best, best_size), self._wake_ns(0), dropped
-        if full or size >= self._most_preferred or waited or not delay:
+        if full or size >= self._most_preferred or not self.combine or ((waited or not delay) and not full_only):
             return self._remove(len(batch), size), self._wake_ns(0), dropped
-        return [], self._wake_ns(oldest + delay), dropped
+        return [], self._wake_ns(0 if full_only else oldest + delay), dropped
 
     def deadline_ns(self) -> int:
         """When the next request is past its time; 0 for never."""
@@ -196,11 +197,10 @@ class Batcher:
         self.rows = self._next_deadline_ns = 0
         return dropped
 
-    def _is_too_early(self, now: int) -> bool:
+    def _is_too_early(self, now: int, delay: int) -> bool:
         """Without a look at each request: nothing can go yet."""
-        return self.combine and 0 < self.rows < self._least and self._delay_ns > 0 and not self._shapes_differ and \
-            len(self._order) == 1 and not self._order[0].late and now - self._first().since_ns < self._delay_ns and \
-            not self._is_gone(self._first())
+        return self.combine and 0 < self.rows < self._least and not self._shapes_differ and len(self._order) == 1 and \
+            not self._order[0].late and now - self._first().since_ns < delay and not self._is_gone(self._first())
 
     def _first(self) -> Waiting:
         for level in self._order:

@@ -66,8 +66,10 @@ class Scheduler:
                 self._again = False
                 now = time.monotonic_ns()
                 batch: Batch | None = None
-                if self._running < self._backend.slots():
-                    taken, wake, dropped = self._queue.take(now)
+                soft, hard = self._backend.slots()
+                if self._running < hard:
+                    hold_ns = self._backend.hold_ns() if self._running else 0
+                    taken, wake, dropped = self._queue.take(now, hold_ns, self._running >= soft)
                     if taken:
                         batch = self._batch(taken)
                 else:

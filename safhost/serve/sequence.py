@@ -74,9 +74,9 @@ class SequenceQueue:
         if len(self._known) > self._sweep_at:
             self._sweep(now)
 
-    def take(self, now: int) -> tuple[list[Waiting], int, list[Dropped]]:
+    def take(self, now: int, hold_ns: int = 0, full_only: bool = False) -> tuple[list[Waiting], int, list[Dropped]]:
         """As Batcher.take()."""
-        taken, wake, dropped = self._inner.take(now)
+        taken, wake, dropped = self._inner.take(now, hold_ns, full_only)
         self._after(dropped, now)
         return taken, wake, dropped
 

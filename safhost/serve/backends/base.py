@@ -48,8 +48,12 @@ class Backend(Protocol):
     def inline(self) -> Callable[[Request], list[Tensor]] | None:
         """What answers a request at once, in the caller's thread, where that is all there is to do."""
 
-    def slots(self) -> int:
-        """How many batches it takes at once. When they become more it calls what :meth:`attach` gave it."""
+    def slots(self) -> tuple[int, int]:
+        """How many batches it takes at once: of any, and of those that cannot grow any more. When they become more it
+        calls what :meth:`attach` gave it."""
+
+    def hold_ns(self) -> int:
+        """So long a batch that could grow waits for more to come while others run."""
 
     def attach(self, on_change: Callable[[], None]) -> None:
         """``on_change`` is called whenever there may be more slots, or readiness changed; any thread."""

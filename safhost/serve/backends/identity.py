@@ -51,8 +51,11 @@ class IdentityBackend:
     def inline(self) -> Callable[[Request], list[Tensor]] | None:
         return None if self._delay_s else self._answer
 
-    def slots(self) -> int:
-        return self._count
+    def slots(self) -> tuple[int, int]:
+        return self._count, self._count
+
+    def hold_ns(self) -> int:
+        return 0
 
     def working(self) -> list[str]:
         return []

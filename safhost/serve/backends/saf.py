@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +30,7 @@ from safhost.unitplan import Unit, UnitResult
 
 RETRY_S = 2.0  # between attempts to begin the job
 PATIENCE_S = 2.0  # units that no card can take for so long fail; their requests were refused before
+MAX_HOLD_NS, HOLD_PART = 1_000_000, 16
 FIRST_DEPTH, MAX_DEPTH = 2, 8  # batches a card, as the scheduler of jobs has it (core.pipeline)
 END_S = 10.0  # a job that was told to end has this long
 
@@ -52,6 +54,7 @@ class SafBackend:
         self._flying: set[Flight] = set()
         self._working: list[str] = []  # cards that hold the image and take units
         self._why = "no card runs its image yet"
+        self._batch_ns = 0.0  # from start to end, on average
         self._depth = float(mapping.ring or FIRST_DEPTH)
         self._queue: queue.SimpleQueue[Flight | None] = queue.SimpleQueue()
         self._closing = threading.Event()
@@ -64,9 +67,15 @@ class SafBackend:
     def attach(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
 
-    def slots(self) -> int:
-        """Enough that no card waits for a batch; what waits beyond that can still become part of a larger one."""
-        return len(self._working) * (int(self._depth) + 1) * max(1, self._mapping.units)
+    def slots(self) -> tuple[int, int]:
+        """Of batches that could grow only as many as overlap one's transfer with another's computing: a batch costs the
+        host about the same, however many requests are in it. Of full ones enough that no card ever waits."""
+        cards = len(self._working) * max(1, self._mapping.units)
+        return cards * (self._mapping.ring or FIRST_DEPTH), cards * (int(self._depth) + 1)
+
+    def hold_ns(self) -> int:
+        """A small part of what a batch takes: who sends the next request after an answer sends it within that time."""
+        return min(MAX_HOLD_NS, int(self._batch_ns) // HOLD_PART)
 
     def unready(self) -> str:
         return self._why
@@ -154,6 +163,7 @@ class SafBackend:
     def _land(self, _index: int, views: Any, info: UnitResult) -> None:
         flight: Flight = info.tag
         self._pace(info)
+        self._batch_ns += (time.monotonic_ns() - flight.batch.start_ns - self._batch_ns) / 8
         if not self._ended(flight):
             return
         try:

@@ -179,3 +179,16 @@ def test_every_request_leaves_once_and_batches_keep_to_limits(data: st.DataObjec
         assert taken or dropped
         left += [id(w) for w in taken] + [id(d.waiting) for d in dropped]
     assert len(left) == count
+
+
+def test_held_batches_wait_and_full_ones_do_not() -> None:
+    batcher = made("")
+    fill(batcher, 3)
+    taken, wake, _ = batcher.take(0, 10 * US)
+    assert (taken, wake) == ([], 10 * US)
+    assert batcher.take(20 * US, 10 * US, True)[:2] == ([], 0)
+    fill(batcher, 5)
+    assert [w.size for w in batcher.take(1, 10 * US, True)[0]] == [3, 5]
+    alone = Batcher(8)
+    fill(alone, 1)
+    assert len(alone.take(0, 10 * US, True)[0]) == 1, "without dynamic batching none can grow"

@@ -23,11 +23,15 @@ class Held:
 
     def __init__(self, slots: int) -> None:
         self.count = slots
+        self.hard = self.hold = 0
         self.begun: list[Batch] = []
         self.news = threading.Condition()
 
-    def slots(self) -> int:
-        return self.count
+    def slots(self) -> tuple[int, int]:
+        return self.count, self.hard or self.count
+
+    def hold_ns(self) -> int:
+        return self.hold
 
     def attach(self, on_change: Callable[[], None]) -> None:
         pass
@@ -211,3 +215,22 @@ def test_a_sequence_that_idles_too_long_is_over() -> None:
     with pytest.raises(ServeError, match="START"):
         put(19_001)
     put(19_001, True)
+
+
+def test_full_batches_may_be_more_than_those_that_could_grow(sets: Make) -> None:
+    some = sets("")
+    some.backend.hard = 3
+    for size in (1, 2, 3, 8, 8):
+        some.put(size)
+    assert [b.size for b in some.backend.begun] == [1, 5, 8]
+    some.run(0)
+    assert [b.size for b in some.backend.begun] == [1, 5, 8, 8]
+
+
+def test_while_others_run_a_batch_is_held_for_more_to_come(sets: Make) -> None:
+    some = sets("", slots=9)
+    some.backend.hold = 30_000_000
+    for _ in range(5):
+        some.put()
+    assert [b.size for b in some.backend.begun] == [1]
+    assert [b.size for b in some.backend.wait(2)] == [1, 4]
