@@ -114,14 +114,15 @@ class Engine:
         return self._version(name, version).found.labels.get(output, ())
 
     def statistics(self, name: str = "", version: str = "") -> list[Any]:
-        """ModelStatistics of a model (of all for ""), summed over workers. Raises ServeError."""
-        return [to_proto(m, v, c) for m, v, c in self.counts(name, version)]
+        """ModelStatistics of a model (of all for ""), summed over workers; of those alone that are ready, as Triton's.
+        Raises ServeError."""
+        return [to_proto(m, v, c) for m, v, c in self.counts(name, version, True)]
 
-    def counts(self, name: str = "", version: str = "") -> list[tuple[str, str, Counts]]:
-        """The same as numbers: (model, version, counts) of those that are ready. Raises ServeError."""
+    def counts(self, name: str = "", version: str = "", ready_only: bool = False) -> list[tuple[str, str, Counts]]:
+        """The same as numbers: (model, version, counts), also of those whose cards are gone. Raises ServeError."""
         number = _number(version)
         served = [v for (n, key), v in sorted(self._routes.items(), key=lambda item: item[1].version)
-                  if key and (not name or n == name) and not v.unready()]
+                  if key and (not name or n == name) and not (ready_only and v.unready())]
         if name and not served:
             raise ServeError(Code.INVALID_ARGUMENT, f"requested model '{name}' is not available")
         if name and number is not None:
@@ -197,6 +198,7 @@ class Engine:
             self._poller.join()
         until = time.monotonic() + drain_s
         with self._lock:
+            self._routes = {}
             names = list(self._entries)
         with ThreadPoolExecutor(max(1, len(names)), "saf-unload") as pool:
             list(pool.map(lambda name: self._unload(name, max(0.0, until - time.monotonic())), names))
@@ -216,13 +218,15 @@ class Engine:
         with self._lock:
             entry = self._entries.get(name)
         overridden = bool(config or files)
-        if entry is not None and not overridden and entry.stamp == stamp and entry.is_loaded():
+        if entry is not None and not overridden and entry.stamp == stamp and entry.is_loaded() and not entry.failure:
             return
         try:
             found = self.repository.read_with(name, config, files or {}) if overridden else self.repository.read(name)
         except ConfigError as error:
             self._log.error("failed to poll model '%s': %s", name, error)
-            if stamp and (entry is None or not entry.is_loaded()):
+            if entry is not None and entry.is_loaded():
+                entry.tried(stamp, str(error))
+            elif stamp:
                 self._put(Entry(name, stamp, failure=str(error)))
             raise ServeError(Code.INTERNAL, f"failed to load '{name}', failed to poll from model repository",
                              str(error)) from None
@@ -233,10 +237,10 @@ class Engine:
         except SafError as error:
             found.discard()
             self._log.error("failed to load '%s': %s", name, error)
-            new.failure = str(error)
             if entry is not None and entry.is_loaded():
-                entry.stamp = new.stamp  # tried: not again before it changes
+                entry.tried(stamp, str(error))
             else:
+                new.failure = str(error)
                 self._put(new)
             raise ServeError(Code.INVALID_ARGUMENT, f"load failed for model '{name}': {error}\n") from None
         if entry is not None and entry.is_loaded() and not new.wait_ready(SWAP_S):

@@ -22,8 +22,8 @@ from safhost.serve.types import IndexEntry
 
 
 class Entry:
-    """What is known of a model. ``versions`` are served; ``failure`` says why there are none; ``stamp`` is that of the
-    files it was loaded from."""
+    """What is known of a model. ``versions`` are served; ``failure`` says why there are none, or why newer files were
+    not taken; ``stamp`` is that of the files that were looked at last."""
 
     def __init__(self, name: str, stamp: tuple[Any, ...], found: Found | None = None, failure: str = "") -> None:
         self.name = name
@@ -47,6 +47,10 @@ class Entry:
         """Until cards hold its images, or for so long; whether they do."""
         until = time.monotonic() + timeout_s
         return all(v.wait_ready(max(0.0, until - time.monotonic())) for v in self.versions.values())
+
+    def tried(self, stamp: tuple[Any, ...], failure: str) -> None:
+        """Its files changed and cannot be loaded: what is served goes on, and polling does not try them again."""
+        self.stamp, self.failure = stamp, failure
 
     def begin_unload(self) -> None:
         self.unloading = True

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable
+
+_LOG = logging.getLogger("safhost.serve")
 
 
 class Timer:
@@ -20,7 +23,7 @@ class Timer:
         self._thread: threading.Thread | None = None
 
     def at(self, when_ns: int, call: Callable[[], None]) -> None:
-        """``call`` must not block nor raise."""
+        """``call`` must not block."""
         with self._changed:
             if self._closed:
                 return
@@ -53,7 +56,10 @@ class Timer:
                     self._changed.wait(left_ns / 1e9)
                     continue
                 call = heapq.heappop(self._heap)[2]
-            call()
+            try:
+                call()
+            except Exception:  # of one model: the others' times go on
+                _LOG.exception("a timed call failed")
 
 
 __all__ = ["Timer"]

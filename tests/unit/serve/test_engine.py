@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -243,3 +244,51 @@ def test_gauges_name_failures_and_what_waits(tmp_path: Path, engines: Make) -> N
     names = {(n, labels.get("reason")) for n, labels, _ in engines(tmp_path).gauges()}
     assert ("nv_inference_pending_request_count", None) in names
     assert ("nv_inference_request_failure", "CANCELED") in names
+
+
+def test_a_broken_change_is_tried_once_by_polling_and_each_time_it_is_asked_for(tmp_path: Path, engines: Make,
+                                                                              caplog: pytest.LogCaptureFixture) -> None:
+    add_model(tmp_path, "copy")
+    polled = engines(tmp_path, control_mode="poll", poll_s=1000.0)
+    asked = engines(tmp_path, control_mode="explicit", models=["copy"])
+    add_model(tmp_path, "copy", "max_batch_size: x")
+    for _ in range(3):
+        polled.poll()
+    assert len(caplog.records) == 1
+    for _ in range(2):
+        with pytest.raises(ServeError):
+            asked.load("copy")
+    add_model(tmp_path, "copy")
+    polled.poll()
+    asked.load("copy")
+    assert polled.model_ready("copy")
+
+
+def test_load_and_unload_among_requests_answer_each_once(tmp_path: Path, engines: Make) -> None:
+    add_model(tmp_path, "copy", IDENTITY + "dynamic_batching { max_queue_delay_microseconds: 200 }\n"
+              'parameters { key: "delay_us" value { string_value: "300" } }')
+    engine = engines(tmp_path, control_mode="explicit", models=["copy"])
+    asked = Asked(engine)
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            for _ in range(20):
+                asked.ask("copy", 2)
+            asked.one("copy")
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(8):
+        engine.unload("copy")
+        (tmp_path / "copy/1/data").write_text(str(number))
+        engine.load("copy")
+        engine.load("copy")
+    stop.set()
+    for thread in threads:
+        thread.join(20.0)
+        assert not thread.is_alive()
+    engine.stop(20.0)
+    codes = {r.error.code if r.error is not None else Code.OK for r in asked.replies}
+    assert codes <= {Code.OK, Code.NOT_FOUND, Code.UNAVAILABLE}
+    assert Code.OK in codes
