@@ -1,4 +1,4 @@
-"""`safhost bench serve`: our server and its peers under the same load, in the same run.
+"""The table of `safhost bench serve`: our server and its peers under the same load, in the same run.
 
 Every server runs on one core and every generator on another. A round measures each row on each server, one right after
 the other; a ratio is the median over rounds of the ratios within a round: what else the machine does meets both.
@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safhost.bench.report import Goal, document, ratio, summarize
+from safhost.bench.report import Goal, ratio, summarize
 from safhost.bench.serve import load, rows
 from safhost.bench.serve.peers import OURS, Peers, serving
 from safhost.bench.serve.repository import FACILE, SMALL
@@ -31,8 +31,9 @@ Series = dict[str, dict[str, list[dict[str, Any]]]]
 
 
 def run(peers: Peers, rounds: int = 5, requests: int = 20_000, window_ms: int = 1000, client_s: float = 2.0,
-        only: Sequence[str] = (), workers: bool = True, say: Say = lambda _text: None) -> dict[str, Any]:
-    """Measure and return the result as JSON-ready dicts.
+        only: Sequence[str] = (), workers: bool = True,
+        say: Say = lambda _text: None) -> tuple[dict[str, Any], list[Goal]]:
+    """Measure and return the result as JSON-ready dicts, {"rows", "workers"}, with its goals.
 
     ``requests``: of batch 1 in a run; ``only``: prefixes of row keys. Raises ConfigError for what measures nothing or
     with a single core, SafError when our server fails; a peer that fails has its words in the result.
@@ -57,10 +58,8 @@ def run(peers: Peers, rounds: int = 5, requests: int = 20_000, window_ms: int = 
                     _one(row, server, cores[1:2], series, failures)
                 say(f"round {number}, {row.title}: {_told(series[row.key])}")
     scaling = _workers(peers, rounds, requests, cores, say) if workers and not only else None
-    table = [_summary(row, series[row.key], failures.get(row.key, {}), peers) for row in wanted]
-    return document("serve", {"rounds": rounds, "requests": requests, "peers": {k: v is not None for k, v in
-                                                                              asdict(peers).items()}},
-                    _goals(wanted, series, scaling), rows=table, workers=scaling)
+    cells = [_summary(row, series[row.key], failures.get(row.key, {}), peers) for row in wanted]
+    return {"rows": cells, "workers": scaling}, _goals(wanted, series, scaling)
 
 
 def _one(row: rows.Row, server: Server, cpus: Sequence[int], series: Series,
