@@ -29,7 +29,7 @@ _READY: dict[str, Callable[[Path], object]] = {"triton": triton.find, "perf": pe
 
 
 def make(name: str, folder: Path) -> Path:
-    """The virtual environment of one peer. Raises ConfigError when it cannot be made or does not hold what it should."""
+    """The virtual environment of one peer. Raises ConfigError when it cannot be made or lacks what it should hold."""
     prefix = folder / name
     if not (prefix / ".made").is_file():
         for command in ([sys.executable, "-m", "venv", str(prefix)],

@@ -13,6 +13,7 @@ import click
 
 from safhost.cli.bench_ptrans import ptrans
 from safhost.cli.bench_rtl import rtl, show_model
+from safhost.cli.bench_serve import serve
 from safhost.cli.context import Address, OfflineGroup, Settings, pass_settings
 from safhost.cli.output import emit_json, note, say, table
 from safhost.units import format_bytes
@@ -29,6 +30,7 @@ def bench() -> None:
 
 bench.add_command(ptrans)
 bench.add_command(rtl)
+bench.add_command(serve)
 
 
 @bench.command()

@@ -70,7 +70,8 @@ def show(result: Mapping[str, Any]) -> None:
 
     machine = result["machine"]
     say(f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['system']}, Linux {machine['kernel']}, Python "
-        f"{machine['python']}, load before {machine['load_before']}; figures {result['figures']} unless they say modelled")
+        f"{machine['python']}, load before {machine['load_before']}; figures {result['figures']} unless they say "
+        "modelled")
     if result["rows"]:
         _rows(result["rows"])
     if found := result["sweep"]:
@@ -100,8 +101,8 @@ def show(result: Mapping[str, Any]) -> None:
             [r["what"], r["paper"], _or_not_run(r["lab"]), _or_not_run(r["modelled"], "—"), r["limit"]]
             for r in found["table"]])
         table(["ROWS A BATCH (modelled)", "ONE AT A TIME", "RING OF 8", "KERNEL ALONE", "ROWS/S A WATT, AT LEAST"], [
-            [p["batch"], f"{p['one_at_a_time_per_s']:,.0f}", f"{p['ring_per_s']:,.0f}", f"{p['kernel_only_per_s']:,.0f}",
-             f"{p['per_s_per_w_at_least']:,.0f}"] for p in result["xgboost"]],
+            [p["batch"], f"{p['one_at_a_time_per_s']:,.0f}", f"{p['ring_per_s']:,.0f}",
+             f"{p['kernel_only_per_s']:,.0f}", f"{p['per_s_per_w_at_least']:,.0f}"] for p in result["xgboost"]],
             right=["ONE AT A TIME", "RING OF 8", "KERNEL ALONE", "ROWS/S A WATT, AT LEAST"])
     if result["goals"]:
         table(GOAL_COLUMNS, [Goal(g["name"], g["figure"], g["limit"], g["sense"], g["unit"]).row()

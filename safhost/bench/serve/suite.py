@@ -52,9 +52,12 @@ def run_parts(peers: Peers, parts: Sequence[str], rounds: int, requests: int, on
 
 
 def run(peers: Peers, parts: Sequence[str], *, rounds: int = 5, requests: int = 20_000, only: Sequence[str] = (),
-              clients: int = crowd.CLIENTS, most_cards: int = 8, say: Say = lambda _text: None) -> dict[str, Any]:
-    """Measure ``parts`` (of rows, crowd, sweep, workflow, cards, scan, paper) and return a JSON-ready document, None for
-    parts that were not asked for. Raises ConfigError for what measures nothing and SafError when our server fails."""
+        clients: int = crowd.CLIENTS, most_cards: int = 8, say: Say = lambda _text: None) -> dict[str, Any]:
+    """Measure ``parts`` (of rows, crowd, sweep, workflow, cards, scan, paper) and return a JSON-ready document, with
+    None for parts that were not asked for.
+
+    Raises ConfigError for what measures nothing and SafError when our server fails.
+    """
     found, goals = run_parts(peers, parts, rounds, requests, only, clients, most_cards, say)
     given = {name: prefix is not None for name, prefix in asdict(peers).items()}
     return document("serve", {"parts": list(parts), "rounds": rounds, "requests": requests, "peers": given,

@@ -1,0 +1,205 @@
+"""Models on virtual cards behind our server: throughput over cards, and over buffers × compute units.
+
+Virtual cards answer no earlier than a 385A with the kernel's modelled time would (`--timing arria10`), stretched, so
+that what the kernels of all cards would do fits this machine. Server, daemon and their link are the real thing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from safhost import paths
+from safhost.bench.serve import bodies, load, modelled, servers
+from safhost.bench.serve.repository import Shape
+from safhost.client import connect
+from safhost.errors import SafError
+from safhost.lab import manager
+from safhost.lab.state import LabSpec
+from safhost.lab.timing import describe_timing
+from safhost.plan.image import build_image
+
+RESNET_MS = 1e3 / modelled.FAAST_RESNET_ARRIA10_PER_S
+"""What one Arria 10 takes for an image, as published: FaaST, 460 a second at batch 1."""
+
+RESNET_VALUES = 2048
+"""Values a request brings. An image is 150,528; this machine's two cores would measure how fast they copy."""
+
+SCALING_STRETCH = 40.0
+"""87 ms an image, and 92 images a second of eight cards."""
+
+SCAN_STRETCH = 50.0
+"""FACILE's 87 µs for 16,000 rows become 4.3 ms; the processor needs 2 ms for them."""
+
+RINGS, UNITS = (1, 2, 4, 8), (1, 2)
+GOAL_PER_CARD = 7.6 / 8
+_READY_S = 60.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model of one input INPUT and one output OUTPUT, float32 rows."""
+
+    shape: Shape
+    kernel: Path
+    mapping: str
+    weights: dict[str, Any]
+    out_width: int
+
+    def write(self, repository: Path, buffers: str = "") -> None:
+        """Into a model repository; ``buffers``: the line of mapping.yaml."""
+        version = repository / self.shape.name / "1"
+        version.mkdir(parents=True, exist_ok=True)
+        (repository / self.shape.name / "config.pbtxt").write_text(
+            f'name: "{self.shape.name}"\nbackend: "saf"\nmax_batch_size: {self.shape.max_batch}\n'
+            f'input [ {{ name: "INPUT" data_type: TYPE_FP32 dims: [ {self.shape.width} ] }} ]\n'
+            f'output [ {{ name: "OUTPUT" data_type: TYPE_FP32 dims: [ {self.out_width} ] }} ]\n')
+        build_image(self.kernel, version / "model.saf", 1 << 20)
+        (version / "mapping.yaml").write_text(self.mapping + buffers)
+        if self.weights:
+            np.savez(version / "weights.npz", **self.weights)
+
+
+_TIMED = """\
+__kernel void timed(__global const float *restrict X, __global float *restrict Y, const uint n)
+{
+    Y[get_global_id(0)] = X[get_global_id(0) * VALUES];
+}
+"""
+
+
+def timed_model(folder: Path, kernel_ms: float = RESNET_MS) -> Model:
+    """A model whose kernel is as slow as ``kernel_ms`` says and does nothing: the first value of a row comes back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "timed.cl").write_text(_TIMED)
+    (folder / "kernel.yaml").write_text(
+        f"name: timed\nversion: '1.0'\ndescription: takes its time\nsources: [timed.cl]\nboard: 385a\n"
+        f"options: [-DVALUES={RESNET_VALUES}]\nkernels:\n- name: timed\n  args:\n"
+        f"  - {{name: X, kind: buffer, dtype: float32, shape: [n, {RESNET_VALUES}], direction: in}}\n"
+        "  - {name: Y, kind: buffer, dtype: float32, shape: [n], direction: out}\n"
+        "  - {name: n, kind: scalar, dtype: uint32}\n  global: [n]\n  local: [1]\n"
+        f"  model: {{cycles: n * {round(kernel_ms * 200_000)}, clock_mhz: 200}}\n")
+    mapping = ("kernel: timed\ninputs:\n- {tensor: INPUT, argument: X}\noutputs:\n- {tensor: OUTPUT, argument: Y}\n"
+               "scalars: {n: batch}\n")
+    return Model(Shape("timed", RESNET_VALUES, 16), folder, mapping, {}, 1)
+
+
+def facile_model() -> Model:
+    """kernels/facile with weights of chance: what it computes takes the same time."""
+    weights = np.random.default_rng(7).integers(-2000, 2000, 1101).astype(np.int16)
+    mapping = ('kernel: facile\ninputs:\n- {tensor: INPUT, argument: X, type: "ap_fixed<16,6>", row: 32}\noutputs:\n'
+               '- {tensor: OUTPUT, argument: Y, type: "ap_fixed<16,6>"}\nscalars: {n: batch}\nresident: [W]\n')
+    return Model(Shape("facile", 18, 16_000), paths.kernels_dir() / "facile", mapping, {"W": weights}, 1)
+
+
+def goal(cards: int) -> float:
+    """7.6 for 8 cards beside one, and in proportion for others."""
+    return round(GOAL_PER_CARD * cards, 3)
+
+
+def scaling(most_cards: int = 8, rounds: int = 3, say: Say = lambda _text: None, requests: int = 40) -> dict[str, Any]:
+    """Requests a second of 1, 2, 4 … ``most_cards`` cards with ResNet-50's published time.
+
+    ``requests``: a card and run.
+    """
+    counts = [n for n in (1, 2, 4, 8, 16, 32) if n < most_cards] + [most_cards]
+    points: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="saf-bench-") as folder:
+        model = timed_model(Path(folder) / "timed")
+        for count in counts:
+            with serving(count, model, SCALING_STRETCH, Path(folder) / str(count)) as server:
+                runner = load.grpc(model.shape, 1, requests * count, 4, 2 * count)
+                runner(server, ())  # every card has had work
+                rates = [runner(server, ()).per_s for _ in range(rounds)]
+            found = statistics.median(rates)
+            points.append({"cards": count, "per_s": round(found, 2), "values": [round(r, 2) for r in rates],
+                           "ratio": round(found / points[0]["per_s"], 3) if points else 1.0})
+            say(f"{count} cards: {found:.1f} requests/s, {points[-1]['ratio']:.2f} times one")
+    return {"model": f"{RESNET_MS:.2f} ms an image (ResNet-50 on an Arria 10, as published)", "batch": 1,
+            "timing": describe_timing("arria10", SCALING_STRETCH), "points": points, "ratio": points[-1]["ratio"]}
+
+
+def scan(rounds: int = 3, say: Say = lambda _text: None, requests: int = 24, rings: Sequence[int] = RINGS,
+         units: Sequence[int] = UNITS) -> dict[str, Any]:
+    """FACILE's rows a second over buffers × compute units: one virtual card (measured) and a 385A (modelled)."""
+    points = []
+    model = facile_model()
+    batch = modelled.FAAST_FACILE_BATCH
+    for unit in units:
+        for ring in rings:
+            if ring < unit:
+                continue
+            with tempfile.TemporaryDirectory(prefix="saf-bench-") as folder, serving(
+                    1, model, SCAN_STRETCH, Path(folder), f"buffers: {{ring: {ring}, units: {unit}}}\n") as server:
+                runner = load.grpc(model.shape, batch, requests, 4, 4)
+                runner(server, ())
+                per_s = statistics.median(runner(server, ()).per_s for _ in range(rounds))
+            points.append({"ring": ring, "units": unit, "per_s": round(per_s * batch, 1)})
+            say(f"{ring} buffers, {unit} units: {per_s * batch:,.0f} rows/s")
+    return {"model": "facile", "batch": batch, "timing": describe_timing("arria10", SCAN_STRETCH), "measured": points,
+            "modelled": modelled.scan()}
+
+
+@contextmanager
+def serving(cards: int, model: Model, stretch: float, scratch: Path, buffers: str = "") -> Iterator[servers.Server]:
+    """Our server over a lab of its own; yields when all cards hold the image and an answer has come."""
+    repository = scratch / "models"
+    model.write(repository, buffers)
+    name = f"bench-{os.getpid()}-serve"
+    manager.up(LabSpec(name=name, cards=cards, topology="chassis", mtu=9000, timing="arria10", time_scale=stretch))
+    try:
+        grpc_port, http_port, metrics_port = servers.free_ports(3)
+        command = [sys.executable, "-m", "safhost.cli", "serve", str(repository), f"--grpc-port={grpc_port}",
+                   f"--http-port={http_port}", f"--metrics-port={metrics_port}", "--cluster", name]
+        with servers.running("safhost", command, grpc_port, http_port, scratch / "log") as server:
+            _wait_cards(name, cards)
+            _ask(server, model)
+            yield server
+    finally:
+        manager.down(name)
+        shutil.rmtree(paths.cluster_state_dir(name), ignore_errors=True)
+
+
+def _wait_cards(name: str, count: int) -> None:
+    """Until so many cards run an image."""
+    deadline = time.monotonic() + _READY_S
+    with connect(name) as cluster:
+        while True:
+            running = [card for card in cluster.cards() if card.info.get("image")]
+            if len(running) >= count:
+                return
+            if time.monotonic() > deadline:
+                raise SafError(f"{len(running)} of {count} cards hold the model's image after {_READY_S:g} s",
+                               "see the lab's log and the server's")
+            time.sleep(0.1)
+
+
+def _ask(server: servers.Server, model: Model) -> None:
+    """One request, answered with the right number of rows."""
+    from tritonclient.grpc import InferenceServerClient, InferInput
+
+    given = bodies.rows(model.shape, min(model.shape.max_batch, 64))
+    tensor = InferInput("INPUT", list(given.shape), "FP32")
+    tensor.set_data_from_numpy(given)
+    with InferenceServerClient(server.grpc) as client:
+        found = client.infer(model.shape.name, [tensor]).as_numpy("OUTPUT")
+    if found.shape != (len(given), model.out_width):
+        raise SafError(f"{model.shape.name} answers {found.shape} to {given.shape}", f"see {server.log}")
+    if model.shape.name == "timed" and not np.array_equal(found[:, 0], given[:, 0]):
+        raise SafError("a card gave wrong values", f"see {server.log}")
+
+
+__all__ = ["Model", "facile_model", "goal", "scaling", "scan", "serving", "timed_model"]
