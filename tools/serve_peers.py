@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from safhost import paths
 from safhost.bench.serve import perf, triton
 from safhost.errors import ConfigError
 
@@ -24,6 +25,9 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 }
 DEBIAN = {"perf": ("libb64-0d", "libcurl4"), "h2load": ("nghttp2-client",)}
 """What is not on PyPI; h2load is what `bench serve` loads servers with."""
+
+CACHE = paths.cache_dir() / "peers"
+"""Where the slow tests make them."""
 
 _READY: dict[str, Callable[[Path], object]] = {"triton": triton.find, "perf": perf.find}
 

@@ -58,9 +58,11 @@ def grpc_sync(job: Job) -> None:
     def one() -> None:
         inputs = job.inputs(module)
         with module.InferenceServerClient(job.address) as client:
-            while job.more():
+            while True:
                 began = time.perf_counter()
                 job.took(began, client.infer(job.model, inputs))
+                if not job.more():
+                    break
     _threads(one, job.in_flight)
 
 
@@ -70,9 +72,11 @@ def http_sync(job: Job) -> None:
     def one() -> None:
         inputs = job.inputs(module)
         with module.InferenceServerClient(job.address) as client:
-            while job.more():
+            while True:
                 began = time.perf_counter()
                 job.took(began, client.infer(job.model, inputs))
+                if not job.more():
+                    break
     _threads(one, job.in_flight)
 
 
@@ -93,10 +97,12 @@ def grpc_shm(job: Job) -> None:
             tensor.set_shared_memory(name, size)
             output = module.InferRequestedOutput("OUTPUT")
             output.set_shared_memory(name, size, offset=size)
-            while job.more():
+            while True:
                 began = time.perf_counter()
                 client.infer(job.model, [tensor], outputs=[output])
                 job.times_us.append((time.perf_counter() - began) * 1e6)
+                if not job.more():
+                    break
             found = shm.get_contents_as_numpy(region, np.float32, job.given.shape, size)
             job.errors += 0 if np.array_equal(found, job.given) else 1
             client.unregister_system_shared_memory(name)
@@ -151,9 +157,11 @@ async def _aio(job: Job, module: Any, make: Any) -> None:
     tensor.set_data_from_numpy(job.given)
     async with module.InferenceServerClient(job.address) as client:
         async def one() -> None:
-            while job.more():
+            while True:
                 began = time.perf_counter()
                 job.took(began, await client.infer(job.model, [tensor]))
+                if not job.more():
+                    break
         await asyncio.gather(*(one() for _ in range(job.in_flight)))
 
 

@@ -73,7 +73,7 @@ def stream(shape: Shape, batch: int, streams: int, connections: int = 4) -> Runn
     body = bodies.grpc_body(shape, batch) * STREAM_REQUESTS
     url = "/inference.GRPCInferenceService/ModelStreamInfer"
     return lambda server, cpus: h2load.run(f"http://{server.grpc}{url}", body, bodies.GRPC_HEADERS, requests=streams,
-                                           clients=connections, cpus=cpus)
+                                           clients=min(connections, streams), cpus=cpus)
 
 
 def http(shape: Shape, batch: int, requests: int, connections: int = 16) -> Runner:

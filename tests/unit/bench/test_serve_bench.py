@@ -1,0 +1,155 @@
+"""What `bench serve` computes: models fitted, figures modelled, tables and plots; no server but a small one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from safhost.bench.serve import bodies, draw, h2load, latency_model, modelled, perf, repository, suite, triton
+from safhost.bench.serve.peers import Peers
+from safhost.errors import ConfigError, SafError
+
+H2LOAD_SAYS = """finished in 1.60s, 1250.00 req/s, 1.2MB/s
+requests: 2000 total, 2000 started, 2000 done, 1998 succeeded, 2 failed, 0 errored, 0 timeout
+"""
+
+
+def test_fit_finds_the_model_that_made_the_points() -> None:
+    seed = random.randrange(1 << 30)
+    rng = random.Random(seed)
+    for _ in range(50):
+        cpu, acc, latency = rng.uniform(5, 100), rng.uniform(0.5, 10), rng.uniform(0.1, 20)
+        cards = rng.choice((1, 2, 8))
+        true = latency_model.Fit(cpu, acc, latency, cards, 0.0)
+        most = int(true.saturation_clients * 4) + 4
+        clients = sorted({1, 2, *(max(1, most * k // 8) for k in range(1, 9))})
+        found = latency_model.fit(clients, [true.event_ms(n) for n in clients], cpu, cards)
+        assert found.error < 1e-6, seed
+        assert found.acc_ms == pytest.approx(acc, rel=1e-6), seed
+        assert found.ideal_ms == pytest.approx(true.ideal_ms, rel=1e-6), seed
+        assert found.saturation_clients == pytest.approx(true.saturation_clients, rel=1e-6), seed
+
+
+def test_fit_of_noisy_points_stays_near() -> None:
+    true = latency_model.Fit(60.0, 3.0, 5.0, 1, 0.0)
+    clients = [1, 2, 4, 8, 16, 32, 64, 128]
+    noise = 1 + np.random.default_rng(3).uniform(-0.03, 0.03, len(clients))
+    found = latency_model.fit(clients, [true.event_ms(n) * k for n, k in zip(clients, noise, strict=True)], 60.0)
+    assert found.acc_ms == pytest.approx(3.0, rel=0.05)
+    assert found.saturation_clients == pytest.approx(true.saturation_clients, rel=0.1)
+
+
+def test_fit_of_one_point_is_an_error() -> None:
+    with pytest.raises(ConfigError):
+        latency_model.fit([1], [5.0], 1.0)
+
+
+def test_h2load_output_gives_rate_errors_and_late_latencies(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("".join(f"{at}\t200\t{took}\n" for at, took in ((0, 9000), (2_000_000, 100), (2_000_001, 300))))
+    found = h2load._parse(H2LOAD_SAYS, log, 1.0)
+    assert (found.requests, found.failed, found.per_s, found.p50_us) == (1998, 2, 1250.0, 200.0)
+
+
+def test_h2load_that_says_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SafError, match="could not connect"):
+        h2load._parse("could not connect", tmp_path / "log", 0.0)
+
+
+def test_bodies_hold_the_tensors() -> None:
+    from tritonclient.grpc import service_pb2
+
+    shape = repository.SMALL
+    given = bodies.rows(shape, 4)
+    body = bodies.grpc_body(shape, 4)
+    assert int.from_bytes(body[1:5], "big") == len(body) - 5
+    request = service_pb2.ModelInferRequest.FromString(body[5:])
+    assert request.raw_input_contents[0] == given.tobytes()
+    raw, headers = bodies.http_body(shape, 4)
+    length = int(headers[0].rpartition(" ")[2])
+    assert raw[length:] == given.tobytes()
+    assert json.loads(raw[:length])["inputs"][0]["shape"] == [4, 15]
+    shared = service_pb2.ModelInferRequest.FromString(bodies.shared_memory_body(shape, 4, "r", 240)[5:])
+    assert not shared.raw_input_contents
+    assert shared.outputs[0].parameters["shared_memory_offset"].int64_param == 240
+
+
+def test_modelled_rate_is_that_of_the_narrowest_part() -> None:
+    link = modelled.rate(modelled.FACILE, 16_000)
+    assert link.limit == "link in"
+    assert 18e6 < link.per_s < 20e6  # 64 bytes a row of 10 GbE
+    alone = modelled.rate(modelled.FACILE, 16_000, ring=1)
+    assert alone.limit == "ring"
+    assert alone.per_s < link.per_s
+    small = modelled.rate(modelled.XGBOOST, 16)
+    assert small.limit == "kernel"
+
+
+def test_modelled_sweep_rises_and_says_watts() -> None:
+    points = modelled.xgboost_sweep()
+    assert all(a["ring_per_s"] <= b["ring_per_s"] for a, b in itertools.pairwise(points))
+    assert points[-1]["per_s_per_w_at_least"] == pytest.approx(points[-1]["ring_per_s"] / 75, rel=1e-3)
+
+
+def test_table_of_papers_says_what_was_not_run() -> None:
+    rows = modelled.table_one({"grpc_1": 5000.0})
+    assert [row["lab"] for row in rows if "gRPC" in row["what"]] == [5000.0]
+    assert sum(row["lab"] is None for row in rows) == len(rows) - 1
+
+
+def test_part_paper_is_modelled_alone_and_drawn(tmp_path: Path) -> None:
+    result = suite.run(Peers(), ["paper"])
+    assert result["rows"] is None
+    assert result["goals"] == []
+    names = {path.name for path in draw.all_parts(result, tmp_path)}
+    assert names == {"serve-xgboost.svg", "serve-xgboost.png"}
+
+
+def test_every_plot_has_its_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    def only_fill(panels: Any, stem: Path, *_words: Any, **_sizes: Any) -> list[Path]:
+        for panel in panels:
+            axes = Figure().add_subplot()
+            panel(axes)
+            assert axes.has_data(), stem
+        return [stem]
+
+    monkeypatch.setattr(draw, "draw", only_fill)
+    points = [{"clients": n, "event_ms": max(80.0, 4.0 * n), "p99_ms": 90.0, "events_per_s": 10.0 * n}
+              for n in (1, 8, 64)]
+    fit = latency_model.fit([1, 8, 64], [80.0, 80.0, 256.0], 60.0).to_dict()
+    swept = [{"x": n, "per_s": 10.0 * n, "p50_us": 100.0, "p99_us": 200.0, "rows_per_s": 10.0 * n} for n in (1, 2, 4)]
+    ratio: dict[str, Any] = {"title": "gRPC", "ratios": {"triton": {"per_s": 1.3, "cpu": 1.2}}}
+    found: dict[str, Any] = {
+        "rows": [ratio], "sweep": {"clients": {"safhost": swept}, "batch": {"safhost": swept}},
+        "workflow": {"points": points, "fit": fit, "local_ms": 120.0, "modules_ms": [60.0, 60.0], "remote": 1,
+                     "batch": 16_000},
+        "cards": {"points": [{"cards": n, "per_s": 11.0 * n} for n in (1, 2)], "model": "m", "timing": "t", "batch": 1},
+        "scan": {"model": "facile", "batch": 16_000, "timing": "t", "measured": [{"ring": 1, "units": 1, "per_s": 1e5}],
+                 "modelled": modelled.scan()},
+        "xgboost": modelled.xgboost_sweep()}
+    written = draw.all_parts(found, tmp_path)
+    assert len(written) == 6
+
+
+@pytest.mark.parametrize("find", [triton.find, perf.find])
+def test_peer_that_is_not_there_is_an_error_with_a_way_out(find: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        find(tmp_path)
+    assert caught.value.hint
+
+
+def test_repositories_of_all_peers_hold_the_same_models(tmp_path: Path) -> None:
+    for backend in ("identity", "python"):
+        folder = repository.write_triton(tmp_path / backend, backend)
+        assert {p.name for p in folder.iterdir()} == {s.name for s in repository.SHAPES}
+    mlserver = repository.write_mlserver(tmp_path / "mlserver", 1, 2, 3)
+    assert json.loads((mlserver / "small/model-settings.json").read_text())["name"] == "small"
+    assert repository.write_kserve(tmp_path / "kserve").is_file()
