@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -208,7 +208,7 @@ class Cluster:
                on_note: Note | None = None, phased: bool = False, repeat: int = 1, depth: int = 0,
                total: int | None = None, ephemeral: bool = False, land: Land | None = None,
                land_failed: LandFailed | None = None, on_cards: Callable[[list[str]], None] | None = None,
-               patience_s: float = 600.0, min_cards: int = 0) -> Job:
+               patience_s: float = 600.0, min_cards: int = 0, resident: Mapping[str, Any] | None = None) -> Job:
         """Run ``kernel`` over ``units`` on all cards there are, and on those that come; returns at once.
 
         ``kernel``: a Kernel, or its name or index (of ``image``, or of what cards run). ``units``: an iterable, pulled
@@ -221,6 +221,9 @@ class Cluster:
         ``resume``: the id of a job that did not end well; units whose results landed are passed over. ``on_note`` gets
         what the scheduler does, in another thread. ``phased``: load all, run all, read all. ``repeat``: kernel runs a
         unit. ``depth``: units a card at once, 0 for as many as pay. ``total``: units, where ``units`` cannot say.
+
+        ``resident``: arrays of input buffers, by argument, that are the same for all units: each card gets them once,
+        and units leave them out.
 
         For jobs that serve requests: ``ephemeral``: no unit is recorded, and none waits for others to be sent or told
         with it. ``land(index, views, info)`` gets each result where it lies instead of a copy, ``land_failed(index,
@@ -237,7 +240,8 @@ class Cluster:
             cards=cards, make_link=lambda owner: JobLink(owner, self.calls, self._make_transport), name=name,
             priority=priority, weight=weight, unit_deadline_s=unit_deadline_s, retries=retries, keep_going=keep_going,
             speculate=speculate, phased=phased, repeat=repeat, depth=depth, ephemeral=ephemeral, land=land,
-            land_failed=land_failed, on_cards=on_cards, patience_s=patience_s, min_cards=min_cards)
+            land_failed=land_failed, on_cards=on_cards, patience_s=patience_s, min_cards=min_cards,
+            resident=resident)
         self._jobs.add(job)
         return job
 

@@ -21,6 +21,7 @@ from safhost.errors import ConfigError, JobError, SafError, error_from_dict
 from safhost.joblink import JobLink
 from safhost.landing import Landing, fill_inputs
 from safhost.plan.kernelspec import KernelSpec
+from safhost.resident import ResidentData
 from safhost.runtime.messages import SharedMemory
 from safhost.unitplan import Layout, Out, Planner, Unit, UnitResult, Views
 
@@ -52,6 +53,7 @@ class Order(NamedTuple):
     total: int | None
     resume: str | None
     ephemeral: bool = False
+    resident: ResidentData | None = None
 
 
 class _Flight:
@@ -95,7 +97,7 @@ class JobFlow:
         self._on_note = on_note
         self._on_cards = on_cards
         self._cards_now: list[str] = []
-        self._planner = Planner(order.kernel)
+        self._planner = Planner(order.kernel, order.resident)
         self._views = Views()
         self._arenas = arenas
         self._arena = arenas.take(WINDOW_BYTES if not order.phased and order.window is None else 1 << 62)
@@ -310,8 +312,13 @@ class JobFlow:
             params |= {"resume": self.id, "same_client": True}
         elif self._order.resume is not None:
             params["resume"] = self._order.resume
-        image = self._image()
-        return params, (arena,) if image is None else (arena, image)
+        image, memory = self._image(), [arena]
+        if image is not None:
+            memory.append(image)
+        if self._order.resident is not None:
+            params["resident_bytes"] = self._order.resident.length
+            memory.append(self._order.resident.memory.part(self._order.resident.length))
+        return params, tuple(memory)
 
     def on_event(self, event: dict[str, Any]) -> None:
         """What the service tells of the job."""
@@ -504,6 +511,8 @@ class JobFlow:
                 self._arenas.give_back(self._arena, self._error is None)
                 self._views.clear()
                 self._flights.clear()
+                if self._order.resident is not None:
+                    self._order.resident.close()
 
 
 def _not_made(err: Exception) -> SafError:

@@ -34,16 +34,20 @@ class Job(JobFlow):
                 while not self.id and not self._over:
                     self._ended.wait(1.0)
         except BaseException:
-            self._link.close()
-            self._arenas.give_back(self._arena, False)
+            self._never_began()
             raise
         if not self.id:
-            self._link.close()
-            self._arenas.give_back(self._arena, False)
+            self._never_began()
             assert self._error is not None
             raise self._error.__cause__ or self._error
         threading.Thread(target=self._feed, name=f"saf-{self.id}-feed", daemon=True).start()
         return self
+
+    def _never_began(self) -> None:
+        self._link.close()
+        self._arenas.give_back(self._arena, False)
+        if self._order.resident is not None:
+            self._order.resident.close()
 
     # -- for users -----------------------------------------------------------------------------------------
 

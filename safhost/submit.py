@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from safhost.landing import Land, LandFailed, Landing
 from safhost.plan.image import Image
 from safhost.plan.kernelspec import KernelSpec
 from safhost.plan.store import ImageStore
+from safhost.resident import ResidentData
 from safhost.runtime.messages import SharedMemory
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def open_image(image: str | Path | Image) -> Image:
 def start_job(cluster: Cluster, kernel: Kernel | str | int, units: Iterable[Any], *, out: Any,
               image: str | Path | Image | None, on_note: Note | None, make_link: Callable[[Job], JobLink],
               window: int | None, total: int | None, resume: str | None, cards: Any, land: Land | None,
-              land_failed: LandFailed | None, on_cards: Callable[[list[str]], None] | None, **params: Any) -> Job:
+              land_failed: LandFailed | None, on_cards: Callable[[list[str]], None] | None,
+              resident: Mapping[str, Any] | None, **params: Any) -> Job:
     """See Cluster.submit."""
     opened = open_image(image) if image is not None else None
     digest, index, spec, own_cards = _kernel(cluster, kernel, opened)
@@ -100,8 +102,9 @@ def start_job(cluster: Cluster, kernel: Kernel | str | int, units: Iterable[Any]
                         "cards": wanted if wanted is None or isinstance(wanted, str) else list(wanted)}
     if opened is not None:
         message |= {"manifest": opened.package.to_dict(), "pr_compat_id": opened.pr_compat_id}
+    data = ResidentData(spec, resident) if resident else None
     order = Order(spec, message, window, bool(params.get("phased")), int(params.get("depth") or 0), total, resume,
-                  bool(params.get("ephemeral")))
+                  bool(params.get("ephemeral")), data)
     job = Job(make_link, order, units, out, lambda: None if opened is None else images.memory(opened), on_note,
               cluster.arenas, Landing(land, land_failed) if land is not None else None, on_cards)
     if opened is None:

@@ -16,6 +16,7 @@ from safhost.arena import ALIGN_BYTES
 from safhost.errors import ConfigError, SafError
 from safhost.plan.kernelspec import ArgSpec, KernelSpec
 from safhost.plan.layout import pack_scalar, plan_arguments
+from safhost.resident import ResidentData
 
 UNIT_SPACE = 1 << 62  # plans are made from address 0; the cluster finds the room
 KEEP_VIEWS = 4096
@@ -115,8 +116,10 @@ class Layout(NamedTuple):
 class Planner:
     """Layouts of one kernel's units."""
 
-    def __init__(self, spec: KernelSpec) -> None:
+    def __init__(self, spec: KernelSpec, resident: ResidentData | None = None) -> None:
         self.spec = spec
+        self._resident = {} if resident is None else resident.arrays
+        self._offsets = {} if resident is None else resident.offsets
         self._count = 0
         self._by_key: dict[Any, Layout] = {}
         sizing = {name for arg in spec.args for e in (*arg.shape, *((arg.value,) if arg.value else ()))
@@ -154,12 +157,17 @@ class Planner:
         return block.hex()
 
     def _new(self, unit: Unit) -> Layout:
-        binding = self.spec.bind(*map(_shaped, unit.arrays), **{n: _shaped(v) for n, v in unit.scalars.items()})
-        plan = plan_arguments(self.spec, binding, 0, UNIT_SPACE)
-        by_position = [a.name for a in self.spec.args if a.is_input and a.name not in unit.scalars]
+        named = {n: _shaped(v) for n, v in unit.scalars.items()}
+        twice = named.keys() & self._resident.keys()
+        if twice:
+            raise ConfigError(f"{', '.join(sorted(twice))} is resident: units do not bring it", "leave it out of units")
+        binding = self.spec.bind(*map(_shaped, unit.arrays), **named, **self._resident)
+        plan = plan_arguments(self.spec, binding, 0, UNIT_SPACE, resident=self._offsets)
+        brought = [a for a in self.spec.args if a.is_input and a.name not in self._resident]
+        by_position = [a.name for a in brought if a.name not in unit.scalars]
         sources: list[int | str] = []
         inputs: list[Buffer] = []
-        for arg, write in zip((a for a in self.spec.args if a.is_input), plan.writes, strict=True):
+        for arg, write in zip(brought, plan.writes, strict=True):
             sources.append(arg.name if arg.name in unit.scalars else by_position.index(arg.name))
             inputs.append(Buffer(write.address, write.array.nbytes, write.array.shape, write.array.dtype))
         span = plan.end
@@ -177,7 +185,9 @@ class Planner:
         free = tuple((n, a) for n, a in self._free.items() if n in unit.scalars)
         message = {"inputs": [[b.offset, b.length] for b in inputs if b.length], "outputs": told,
                    "arguments": plan.block.hex(), "room": plan.end,
-                   "relocations": [a.csr_offset for a in self.spec.kernel_args if a.kind == "buffer"],
+                   "relocations": [a.csr_offset for a in self.spec.kernel_args if a.kind == "buffer"
+                                   and a.name not in self._offsets],
+                   "resident": [a.csr_offset for a in self.spec.kernel_args if a.name in self._offsets],
                    "global": list(plan.global_size), "local": list(plan.local_size),
                    "work_dim": max(1, len(plan.global_size))}
         self._count += 1

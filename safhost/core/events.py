@@ -182,6 +182,14 @@ class JobImage:
 
 
 @dataclass(frozen=True, slots=True)
+class JobResident:
+    """What every card of a job has once: ``payload`` (n,) uint8, ``pieces`` of it (offset, length, leaves, root)."""
+
+    payload: Bytes
+    pieces: tuple[tuple[int, int, bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StartJob:
     """A job: kernel ``kernel`` of the image with ``digest`` over units that come by AddUnits until EndUnits.
 
@@ -192,7 +200,8 @@ class StartJob:
     are read. ``repeat``: kernel runs of each unit on the data it has. ``depth``: units a card at once, 0 when
     chosen from measured times. ``patience_ns``: units that no card could take for so long are given up, the job with
     them unless it is to keep going. ``min_cards``: so many are left to it while it has nothing to do. ``lasting``: the
-    job goes on when no card is left for it, and only the units that wait are given up.
+    job goes on when no card is left for it, and only the units that wait are given up. ``resident``: data that each
+    card has before it gets units.
     """
 
     request: int
@@ -212,6 +221,7 @@ class StartJob:
     patience_ns: int = 600_000_000_000
     min_cards: int = 0
     lasting: bool = False
+    resident: JobResident | None = None
 
 
 @dataclass(slots=True)
@@ -222,7 +232,7 @@ class JobUnit:
     ``inputs``: (offset in the DDR range and in ``memory``, length, leaves, root). ``outputs``: (offset in the
     DDR range, length, offset in ``memory``), never on top of an input's bytes in ``memory``. ``relocations``:
     offsets of 64-bit pointers in ``arguments`` that are relative to the range. ``card``: only this one (key),
-    until it is gone.
+    until it is gone. ``resident``: offsets of those that are relative to the job's resident data.
     """
 
     index: int
@@ -236,6 +246,7 @@ class JobUnit:
     local_size: tuple[int, int, int] = (0, 0, 0)
     work_dim: int = 1
     card: str = ""
+    resident: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

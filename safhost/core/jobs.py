@@ -15,12 +15,15 @@ from safhost.core.card import Card
 from safhost.core.events import JobUnit, StartJob
 from safhost.core.jobfaults import blame, fault_of_unit
 from safhost.core.jobshare import Share
+from safhost.core.resident import Resident
 from safhost.core.units import LOADED, RAN, Attempt, Unit
 from safhost.errors import SafError, SchedulingError
 
 if TYPE_CHECKING:
     from safhost.core.cluster import Cluster
 
+PRESSED_NS = 10_000_000_000  # that a job's pressure grows to at most,
+EASE_TIMES = 4  # and how much faster it goes while no unit waits
 TIMES_KEPT = 65  # of the latest units, for their median
 _PHASES = {LOADED: ("loaded", "all units are loaded"), RAN: ("ran", "all units ran")}
 
@@ -49,6 +52,11 @@ class Job:
         self.patience_ns = event.patience_ns
         self.min_cards = event.min_cards
         self.lasting = event.lasting
+        self.resident = Resident(event.resident) if event.resident is not None else None
+        self.active_ns = now_ns  # when a unit came or ended last
+        self.pressed_ns = 0  # for how long units have been waiting, less what it was without any
+        self._looked_ns = now_ns
+        self.failing: SafError | None = None  # what it ends with, once nobody is in the midst of it
         self.told_cards: tuple[str, ...] = ()  # that can take its units, as was said last
         self.cards: list[Card] = []  # of a request: a job holds no card up, its units do
         self.started_ns = now_ns
@@ -79,6 +87,7 @@ class Job:
     def add(self, units: tuple[JobUnit, ...], now_ns: int) -> None:
         if self.ended or self.all_came:
             return
+        self.active_ns = now_ns
         for event in units:
             self.enqueue(Unit(self, event, now_ns))
         self.cluster.scheduler.has_units(self, now_ns)
@@ -136,6 +145,12 @@ class Job:
             self.again.insert(0, unit)
         self.waiting += 1
 
+    def press(self, now_ns: int) -> None:
+        """Looked at now and then: for how long it could have used more cards."""
+        passed_ns, self._looked_ns = now_ns - self._looked_ns, now_ns
+        self.pressed_ns = min(PRESSED_NS, self.pressed_ns + passed_ns) if self.waiting else \
+            max(0, self.pressed_ns - EASE_TIMES * passed_ns)
+
     def release_bound(self, key: str) -> None:
         """The card is gone: what was for it alone is for all."""
         units = self.bound.pop(key, None)
@@ -150,6 +165,10 @@ class Job:
             return False
         share = self.shares.get(card.key)
         return share is None or not (share.excluded or share.waits)
+
+    def runs_on(self, card: Card) -> bool:
+        """Whether the card, which runs its image, may get a unit."""
+        return self.may_use(card) and (self.resident is None or self.resident.ready(card))
 
     def try_all_again(self) -> bool:
         """Cards that were left out get another chance, as there are no others; False when there are none."""
@@ -214,6 +233,7 @@ class Job:
         unit.live.clear()
         del self.running[unit]
         self.done += 1
+        self.active_ns = now_ns
         card.counters["units"] += 1
         share = self.share(card)
         share.units += 1

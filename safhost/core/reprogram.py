@@ -1,7 +1,11 @@
 """Which cards are programmed for which job: idle ones when it pays, and others' when somebody is owed them.
 
 What a job has left is its waiting units by the time one takes, over its cards; while more units may come that is
-not known, and taken for long. A card goes over when that is worth more than the switch costs.
+not known, and taken for long; of a job that serves, how long units have been waiting is taken instead. A card goes over
+when that is worth more than the switch costs.
+
+A job with nothing to do keeps its cards until others have units waiting, then the ``min_cards`` it is left; when units
+come again it takes cards as any job that has none.
 """
 
 from __future__ import annotations
@@ -17,7 +21,8 @@ if TYPE_CHECKING:
 
 IDLE_PAYS = 2  # times the cost of a switch that a job must have left for an idle card to come over,
 TAKE_PAYS = 5  # and for one that has work: the others lose it
-SLICE_COSTS = 10  # a card that was switched stays for so many times what that cost
+FIRST_COSTS = 2  # times the cost that a card which was switched stays before it may go to a job that has none,
+SLICE_COSTS = 10  # and to one that has some
 BALANCE_NS = 100_000_000
 FOREVER_NS = float(1 << 62)
 
@@ -58,12 +63,18 @@ class Group:
     @property
     def units(self) -> int:
         """Cards it can make use of."""
-        if any(not job.all_came and not job.implicit for job in self.jobs):
+        busy = [job for job in self.jobs if job.waiting or job.running]
+        if any(not job.all_came and not job.implicit and (not job.lasting or job.pressed_ns) for job in busy):
             return 1 << 30
-        return sum(job.waiting + len(job.running) for job in self.jobs)
+        return max(self.min_cards, sum(job.waiting + len(job.running) for job in busy))
+
+    @property
+    def min_cards(self) -> int:
+        """Cards it has while others could use them."""
+        return max(job.min_cards for job in self.jobs)
 
     def left_ns(self) -> float:
-        return sum(_work_ns(job) for job in self.jobs) / max(1, len(self.cards))
+        return sum(_left_ns(job, len(self.cards)) for job in self.jobs)
 
     def turn(self) -> tuple[float, float]:
         return -self.priority, self.service_ns
@@ -84,28 +95,50 @@ class Planner:
         images = {job.digest for job in wanting}
         for card in self.cluster.sessions.by_mac.values():
             if not (len(images) == 1 and card.image_digest in images) and not card.units \
-                    and self.stager.may_take(card) and not card.runs_for_others and not self._has_work(card):
-                job = self._neediest(card, wanting)
+                    and self.stager.may_take(card) and not card.runs_for_others:
+                owners = self._owners(card)
+                if any(job.waiting or job.running for job in owners) or (owners and not self._may_go(card, owners)):
+                    continue
+                job = self._neediest(card, wanting, owners, now_ns)
                 if job is not None and job.image is not None:
                     self.stager.want(card, job.digest, job.image, now_ns)
 
-    def _has_work(self, card: Card) -> bool:
-        """Whether the image it runs is one that somebody needs."""
-        return any(job.digest == card.image_digest and _wants(job) and _has_for(job, card) and job.may_use(card)
-                   for job in self.scheduler.all_jobs())
+    def _owners(self, card: Card) -> list[Job]:
+        """Who needs the image it runs, or will as soon as units come."""
+        return [job for job in self.scheduler.all_jobs() if job.digest == card.image_digest and _wants(job)
+                and _has_for(job, card) and job.may_use(card)]
 
-    def _neediest(self, card: Card, wanting: list[Job]) -> Job | None:
-        """Who gets an idle card: the highest priority, then who has the fewest cards for its weight."""
+    def _may_go(self, card: Card, owners: list[Job]) -> bool:
+        """Whether those who own it and have nothing to do keep enough cards without it."""
+        here = sum(c.image_digest == card.image_digest and c.usable and c.key not in self.stager.moves
+                   for c in self.cluster.sessions.by_mac.values())
+        return here > self._least(owners)
+
+    def _least(self, jobs: list[Job]) -> int:
+        """Cards that jobs of one image are left; none when there are not enough for what all are to be left."""
+        least: dict[bytes, int] = {}
+        for job in self.scheduler.jobs.values():
+            least[job.digest] = max(job.min_cards, least.get(job.digest, 0))
+        there = sum(c.usable for c in self.cluster.sessions.by_mac.values())
+        return max(job.min_cards for job in jobs) if sum(least.values()) <= there else 0
+
+    def _neediest(self, card: Card, wanting: list[Job], owners: list[Job], now_ns: int) -> Job | None:
+        """Who gets an idle card: the highest priority, then who has the fewest cards for its weight. ``owners`` have
+        nothing to do and may have again: only who has units waiting gets it, and it was not switched just now."""
         best: tuple[float, float, float] | None = None
         chosen: Job | None = None
+        idle_ns = min((now_ns - job.active_ns for job in owners), default=now_ns)
         for job in wanting:
             if job.image is None or card.image_digest == job.digest or not _has_for(job, card) \
-                    or not job.may_use(card) \
-                    or self.stager.problem(card, job.digest, job.image):
+                    or not job.may_use(card) or self.stager.problem(card, job.digest, job.image) \
+                    or (owners and not job.waiting and self.cards_of(job) >= self._least([job])):
                 continue
             cards = self.cards_of(job)
-            cost_ns = self.stager.cost_ns(card, job.digest, job.image)
-            if cards and card.key not in job.bound and self.left_ns(job, cards) <= IDLE_PAYS * cost_ns:
+            cost_ns = self.cost_ns(card, job)
+            if owners and (idle_ns <= IDLE_PAYS * cost_ns or not _settled(card, cost_ns, cards, now_ns)):
+                continue
+            left_ns = _left_ns(job, cards) if owners else self.left_ns(job, cards)
+            if cards and card.key not in job.bound and cards >= job.min_cards and left_ns <= IDLE_PAYS * cost_ns:
                 continue  # units for this card alone have nowhere else to go
             turn = (-job.priority, cards / job.weight, job.service_ns)
             if best is None or turn < best:
@@ -121,9 +154,9 @@ class Planner:
         self._balanced_ns = now_ns
         groups: dict[bytes, Group] = {}
         for job in self.scheduler.all_jobs():
-            if not job.held and (job.waiting or job.running):
+            if not job.held and (job.waiting or job.running or (job.min_cards and _wants(job))):
                 groups.setdefault(job.digest, Group(job.digest)).add(job)
-        if len(groups) < 2 or not any(g.waiting for g in groups.values()):
+        if len(groups) < 2 or not any(g.waiting or g.min_cards for g in groups.values()):
             return
         cards = [c for c in self.cluster.sessions.by_mac.values() if c.state == st.AVAILABLE and not c.draining]
         for card in cards:
@@ -167,7 +200,10 @@ class Planner:
         equals = [g for g in groups.values() if g.priority == taker.priority]
         crowded = len(equals) > sum(len(g.cards) for g in groups.values())
         for donor in sorted(groups.values(), key=lambda g: (g.priority, g.target - len(g.cards))):
-            if donor is taker or donor.priority > taker.priority or len(donor.cards) <= donor.target:
+            if donor is taker or donor.priority > taker.priority \
+                    or len(donor.cards) <= max(donor.target, self._least(donor.jobs)):
+                continue
+            if not taker.waiting and len(taker.cards) >= self._least(taker.jobs):
                 continue
             if donor.priority == taker.priority and len(donor.cards) == 1 and donor.waiting and not crowded:
                 continue
@@ -176,10 +212,10 @@ class Planner:
                             and not self.stager.problem(card, j.digest, j.image)), None)
                 if job is None or job.image is None or not self.stager.may_take(card):
                     continue
-                cost_ns = self.stager.cost_ns(card, taker.digest, job.image)
-                if card.switched_ns and now_ns - card.switched_ns <= SLICE_COSTS * cost_ns:
+                cost_ns = self.cost_ns(card, job)
+                if not _settled(card, cost_ns, len(taker.cards) or len(donor.cards) == 1, now_ns):
                     continue
-                if taker.cards and taker.left_ns() <= TAKE_PAYS * cost_ns:
+                if taker.cards and len(taker.cards) >= taker.min_cards and taker.left_ns() <= TAKE_PAYS * cost_ns:
                     continue
                 donor.cards.remove(card)
                 taker.cards.append(card)
@@ -191,9 +227,27 @@ class Planner:
         """Cards that run the job's image, or will."""
         return len(self.scheduler.candidates(job)) + self.stager.going_to(job.digest)
 
+    def cost_ns(self, card: Card, job: Job) -> float:
+        """What it takes to have the card work for the job: its image, and the data its units use."""
+        assert job.image is not None
+        cost_ns = self.stager.cost_ns(card, job.digest, job.image)
+        if job.resident is not None and not job.resident.ready(card):
+            cost_ns += job.resident.length * 1e9 / self.cluster.config.link_rate_bytes_s
+        return cost_ns
+
     def left_ns(self, job: Job, cards: int) -> float:
         """Time the job's waiting units take on so many cards."""
         return _work_ns(job) / max(1, cards)
+
+
+def _settled(card: Card, cost_ns: float, cards: int, now_ns: int) -> bool:
+    """Whether it was switched long enough ago, to go to a job that has so many cards."""
+    return not card.switched_ns or now_ns - card.switched_ns > (SLICE_COSTS if cards else FIRST_COSTS) * cost_ns
+
+
+def _left_ns(job: Job, cards: int) -> float:
+    """As :meth:`Planner.left_ns`; of a job that serves, for how long units have been waiting."""
+    return job.pressed_ns if job.lasting else _work_ns(job) / max(1, cards)
 
 
 def _work_ns(job: Job) -> float:

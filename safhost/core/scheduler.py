@@ -19,6 +19,7 @@ from safhost.core.drain import DrainRequest
 from safhost.core.events import StartUnit
 from safhost.core.jobs import Job
 from safhost.core.reprogram import Planner
+from safhost.core.resident import Residents
 from safhost.core.singles import Single, Singles, key_of
 from safhost.core.speculate import Speculator
 from safhost.core.staging import Stager
@@ -42,6 +43,7 @@ class Scheduler:
         self.by_image: dict[bytes, dict[Job, None]] = {}  # jobs with units that wait
         self.stager = Stager(cluster)
         self.planner = Planner(self)
+        self.residents = Residents(self)
         self.speculator = Speculator(self)
         self.drains: list[DrainRequest] = []
         self._hanging: list[tuple[Attempt, int]] = []  # attempts that lost a race, and when they are taken for hung
@@ -56,6 +58,7 @@ class Scheduler:
 
     def add(self, job: Job, now_ns: int) -> None:
         self.jobs[job.request] = job
+        self.residents.add(job)
         self._plan = self._moved = True
         self._wake_up(now_ns)
 
@@ -77,6 +80,7 @@ class Scheduler:
             if not ready:
                 del self.by_image[job.digest]
         self.stager.drop_unneeded(now_ns)
+        self.residents.remove(job, now_ns)
 
     def all_jobs(self) -> list[Job]:
         return [*self.jobs.values(), *self.singles.values()]
@@ -123,10 +127,15 @@ class Scheduler:
         """Some card came, went, or runs something else: jobs are told which ones can work for them."""
         self._moved = True
 
-    def _tell_cards(self) -> None:
+    def _tell_cards(self, now_ns: int) -> None:
         self._moved = False
-        for job in self.jobs.values():
-            cards = tuple(sorted(c.key for c in self.candidates(job) if c.state == st.AVAILABLE and not c.leaving))
+        self.residents.look(now_ns)
+        for job in list(self.jobs.values()):
+            if job.failing is not None:
+                job.end(job.failing, now_ns)
+                continue
+            cards = tuple(sorted(c.key for c in self.candidates(job) if c.state == st.AVAILABLE and not c.leaving
+                                 and job.runs_on(c)))
             if cards != job.told_cards:
                 job.told_cards = cards
                 self.cluster.out.append(JobCards(job.request, cards))
@@ -139,7 +148,8 @@ class Scheduler:
     def candidates(self, job: Job) -> list[Card]:
         """Cards that could take units of the job as things stand, now or later."""
         return [c for c in self.cluster.sessions.by_mac.values()
-                if c.usable and c.image_digest == job.digest and not c.draining and job.may_use(c)]
+                if c.usable and c.image_digest == job.digest and not c.draining and job.may_use(c)
+                and (job.resident is None or not job.resident.hopeless(c))]
 
     def others(self, job: Job, unit: Unit) -> bool:
         """Whether some card could take the unit that did not fail it."""
@@ -226,6 +236,7 @@ class Scheduler:
         """Its session is over; what was in flight to it has ended already."""
         card.killing = card.leaving = False
         self.stager.card_lost(card)
+        self.residents.card_lost(card, now_ns)
         self.touch(card)
         for attempt in card.attempts():
             attempt.card_gone(now_ns, why)
@@ -243,13 +254,14 @@ class Scheduler:
     def run(self, now_ns: int) -> None:
         """Give units to the cards that may have room since the last time; the cluster calls it after every event."""
         if self._moved:
-            self._tell_cards()
+            self._tell_cards(now_ns)
         if not self._touched and not self._all and not self._plan:
             return
         if self.drains:
             for drain in list(self.drains):
                 drain.look(now_ns)
         while self._touched or self._all:
+            self.residents.tidy()
             cards = list(self.cluster.sessions.by_mac.values()) if self._all else list(self._touched)
             self._all = False
             self._touched.clear()
@@ -276,9 +288,9 @@ class Scheduler:
         ready = self.by_image.get(card.image_digest)
         if not ready:
             return False
-        jobs = [job for job in ready if not job.held and job.may_use(card)]
+        jobs = [job for job in ready if not job.held and job.runs_on(card)]
         # one depth for all: whose turn it is gets the next place, so that shares are what weights say
-        if not jobs or len(card.units) >= max(job.depth(card) for job in jobs):
+        if not jobs or len(card.units) >= max(job.depth(card) for job in jobs) or self.residents.starved(card, now_ns):
             return False
         if len(jobs) > 1:
             jobs.sort(key=_turn)
@@ -296,6 +308,11 @@ class Scheduler:
             self.none_waits(job)
         try:
             base = card.ddr.allocate(unit.event.room)
+            while base is None and self.residents.evict(card):
+                base = card.ddr.allocate(unit.event.room)
+            if base is None and not card.units and (held := self.residents.held_bytes(card)):
+                raise SchedulingError(f"{unit.event.room} bytes do not fit the card's {card.ddr.size_bytes} bytes of "
+                                      f"DDR beside {held} of resident data", "split the work into smaller units")
         except SchedulingError as err:
             job.give_up(unit, card, err, now_ns)
             return True
@@ -325,6 +342,7 @@ class Scheduler:
         jobs = self.all_jobs()
         for job in jobs:
             if not job.ended:
+                job.press(now_ns)
                 self._look_for_cards(job, now_ns)
         self.planner.plan(now_ns)
         self.planner.balance(now_ns)
@@ -360,6 +378,7 @@ class Scheduler:
     def validate(self) -> None:
         """Assert the invariants of jobs, units and cards."""
         self.stager.validate()
+        self.residents.validate()
         on_cards = {a for card in self.cluster.sessions.by_mac.values() for a in card.units}
         for job in self.all_jobs():
             what = f"job {job.request}"
@@ -386,7 +405,7 @@ class Scheduler:
             assert jobs, f"no job waits for image {digest.hex()[:12]}"
             for card in self.cluster.sessions.by_mac.values():
                 if card.image_digest == digest and not card.units and self.takes_units(card):
-                    idle = [j.request for j in jobs if not j.held and j.may_use(card) and (j.pending or any(
+                    idle = [j.request for j in jobs if not j.held and j.runs_on(card) and (j.pending or any(
                         card.key not in u.failed_on or not self.others(j, u) for u in j.again))]
                     assert not idle, f"{card.key} does nothing while units of {idle} wait"
 

@@ -33,7 +33,7 @@ class Speculator:
                 if not c.units and self.scheduler.takes_units(c)]
         for card in idle:
             for job in jobs:
-                if card.image_digest == job.digest and job.may_use(card) and self._second(job, card, now_ns):
+                if card.image_digest == job.digest and job.runs_on(card) and self._second(job, card, now_ns):
                     break
 
     def _second(self, job: Job, card: Card, now_ns: int) -> bool:

@@ -157,6 +157,10 @@ class Attempt:
         for at in e.relocations:
             pointer = int.from_bytes(arguments[at:at + 8], "little") + self.base
             arguments[at:at + 8] = pointer.to_bytes(8, "little")
+        if e.resident and job.resident is not None:
+            base = job.resident.base(self.card)
+            for at in e.resident:
+                arguments[at:at + 8] = (int.from_bytes(arguments[at:at + 8], "little") + base).to_bytes(8, "little")
         body = Run(0, job.kernel, 0, job.unit_deadline_ms, 0, 0, 0, 0, e.work_dim, 0, *e.global_size, *e.local_size,
                    bytes(arguments))
         command = RunCommand(self.cluster, self.card, body, self, queued=True)

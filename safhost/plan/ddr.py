@@ -19,22 +19,30 @@ class DdrAllocator:
     def used_bytes(self) -> int:
         return sum(self._used.values())
 
-    def allocate(self, length_bytes: int) -> int | None:
-        """Address of a free range, or None when nothing large enough is free now. Raises SchedulingError when
-        the card could never hold it."""
+    def allocate(self, length_bytes: int, top: bool = False, bank: int = 0, banks: int = 1) -> int | None:
+        """Address of a free range, or None when nothing large enough is free now. ``top``: as far to the end as there
+        is one. ``bank``: within this one of so many equal parts. Raises SchedulingError when the card could never hold
+        it there."""
         need = -(-max(1, length_bytes) // DDR_ALIGN_BYTES) * DDR_ALIGN_BYTES
-        if need > self.size_bytes:
-            raise SchedulingError(f"{length_bytes} bytes do not fit the card's {self.size_bytes} bytes of DDR",
-                                  "split the work into smaller units")
-        for i, (at, size) in enumerate(self._free):
-            if size >= need:
-                if size == need:
-                    del self._free[i]
-                else:
-                    self._free[i] = (at + need, size - need)
+        low, high = self.bank(bank, banks)
+        if need > high - low:
+            raise SchedulingError(f"{length_bytes} bytes do not fit the {'card' if banks == 1 else 'bank'}'s "
+                                  f"{high - low} bytes of DDR", "split the work into smaller units")
+        for i in reversed(range(len(self._free))) if top else range(len(self._free)):
+            first, size = self._free[i]
+            start, end = max(first, low), min(first + size, high)
+            if end - start >= need:
+                at = end - need if top else start
+                left = [(first, at - first), (at + need, first + size - at - need)]
+                self._free[i:i + 1] = [part for part in left if part[1]]
                 self._used[at] = need
                 return at
         return None
+
+    def bank(self, number: int, banks: int) -> tuple[int, int]:
+        """(first byte, end) of one of ``banks`` equal parts."""
+        size = self.size_bytes // banks // DDR_ALIGN_BYTES * DDR_ALIGN_BYTES
+        return number * size, self.size_bytes if number == banks - 1 else (number + 1) * size
 
     def release(self, address: int) -> None:
         """Give back what :meth:`allocate` returned."""

@@ -65,6 +65,7 @@ class ArgSpec:
     lanes: int = 1
     csr_offset: int = 0
     csr_bytes: int = 0
+    resident: bool = False
 
     @property
     def natural_bytes(self) -> int:
@@ -94,6 +95,8 @@ class ArgSpec:
             out["shape"] = [e.text for e in self.shape]
         if self.kind == "buffer":
             out["direction"] = self.direction
+        if self.resident:
+            out["resident"] = True
         if self.value is not None:
             out["value"] = self.value.text
         if self.lanes != 1:
@@ -298,6 +301,10 @@ def _parse_arg(fields: Fields) -> ArgSpec:
                            "dtype")
     shape = _expressions(fields, "shape", None) if kind in ("buffer", "local") else ()
     direction = fields.choice("direction", DIRECTIONS) if kind == "buffer" else ""
+    resident = fields.take("resident", bool, False) if kind == "buffer" else False
+    if resident and direction != "in":
+        raise fields.error(f"{name} is resident and of direction {direction}", "what cards keep is never written by "
+                           "the kernel: direction: in", "resident")
     lanes = fields.take("lanes", int, 1) if kind == "scalar" else 1
     if lanes not in LANES:
         raise fields.error(f"lanes is {lanes}", "OpenCL vectors have 2, 3, 4, 8 or 16", "lanes")
@@ -312,7 +319,8 @@ def _parse_arg(fields: Fields) -> ArgSpec:
         offset, size = csr.take("offset", int), csr.take("size", int, -1)
         csr.finish()
     fields.finish()
-    return ArgSpec(name, kind, dtype.newbyteorder("="), shape, direction, value, lanes, offset, size)
+    return ArgSpec(name, kind, dtype.newbyteorder("="), shape, direction, value, lanes, offset, size,
+                   resident)
 
 
 def _place(args: list[ArgSpec], items: list[Fields]) -> tuple[ArgSpec, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,9 +134,9 @@ def bind_arguments(spec: KernelSpec, arrays: tuple[Any, ...], values: Mapping[st
 
 
 def plan_arguments(spec: KernelSpec, binding: Binding, base: int, size: int,
-                   align: int = 4096) -> ArgumentPlan:
+                   align: int = 4096, resident: Mapping[str, int] = MappingProxyType({})) -> ArgumentPlan:
     """Lay the buffers out in DDR bytes ``base`` to ``base + size``, each at a multiple of ``align``; pack
-    the block.
+    the block. Those in ``resident`` are there already, at the address given.
 
     Raises :class:`SchedulingError` when they do not fit.
     """
@@ -148,6 +149,8 @@ def plan_arguments(spec: KernelSpec, binding: Binding, base: int, size: int,
             continue
         if arg.kind != "buffer":
             packed = _pack_scalar(spec, arg, binding.scalars[arg.name])
+        elif arg.name in resident:
+            packed = resident[arg.name].to_bytes(ADDRESS_BYTES, "little")
         else:
             shape = binding.shapes[arg.name]
             address = -(-cursor // align) * align
@@ -215,6 +218,11 @@ def _check_array(spec: KernelSpec, arg: ArgSpec, value: Any) -> Array:
         raise ConfigError(f"{spec.name}: {arg.name} has {value.ndim} dimensions, expected {len(arg.shape)}",
                           f"its shape is [{', '.join(e.text for e in arg.shape)}]")
     return value
+
+
+def check_array(spec: KernelSpec, arg: ArgSpec, value: Any) -> Array:
+    """``value``, when it is an array of the argument's type and dimensions. Raises :class:`ConfigError`."""
+    return _check_array(spec, arg, value)
 
 
 def _check_scalar(spec: KernelSpec, arg: ArgSpec, value: Any) -> Any:

@@ -52,10 +52,12 @@ class Layout(NamedTuple):
     work_dim: int
     room: int
     span: int
+    resident: tuple[int, ...] = ()
+    resident_bytes: int = 0
 
     @classmethod
-    def parse(cls, p: object, most_argument_bytes: int) -> Layout:
-        """From a message. Raises LocalProtocolError."""
+    def parse(cls, p: object, most_argument_bytes: int, resident_bytes: int = 0) -> Layout:
+        """From a message, for a job with so much resident data. Raises LocalProtocolError."""
         if not isinstance(p, dict):
             raise params.bad("layouts", p, "an object for each layout")
         room = params.integer(p, "room", MAX_ROOM_BYTES)
@@ -67,7 +69,9 @@ class Layout(NamedTuple):
         arguments = params.hex_bytes(p, "arguments", most=most_argument_bytes)
         return cls(joined(inputs, outputs), outputs, arguments, params.relocations(p, arguments, room),
                    params.work_sizes(p, "global", 1), params.work_sizes(p, "local", 0),
-                   params.integer(p, "work_dim", 3, 1, 1), room, max((end for _, end in taken), default=0))
+                   params.integer(p, "work_dim", 3, 1, 1), room, max((end for _, end in taken), default=0),
+                   params.relocations({"relocations": p.get("resident", [])}, arguments, resident_bytes),
+                   resident_bytes)
 
     def check(self, arguments: bytes) -> None:
         """Raises LocalProtocolError for a unit's own arguments when they do not fit the layout."""
@@ -76,6 +80,9 @@ class Layout(NamedTuple):
         for at in self.relocations:
             if int.from_bytes(arguments[at:at + 8], "little") > self.room:
                 raise params.bad("units", at, "the offset of a pointer into the unit's memory")
+        for at in self.resident:
+            if int.from_bytes(arguments[at:at + 8], "little") > self.resident_bytes:
+                raise params.bad("units", at, "the offset of a pointer into the job's resident data")
 
 
 def joined(inputs: list[tuple[int, int]], outputs: tuple[tuple[int, int, int], ...]) -> list[tuple[int, int]]:
@@ -159,6 +166,7 @@ class ElasticJob:
         self.spec = spec
         self.journal = journal
         self.arena = arena
+        self.resident_bytes = 0
         self.layouts: dict[int, Layout] = {}
         self.live: set[int] = set()
         self.card_keys: dict[str, str] = {}

@@ -12,6 +12,7 @@ from safhost.core import journal as jn
 from safhost.core.actions import Action, RequestEnded
 from safhost.core.ranges import Ranges
 from safhost.errors import ConfigError, ImageError, LocalProtocolError, SafError, SchedulingError
+from safhost.plan.blocks import block_bytes_for, plan_pieces
 from safhost.plan.kernelspec import KernelPackage
 from safhost.runtime import elastic as el
 from safhost.runtime import params
@@ -21,9 +22,12 @@ from safhost.runtime.jobkeeper import JobKeeper
 from safhost.runtime.jobs import QUIET, Job
 from safhost.runtime.jobstore import SUMMARY, Journal
 from safhost.runtime.params import U32
-from safhost.wire.generated import CONTROL_PAYLOAD_MAX, Run
+from safhost.wire.generated import CONTROL_PAYLOAD_MAX, DDR_MAX_BLOCKS, Run
 
 MAX_ARGUMENT_BYTES = CONTROL_PAYLOAD_MAX - len(Run().pack())
+MIN_MTU = 1500
+"""Of links that cards come on later: pieces of resident data are cut for it."""
+
 KEEP_LAYOUTS = 16384  # of a job; its client goes back to none this old
 KEEP_IMAGES = 2  # hashed images of late jobs: the next job with the same one begins at once
 Message = dict[str, Any]
@@ -47,8 +51,12 @@ class JobDesk(JobKeeper):
         """Open a job. memory: the arena of its units, and the image where cards are to be programmed with it."""
         if self.service.config.profile == "paper":
             raise ConfigError("the profile `paper` has no jobs", "use Kernel.submit, or cards of profile `saf`")
-        if len(request.memory) not in (1, 2):
-            raise LocalProtocolError("a job needs its arena, and may have an image", "use the safhost client")
+        resident_bytes = params.integer(p, "resident_bytes", el.MAX_ROOM_BYTES, default=0)
+        others = request.memory[1:-1] if resident_bytes else request.memory[1:]
+        if not request.memory or len(others) > 1 or len(request.memory) < 1 + (resident_bytes > 0) \
+                or (resident_bytes and request.memory[-1].length < resident_bytes):
+            raise LocalProtocolError("a job needs its arena, and may have an image and resident data",
+                                     "use the safhost client")
         wanted = params.selector(p)
         compat = params.integer(p, "pr_compat_id", U32, default=0)
         resume = params.text(p, "resume") if p.get("resume") is not None else ""
@@ -70,15 +78,18 @@ class JobDesk(JobKeeper):
             whole = spec._replace(cards=keys, kernel_name=names[spec.kernel] if names else str(spec.kernel))
             if manifest is not None:
                 self.service.manifests.put(spec.digest, manifest)
-            if len(request.memory) == 2:
-                self._image(request, digest, compat, lambda image: self._open(request, whole, image, resume,
-                                                                              same_client))
+
+            def with_image(image: ev.JobImage | None) -> None:
+                self._resident(request, resident_bytes, lambda data: self._open(request, whole, image, data, resume,
+                                                                                same_client))
+            if others:
+                self._image(request, digest, compat, with_image)
                 return
             if not resume and not any(c.usable and c.image_digest == digest for c in
                                       self.core.sessions.by_mac.values()):
                 raise SchedulingError(f"no card runs image {spec.digest[:12]}, and it did not come with the job",
                                       "pass image=, or program it first: safhost program IMAGE")
-            self._open(request, whole, None, resume, same_client)
+            with_image(None)
         self.service.when_settled(request, begin)
 
     def _image(self, request: Job, digest: bytes, compat: int, then: Any) -> None:
@@ -104,12 +115,27 @@ class JobDesk(JobKeeper):
         self.service.hasher.start(memory.array, [(0, memory.length)],
                                   lambda found: self.service.guarded(request, lambda: hashed(found)))
 
-    def _open(self, request: Job, spec: Spec, image: ev.JobImage | None, resume: str, same_client: bool) -> None:
+    def _resident(self, request: Job, length: int, then: Callable[[ev.JobResident | None], None]) -> None:
+        """What all units of the job use, hashed in pieces that every card takes."""
+        if not length:
+            then(None)
+            return
+        data = request.memory[-1].array[:length]
+        cards = list(self.core.sessions.by_mac.values())
+        mtu = min([MIN_MTU, *(c.hello.mtu for c in cards), *(link.mtu for link in self.core.links.values())])
+        blocks = min((c.hello.ddr_max_blocks for c in cards), default=DDR_MAX_BLOCKS)
+        pieces = plan_pieces(length, 0, block_bytes_for(mtu), blocks, el.JOIN_BYTES)
+        self.service.hasher.start(data, [(x.offset, x.length) for x in pieces], lambda found: self.service.guarded(
+            request, lambda: then(ev.JobResident(data, tuple(found)))))
+
+    def _open(self, request: Job, spec: Spec, image: ev.JobImage | None, resident: ev.JobResident | None,
+              resume: str, same_client: bool) -> None:
         if resume:
             name, journal = resume, self._reopen(resume, spec, same_client)
         else:
             name, journal = self.store.create(spec._asdict())
         job = ElasticJob(name, request, spec, journal, request.memory[0].array, self.engine.clock())
+        job.resident_bytes = len(resident.payload) if resident is not None else 0
         self.begin(job)
         usable = sum(c.usable for c in self.core.sessions.by_mac.values())
         request.event({"job": name, "done": [list(pair) for pair in journal.state.done.pairs()], "cards": usable})
@@ -117,7 +143,7 @@ class JobDesk(JobKeeper):
             job.number, bytes.fromhex(spec.digest), spec.kernel, spec.priority, spec.weight, tuple(spec.cards), image,
             max(1, int(spec.unit_deadline_s * 1e3)), spec.retries, spec.keep_going, spec.speculate, spec.phased,
             spec.repeat, spec.depth, int(spec.patience_s * 1e9), spec.min_cards,
-            spec.ephemeral and spec.keep_going))
+            spec.ephemeral and spec.keep_going, resident))
 
     def _reopen(self, resume: str, spec: Spec, same_client: bool) -> Journal:
         """The journal of a job that goes on. ``same_client``: it still has the arena, and with it the results that it
@@ -158,7 +184,7 @@ class JobDesk(JobKeeper):
         for key, value in layouts.items():
             if not key.isdecimal() or len(key) > 18:
                 raise params.bad("layouts", key, "a whole number")
-            job.layouts[int(key)] = Layout.parse(value, MAX_ARGUMENT_BYTES)
+            job.layouts[int(key)] = Layout.parse(value, MAX_ARGUMENT_BYTES, job.resident_bytes)
             if len(job.layouts) > KEEP_LAYOUTS:
                 del job.layouts[next(iter(job.layouts))]
         items = params.given(p, "units")
@@ -208,7 +234,7 @@ class JobDesk(JobKeeper):
         job.live.add(index)
         return ev.JobUnit(index, job.arena[offset:offset + layout.span], layout.room, (), layout.outputs, arguments,
                           layout.relocations, layout.global_size, layout.local_size, layout.work_dim,
-                          key), layout.inputs
+                          key, layout.resident), layout.inputs
 
     def _key(self, job: ElasticJob, card: str) -> str:
         key = self.service.names.key(card)  # also of a card that did not announce itself since this host began

@@ -299,3 +299,72 @@ def test_land_that_raises_ends_the_job_and_the_others_are_told(ready, live):
     error = job.exception(WAIT_S)
     assert error is not None
     assert "boom" in error.message
+
+
+# -- resident data -------------------------------------------------------------------------------------------
+
+
+def test_resident_array_is_sent_once_and_units_leave_it_out(ready, vadd, live):
+    b = np.random.default_rng(2).random(300_000, np.float32)
+    before = [p.data_frames for p in live.ports]
+    rng = np.random.default_rng(3)
+    a = rng.random((6, len(b)), np.float32)
+    got = ready.map("vadd", ((row,) for row in a), image=vadd, resident={"B": b})
+    assert all((g == row + b).all() for g, row in zip(got, a, strict=True))
+    blocks = -(-b.nbytes // 1472)
+    frames = [p.data_frames - n for p, n in zip(live.ports, before, strict=True)]
+    assert sum(frames) <= (6 + 2) * (blocks + 64)  # each unit's input once, the resident one once to each card
+    (other,) = ready.map("vadd", [Unit(B=a[0])], image=vadd, resident={"A": b})
+    assert (other == a[0] + b).all()
+
+
+def test_resident_job_goes_on_when_the_daemon_comes_back(ready, live, vadd):
+    b = np.random.default_rng(2).random(30_000, np.float32)
+    a = np.random.default_rng(3).random((8, len(b)), np.float32)
+    s = Serving(ready, vadd, resident={"B": b})
+    until(lambda: s.job.cards() == ["c1", "c2"])
+    hold(live)
+    for i in range(8):
+        s.queue.put(Unit(a[i], tag=i))
+    until(lambda: live.do(lambda: sum(len(p.held or []) for p in live.ports)) >= 4)
+    live.die()
+    until(lambda: s.job.cards() == [])
+    live.do(lambda: setattr(live, "server", Server(live.engine, live.service, live.path)))
+    hold(live, False)
+    until(lambda: len(s.landed) == 8)
+    s.end()
+    assert all((s.landed[i][0] == a[i] + b).all() for i in range(8))
+
+
+@pytest.mark.parametrize(("resident", "says"), [
+    ({"C": np.zeros(3, np.float32)}, "no input buffer C"),
+    ({"X": np.zeros(3, np.float32)}, "no input buffer X"),
+    ({"B": np.zeros(3, np.float64)}, "B has dtype float64"),
+    ({"B": np.zeros((3, 3), np.float32)}, "2 dimensions"),
+    ({"B": np.zeros(0, np.float32)}, "is empty"),
+    ({"B": [1.0]}, "B is list"),
+])
+def test_resident_data_that_cannot_be_is_refused_at_once(ready, vadd, resident, says):
+    with pytest.raises(ConfigError, match=says):
+        ready.submit("vadd", [], image=vadd, resident=resident)
+
+
+def test_unit_that_brings_what_is_resident_is_at_fault(ready, vadd):
+    b = np.ones(300, np.float32)
+    s = Serving(ready, vadd, resident={"B": b})
+    s.queue.put(Unit(b, B=b, tag="named"))
+    s.queue.put(Unit(b, b, tag="placed"))
+    s.queue.put(Unit(np.ones(4, np.float32), tag="other size"))
+    s.queue.put(Unit(b, tag="good"))
+    s.end()
+    assert set(s.landed) == {"good"}
+    assert set(s.failed) == {"named", "placed", "other size"}
+    assert "B is resident" in s.failed["named"].message
+
+
+def test_resident_data_larger_than_the_cards_ends_the_job_with_a_clear_error(ready, vadd):
+    s = Serving(ready, vadd, resident={"B": np.zeros(20 << 20, np.float32)})  # 80 MiB, the cards have 64
+    error = s.job.exception(WAIT_S)
+    assert error is not None
+    assert "of resident data do not fit the" in error.message
+    s.queue.put(None)
