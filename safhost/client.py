@@ -208,7 +208,8 @@ class Cluster:
                on_note: Note | None = None, phased: bool = False, repeat: int = 1, depth: int = 0,
                total: int | None = None, ephemeral: bool = False, land: Land | None = None,
                land_failed: LandFailed | None = None, on_cards: Callable[[list[str]], None] | None = None,
-               patience_s: float = 600.0, min_cards: int = 0, resident: Mapping[str, Any] | None = None) -> Job:
+               patience_s: float = 600.0, min_cards: int = 0, resident: Mapping[str, Any] | None = None,
+               compute_units: int = 0) -> Job:
         """Run ``kernel`` over ``units`` on all cards there are, and on those that come; returns at once.
 
         ``kernel``: a Kernel, or its name or index (of ``image``, or of what cards run). ``units``: an iterable, pulled
@@ -220,7 +221,9 @@ class Cluster:
         with ``keep_going`` goes on. ``speculate``: slow units may run twice. ``window``: units outstanding at most.
         ``resume``: the id of a job that did not end well; units whose results landed are passed over. ``on_note`` gets
         what the scheduler does, in another thread. ``phased``: load all, run all, read all. ``repeat``: kernel runs a
-        unit. ``depth``: units a card at once, 0 for as many as pay. ``total``: units, where ``units`` cannot say.
+        unit. ``depth``: units a card (and compute unit) at once, 0 for as many as pay. ``compute_units``: how many
+        copies of the kernel run units side by side on a card, 0 for all that the image has. ``total``: units, where
+        ``units`` cannot say.
 
         ``resident``: arrays of input buffers, by argument, that are the same for all units: each card gets them once,
         and units leave them out.
@@ -241,7 +244,7 @@ class Cluster:
             priority=priority, weight=weight, unit_deadline_s=unit_deadline_s, retries=retries, keep_going=keep_going,
             speculate=speculate, phased=phased, repeat=repeat, depth=depth, ephemeral=ephemeral, land=land,
             land_failed=land_failed, on_cards=on_cards, patience_s=patience_s, min_cards=min_cards,
-            resident=resident)
+            resident=resident, compute_units=compute_units)
         self._jobs.add(job)
         return job
 

@@ -54,6 +54,7 @@ class Order(NamedTuple):
     resume: str | None
     ephemeral: bool = False
     resident: ResidentData | None = None
+    compute_units: int = 1
 
 
 class _Flight:
@@ -387,9 +388,10 @@ class JobFlow:
         """With the lock: as much outstanding as ``cards`` cards need."""
         self._cards = cards
         if self._order.ephemeral:
-            self._prompt_units = (self._order.depth or ROOM_PER_CARD) * cards
+            self._prompt_units = (self._order.depth or ROOM_PER_CARD) * self._order.compute_units * cards
         if self._order.window is None and not self._order.phased:
-            self._window = max(WINDOW_UNITS, max(UNITS_PER_CARD, self._order.depth + 1) * cards)
+            self._window = max(WINDOW_UNITS, max(UNITS_PER_CARD, self._order.depth + 1)
+                               * self._order.compute_units * cards)
 
     def _land(self, lines: list[list[Any]]) -> None:
         out, listener = self._out, self._listener

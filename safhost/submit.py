@@ -104,7 +104,7 @@ def start_job(cluster: Cluster, kernel: Kernel | str | int, units: Iterable[Any]
         message |= {"manifest": opened.package.to_dict(), "pr_compat_id": opened.pr_compat_id}
     data = ResidentData(spec, resident) if resident else None
     order = Order(spec, message, window, bool(params.get("phased")), int(params.get("depth") or 0), total, resume,
-                  bool(params.get("ephemeral")), data)
+                  bool(params.get("ephemeral")), data, int(params.get("compute_units") or spec.compute_units))
     job = Job(make_link, order, units, out, lambda: None if opened is None else images.memory(opened), on_note,
               cluster.arenas, Landing(land, land_failed) if land is not None else None, on_cards)
     if opened is None:

@@ -201,7 +201,8 @@ class StartJob:
     chosen from measured times. ``patience_ns``: units that no card could take for so long are given up, the job with
     them unless it is to keep going. ``min_cards``: so many are left to it while it has nothing to do. ``lasting``: the
     job goes on when no card is left for it, and only the units that wait are given up. ``resident``: data that each
-    card has before it gets units.
+    card has before it gets units. ``compute_units``: so many kernels from ``kernel`` on are copies of it and
+    run units side by side, those of copy i in part i of the ``banks`` equal parts of DDR; ``depth`` is of each.
     """
 
     request: int
@@ -222,6 +223,8 @@ class StartJob:
     min_cards: int = 0
     lasting: bool = False
     resident: JobResident | None = None
+    compute_units: int = 1
+    banks: int = 1
 
 
 @dataclass(slots=True)

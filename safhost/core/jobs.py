@@ -49,6 +49,8 @@ class Job:
         self.phased = event.phased
         self.repeat = event.repeat
         self.fixed_depth = event.depth
+        self.compute_units = event.compute_units
+        self.banks = event.banks
         self.patience_ns = event.patience_ns
         self.min_cards = event.min_cards
         self.lasting = event.lasting
@@ -188,16 +190,17 @@ class Job:
         """Units at once on this card."""
         if self.phased:
             return 1 << 30  # as many as its DDR holds
-        return self.fixed_depth or self.share(card).pace.depth
+        return (self.fixed_depth or self.share(card).pace.depth) * self.compute_units
 
     def note(self, kind: str, card: Card | None, text: str, **info: Any) -> None:
         self.cluster.out.append(JobNoted(self.request, kind, card.key if card else "", text, info))
 
     # -- attempts ------------------------------------------------------------------------------------------
 
-    def begin(self, unit: Unit, card: Card, base: int, now_ns: int, extra: bool = False) -> None:
+    def begin(self, unit: Unit, card: Card, place: tuple[int, int], now_ns: int, extra: bool = False) -> None:
+        """``place``: the unit's DDR address, and which of the kernel's copies runs it."""
         unit.attempts += 1
-        attempt = Attempt(unit, card, base, extra)
+        attempt = Attempt(unit, card, *place, extra)
         unit.live.append(attempt)
         self.running[unit] = None
         attempt.start(now_ns)
@@ -244,9 +247,9 @@ class Job:
         e = unit.event
         wire_ns = self.cluster.scheduler.link_ns(card, sum(i[1] for i in e.inputs), sum(o[1] for o in e.outputs))
         write_ns, run_ns = attempt.run_ns - attempt.start_ns, attempt.read_ns - attempt.run_ns
-        share.pace.note(write_ns, run_ns, attempt.kernel_ns, now_ns - attempt.read_ns, wire_ns)
+        share.pace.note(write_ns, run_ns, attempt.kernel_ns, now_ns - attempt.read_ns, wire_ns * self.compute_units)
         self.times_ns.append(now_ns - attempt.start_ns)
-        alone_ns = max(attempt.kernel_ns, wire_ns)
+        alone_ns = max(attempt.kernel_ns / self.compute_units, wire_ns)
         unit_ns = max(alone_ns, (now_ns - attempt.start_ns) / (1 + len(card.units)))  # Little's law
         self.unit_ns = unit_ns if self.unit_ns is None else self.unit_ns + (unit_ns - self.unit_ns) / 16
         self.cluster.scheduler.charge(self, alone_ns)

@@ -298,7 +298,7 @@ class Scheduler:
 
     def _has_place(self, job: Job, card: Card) -> bool:
         """Whether a job that says itself how deep it goes has not gone as deep yet."""
-        return job.phased or not job.fixed_depth or sum(a.unit.job is job for a in card.units) < job.fixed_depth
+        return job.phased or not job.fixed_depth or sum(a.unit.job is job for a in card.units) < job.depth(card)
 
     def _give_of(self, job: Job, card: Card, now_ns: int) -> bool:
         unit = job.take(card)
@@ -307,22 +307,39 @@ class Scheduler:
         if not job.waiting:
             self.none_waits(job)
         try:
-            base = card.ddr.allocate(unit.event.room)
-            while base is None and self.residents.evict(card):
-                base = card.ddr.allocate(unit.event.room)
-            if base is None and not card.units and (held := self.residents.held_bytes(card)):
+            place = self.place(job, card, unit.event.room)
+            while place is None and self.residents.evict(card):
+                place = self.place(job, card, unit.event.room)
+            if place is None and not card.units and (held := self.residents.held_bytes(card)):
                 raise SchedulingError(f"{unit.event.room} bytes do not fit the card's {card.ddr.size_bytes} bytes of "
                                       f"DDR beside {held} of resident data", "split the work into smaller units")
         except SchedulingError as err:
             job.give_up(unit, card, err, now_ns)
             return True
-        if base is None:
+        if place is None:
             job.put_back(unit)
             self.by_image.setdefault(job.digest, {})[job] = None
             return False
         self._clock[job.priority] = max(self._clock.get(job.priority, 0.0), job.service_ns)
-        job.begin(unit, card, base, now_ns)
+        job.begin(unit, card, place, now_ns)
         return True
+
+    def place(self, job: Job, card: Card, room: int) -> tuple[int, int] | None:
+        """(DDR address, copy of the kernel) for a unit: the copy with least to do whose bank has room; None when none
+        has. Raises SchedulingError when none ever will."""
+        if job.banks == 1:
+            base = card.ddr.allocate(room)
+            return None if base is None else (base, 0)
+        load = [0] * job.compute_units
+        for attempt in card.units:
+            other = attempt.unit.job
+            if other.kernel == job.kernel and other.digest == job.digest and attempt.copy < len(load):
+                load[attempt.copy] += 1
+        for copy in sorted(range(len(load)), key=load.__getitem__):
+            base = card.ddr.allocate(room, bank=copy, banks=job.banks)
+            if base is not None:
+                return base, copy
+        return None
 
     def none_waits(self, job: Job) -> None:
         """All its units are under way, or have ended."""

@@ -49,15 +49,15 @@ class Speculator:
             if now_ns - first.start_ns <= late_ns or first.card is card:
                 continue
             try:
-                base = card.ddr.allocate(unit.event.room)
+                place = self.scheduler.place(job, card, unit.event.room)
             except SchedulingError:
-                base = None
-            if base is None:
+                place = None
+            if place is None:
                 continue
             job.speculated += 1
             job.note("speculated", card, f"unit {unit.event.index} takes long on card {first.card.key}: tried here too",
                      unit=unit.event.index, slow=first.card.key)
-            job.begin(unit, card, base, now_ns, extra=True)
+            job.begin(unit, card, place, now_ns, extra=True)
             return True
         return False
 

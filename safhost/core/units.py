@@ -61,17 +61,18 @@ class Unit:
 class Attempt:
     """One try. Times in ns: ``start_ns`` inputs begin to travel, ``run_ns`` the kernel is asked for, ``read_ns``
     outputs are; ``kernel_ns`` as the card measured it, of all runs. ``waits_for``: the step of a phased job it is
-    ready for, else 0. ``innocent``: its command dies for another unit's sake."""
+    ready for, else 0. ``innocent``: its command dies for another unit's sake. ``copy``: of the kernel that runs it."""
 
     __slots__ = ("_commands", "_left", "_reads", "_runs_left", "_scratch", "_transfers", "abandoned", "base", "card",
-                 "cluster", "extra", "innocent", "kernel_ns", "read_ns", "run_ns", "running", "start_ns", "unit",
-                 "waits_for")
+                 "cluster", "copy", "extra", "innocent", "kernel_ns", "read_ns", "run_ns", "running", "start_ns",
+                 "unit", "waits_for")
 
-    def __init__(self, unit: Unit, card: Card, base: int, extra: bool = False) -> None:
+    def __init__(self, unit: Unit, card: Card, base: int, copy: int = 0, extra: bool = False) -> None:
         self.unit = unit
         self.card = card
         self.cluster = unit.job.cluster
         self.base = base
+        self.copy = copy
         self.extra = extra
         self.abandoned = False
         self.innocent = False
@@ -161,8 +162,8 @@ class Attempt:
             base = job.resident.base(self.card)
             for at in e.resident:
                 arguments[at:at + 8] = (int.from_bytes(arguments[at:at + 8], "little") + base).to_bytes(8, "little")
-        body = Run(0, job.kernel, 0, job.unit_deadline_ms, 0, 0, 0, 0, e.work_dim, 0, *e.global_size, *e.local_size,
-                   bytes(arguments))
+        body = Run(0, job.kernel + self.copy, 0, job.unit_deadline_ms, 0, 0, 0, 0, e.work_dim, 0, *e.global_size,
+                   *e.local_size, bytes(arguments))
         command = RunCommand(self.cluster, self.card, body, self, queued=True)
         self._commands.append(command)
         command.submit(now_ns)

@@ -80,9 +80,9 @@ def build_program(device: CpuDevice, package: KernelPackage, files: Mapping[str,
     kernels = {}
     for spec in package.kernels.values():
         try:
-            kernels[spec.name] = device.api.create("clCreateKernel", program, spec.name.encode())
+            kernels[spec.name] = device.api.create("clCreateKernel", program, spec.source_name.encode())
         except OpenClError as error:
-            raise BuildFailed(f"kernel {spec.name} is not in the sources of {package.name} ({error.message})",
+            raise BuildFailed(f"kernel {spec.source_name} is not in the sources of {package.name} ({error.message})",
                               "correct its name in kernel.yaml") from None
         _check_signature(device, spec, kernels[spec.name])
     return Program(device, package, program, kernels)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ KINDS = ("buffer", "scalar", "local", "symbol")
 DIRECTIONS = ("in", "out", "inout", "scratch")
 """``scratch``: room in the card's memory that a launch works in; nothing is moved there or back."""
 LANES = (1, 2, 3, 4, 8, 16)
+MAX_COMPUTE_UNITS = 16
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -115,7 +116,8 @@ class CycleModel:
 
 @dataclass(frozen=True, slots=True)
 class KernelSpec:
-    """One kernel of an image: what it is called with and how large a launch is."""
+    """One kernel of an image: what it is called with and how large a launch is. An image has it ``compute_units``
+    times: the copies, each a kernel of its own (``copy_of``), follow it as name_1, name_2 …"""
 
     name: str
     args: tuple[ArgSpec, ...]
@@ -123,6 +125,13 @@ class KernelSpec:
     local_size: tuple[Expression, ...] = ()
     single_work_item: bool = False
     model: CycleModel | None = None
+    compute_units: int = 1
+    copy_of: str = ""
+
+    @property
+    def source_name(self) -> str:
+        """What the kernel is called where it is written; copies share it."""
+        return self.copy_of or self.name
 
     @property
     def kernel_args(self) -> tuple[ArgSpec, ...]:
@@ -149,6 +158,8 @@ class KernelSpec:
         out = {"name": self.name, "args": [a.to_dict() for a in self.args],
                "global": [e.text for e in self.global_size], "local": [e.text for e in self.local_size],
                "single_work_item": self.single_work_item}
+        if self.compute_units > 1:
+            out["compute_units"] = self.compute_units
         if self.model is not None:
             out["model"] = {"cycles": self.model.cycles.text, "clock_mhz": self.model.clock_mhz}
         return out
@@ -175,7 +186,7 @@ class KernelPackage:
         return {"name": self.name, "version": self.version, "description": self.description,
                 "sources": list(self.sources), "includes": list(self.includes), "options": self.options,
                 "board": self.board, "pr_compat_id": self.pr_compat_id,
-                "kernels": [k.to_dict() for k in self.kernels.values()]}
+                "kernels": [k.to_dict() for k in self.kernels.values() if not k.copy_of]}
 
     @classmethod
     def load(cls, path: str | Path, need_files: bool = True) -> KernelPackage:
@@ -220,9 +231,13 @@ def _parse_package(fields: Fields, folder: Path | None) -> KernelPackage:
     kernels: dict[str, KernelSpec] = {}
     for item in fields.mappings("kernels"):
         kernel = _parse_kernel(item)
-        if kernel.name in kernels:
-            raise item.error(f"kernel {kernel.name} is described twice", "remove one of the two", "name")
-        kernels[kernel.name] = kernel
+        copies = [replace(kernel, name=f"{kernel.name}_{n}", compute_units=1, copy_of=kernel.name)
+                  for n in range(1, kernel.compute_units)]
+        for one in (kernel, *copies):
+            if one.name in kernels:
+                raise item.error(f"kernel {one.name} is described twice", "remove one of the two; copies of a kernel "
+                                 "with compute_units are called name_1, name_2 …", "name")
+            kernels[one.name] = one
     if not kernels:
         raise fields.error("kernels is empty", "describe at least one kernel", "kernels")
     fields.finish()
@@ -269,9 +284,12 @@ def _parse_kernel(fields: Fields) -> KernelSpec:
     if local_size and len(local_size) != len(global_size):
         raise fields.error("local and global differ in dimensions", "give both the same number", "local")
     model = fields.mapping("model")
+    copies = fields.take("compute_units", int, 1)
+    if not 1 <= copies <= MAX_COMPUTE_UNITS:
+        raise fields.error(f"compute_units is {copies}", f"from 1 to {MAX_COMPUTE_UNITS}", "compute_units")
     fields.finish()
     return KernelSpec(name, _place(args, items), global_size, local_size, single,
-                      None if model is None else _parse_model(model, integers))
+                      None if model is None else _parse_model(model, integers), copies)
 
 
 def _parse_model(fields: Fields, integers: set[str]) -> CycleModel:
@@ -346,15 +364,7 @@ def _place(args: list[ArgSpec], items: list[Fields]) -> tuple[ArgSpec, ...]:
                 raise item.error(f"csr of {arg.name} overlaps {other.name}", "correct one of the offsets",
                                  "csr")
         cursor = offset + size
-        placed.append(ArgSpec(arg.name, arg.kind, arg.dtype, arg.shape, arg.direction, arg.value, arg.lanes,
-                              offset,
-                              size))
-    return tuple(placed)
-
-
-def _identifier(fields: Fields, key: str) -> str:
-    name = str(fields.take(key, str))
-    if not _IDENTIFIER.match(name):
+        placed.append(replace(arg, csr_offset=offset, csr_bytes=size))
         raise fields.error(f"{key} {name!r} is not an OpenCL C identifier", "", key)
     return name
 

@@ -134,6 +134,7 @@ class Spec(NamedTuple):
     ephemeral: bool
     patience_s: float
     min_cards: int
+    compute_units: int
 
     @classmethod
     def parse(cls, p: Mapping[str, Any], cards: list[str], kernel_name: str, image: str, client: str) -> Spec:
@@ -152,7 +153,8 @@ class Spec(NamedTuple):
                    params.flag(p, "keep_going", False), params.flag(p, "speculate", True),
                    params.flag(p, "phased", False), params.integer(p, "repeat", U32, 1, 1),
                    params.integer(p, "depth", 1024, 0, 0), total, client, params.flag(p, "ephemeral", False),
-                   params.number(p, "patience_s", 600.0, 0.01, U32 / 1e3), params.integer(p, "min_cards", U16, 0, 0))
+                   params.number(p, "patience_s", 600.0, 0.01, U32 / 1e3), params.integer(p, "min_cards", U16, 0, 0),
+                   params.integer(p, "compute_units", U16, 0, 0))
 
 
 class ElasticJob:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from safhost.core import events as ev
@@ -70,6 +71,11 @@ class JobDesk(JobKeeper):
             raise params.bad("kernel", spec.kernel, f"one of the {len(names)} kernels of the image")
         digest = bytes.fromhex(spec.digest)
 
+        copies = next(islice(package.kernels.values(), spec.kernel, None)).compute_units if package is not None else 1
+        if spec.compute_units > copies:
+            raise params.bad("compute_units", spec.compute_units, f"at most the {copies} of the image")
+        spec = spec._replace(compute_units=spec.compute_units or copies)
+
         def begin() -> None:
             if resume:  # as it began: cards may not have announced themselves again yet
                 keys = list(self.store.load(resume).spec.get("cards", []))
@@ -80,8 +86,8 @@ class JobDesk(JobKeeper):
                 self.service.manifests.put(spec.digest, manifest)
 
             def with_image(image: ev.JobImage | None) -> None:
-                self._resident(request, resident_bytes, lambda data: self._open(request, whole, image, data, resume,
-                                                                                same_client))
+                self._resident(request, resident_bytes, lambda data: self._open(request, whole, copies, image, data,
+                                                                                resume, same_client))
             if others:
                 self._image(request, digest, compat, with_image)
                 return
@@ -128,7 +134,7 @@ class JobDesk(JobKeeper):
         self.service.hasher.start(data, [(x.offset, x.length) for x in pieces], lambda found: self.service.guarded(
             request, lambda: then(ev.JobResident(data, tuple(found)))))
 
-    def _open(self, request: Job, spec: Spec, image: ev.JobImage | None, resident: ev.JobResident | None,
+    def _open(self, request: Job, spec: Spec, banks: int, image: ev.JobImage | None, resident: ev.JobResident | None,
               resume: str, same_client: bool) -> None:
         if resume:
             name, journal = resume, self._reopen(resume, spec, same_client)
@@ -143,7 +149,7 @@ class JobDesk(JobKeeper):
             job.number, bytes.fromhex(spec.digest), spec.kernel, spec.priority, spec.weight, tuple(spec.cards), image,
             max(1, int(spec.unit_deadline_s * 1e3)), spec.retries, spec.keep_going, spec.speculate, spec.phased,
             spec.repeat, spec.depth, int(spec.patience_s * 1e9), spec.min_cards,
-            spec.ephemeral and spec.keep_going, resident))
+            spec.ephemeral and spec.keep_going, resident, spec.compute_units, banks))
 
     def _reopen(self, resume: str, spec: Spec, same_client: bool) -> Journal:
         """The journal of a job that goes on. ``same_client``: it still has the arena, and with it the results that it

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,12 +61,14 @@ _KERNELS: list[dict[str, Any]] = [
 ]
 
 
-def make_image(size_bytes: int = 64 * 1024, version: str = "1", pr_compat_id: int = PR_COMPAT_ID) -> SimImage:
-    """An emulation image of ``size_bytes`` with the kernels vadd, ptrans, increment and stamp; ``version`` makes it
-    another one."""
+def make_image(size_bytes: int = 64 * 1024, version: str = "1", pr_compat_id: int = PR_COMPAT_ID,
+               compute_units: Mapping[str, int] = MappingProxyType({})) -> SimImage:
+    """An emulation image of ``size_bytes`` with the kernels vadd, ptrans, increment and stamp, some of them several
+    times; ``version`` makes it another one."""
     package = KernelPackage.from_dict({
         "name": "sim", "version": version, "description": "kernels of a simulation", "sources": ["sim.cl"],
-        "pr_compat_id": pr_compat_id, "kernels": _KERNELS})
+        "pr_compat_id": pr_compat_id,
+        "kernels": [k | {"compute_units": compute_units.get(k["name"], 1)} for k in _KERNELS]})
     payload = pack_payload(pr_compat_id, package.to_dict(), {"sim.cl": f"/* {version} */"}, size_bytes)
     payload.flags.writeable = False
     leaves = leaf_digests(payload.data)
@@ -102,7 +105,7 @@ def run_role(manifest: Mapping[str, Any], kernel: str, block: bytes, ddr: Bytes)
     buffers = {name: ddr[b.address:b.address + b.length_bytes].view(np.float32)
                for name, b in arguments.buffers.items()}
     scalars = {name: int.from_bytes(raw, "little") for name, raw in arguments.scalars.items()}
-    _ROLES[kernel](buffers, scalars)
+    _ROLES[spec.source_name](buffers, scalars)
 
 
 def _vadd(b: Mapping[str, NDArray[np.float32]], scalars: Mapping[str, int]) -> None:

@@ -152,3 +152,40 @@ def test_missing_file_and_empty_file_say_so(tmp_path):
         KernelPackage.load(tmp_path)
     with pytest.raises(ConfigError, match=r"x\.yaml"):
         parse_yaml("", "x.yaml")
+
+
+def test_compute_units_are_kernels_of_their_own_behind_the_first(folder):
+    text = GOOD.replace("  - name: scale\n", "  - name: scale\n    compute_units: 3\n", 1)
+    package = load(folder, text)
+    assert list(package.kernels) == ["scale", "scale_1", "scale_2"]
+    first, *copies = package.kernels.values()
+    assert first.compute_units == 3
+    assert (first.copy_of, first.source_name) == ("", "scale")
+    assert all((c.compute_units, c.copy_of, c.source_name) == (1, "scale", "scale") for c in copies)
+    assert all(c.args == first.args for c in copies)
+    data = json.loads(json.dumps(package.to_dict()))
+    assert [k["name"] for k in data["kernels"]] == ["scale"]
+    again = KernelPackage.from_dict(data)
+    assert dict(again.kernels) == dict(package.kernels)
+    assert "compute_units" not in load(folder, GOOD).to_dict()["kernels"][0]
+
+
+@pytest.mark.parametrize(("change", "part"), [
+    (("global:", "compute_units: 0\n    global:"), "compute_units is 0"),
+    (("global:", "compute_units: 17\n    global:"), "from 1 to 16"),
+    (("global: [\"max(1, n)\"]\n", "compute_units: 2\n    global: [1]\n  - name: scale_1\n    global: [1]\n"),
+     "scale_1 is described twice"),
+])
+def test_compute_units_that_cannot_be_are_refused(folder, change, part):
+    with pytest.raises(ConfigError, match=part):
+        load(folder, GOOD.replace(*change, 1))
+
+
+def test_resident_input_is_kept_and_output_is_refused(folder):
+    text = GOOD.replace("shape: [n], direction: in}", "shape: [n], direction: in, resident: true}")
+    package = load(folder, text)
+    assert [a.name for a in package.kernels["scale"].args if a.resident] == ["x"]
+    again = KernelPackage.from_dict(json.loads(json.dumps(package.to_dict())))
+    assert again.kernels["scale"].args == package.kernels["scale"].args
+    with pytest.raises(ConfigError, match="y is resident and of direction out"):
+        load(folder, GOOD.replace("direction: out}", "direction: out, resident: true}"))

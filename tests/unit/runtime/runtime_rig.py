@@ -54,9 +54,9 @@ def compute(job: RoleJob, card: VirtualCard) -> None:
     spec = KernelPackage.from_dict(dict(job.manifest)).kernels[job.kernel]
     found = decode_arguments(spec, job.block, job.role_bytes, job.global_size)
     view = {n: card.memory.role.view(b.address, b.length_bytes).view(np.float32) for n, b in found.buffers.items()}
-    if job.kernel == "vadd":
+    if spec.source_name == "vadd":
         view["C"][:] = view["A"] + view["B"]
-    elif job.kernel == "ptrans":
+    elif spec.source_name == "ptrans":
         rows, cols = (int.from_bytes(found.scalars[n], "little") for n in ("rows", "cols"))
         view["C"][:] = (view["B"].reshape(rows, cols) + view["A"].reshape(cols, rows).T).reshape(-1)
     else:
