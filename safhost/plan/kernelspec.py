@@ -365,6 +365,12 @@ def _place(args: list[ArgSpec], items: list[Fields]) -> tuple[ArgSpec, ...]:
                                  "csr")
         cursor = offset + size
         placed.append(replace(arg, csr_offset=offset, csr_bytes=size))
+    return tuple(placed)
+
+
+def _identifier(fields: Fields, key: str) -> str:
+    name = str(fields.take(key, str))
+    if not _IDENTIFIER.match(name):
         raise fields.error(f"{key} {name!r} is not an OpenCL C identifier", "", key)
     return name
 
