@@ -28,63 +28,60 @@
 #ifdef SAF_FPGA
 #define ROWS 1
 #define UNROLL _Pragma("unroll")
+#define LOAD(p) (*(p))
+#define STORE(x, p) (*(p) = (x))
+typedef ushort lane16;
+#define S16(x) ((short)(x))
+#define N16_16(v) ((ushort)(v))
+#define PRODUCT(x, w, down) ((ushort)((int)(short)(x) * (w) >> (down)))
+#define PRODUCT_HIGH(x, w, down) PRODUCT(x, w, 16 + (down))
+#define PRODUCT_LOW(x, w, up) ((ushort)((int)(short)(x) * (w) << (up)))
 #else
 #define ROWS 16
 #define UNROLL
-#endif
-
-
-#ifdef SAF_FPGA
-typedef ushort lane;
-#define SIGNED(x) ((short)(x))
-#define LANE(x) ((ushort)(x))
-#define PRODUCT(x, w, down) ((lane)((int)(short)(x) * (w) >> (down)))
-#define PRODUCT_HIGH(x, w, down) PRODUCT(x, w, 16 + (down))
-#define PRODUCT_LOW(x, w, up) ((lane)((int)(short)(x) * (w) << (up)))
-#define LOAD(p) (*(p))
-#define STORE(x, p) (*(p) = (x))
-#else
-typedef ushort16 lane;
-#define SIGNED(x) as_short16(x)
-#define LANE(x) as_ushort16(x)
-/* bits of a product from `down` on (1 to 15), by its halves */
-#define PRODUCT(x, w, down) \
-    (LANE(mul_hi(SIGNED(x), (short16)(w))) << (16 - (down)) | (x) * (lane)as_ushort(w) >> (down))
-#define PRODUCT_HIGH(x, w, down) LANE(mul_hi(SIGNED(x), (short16)(w)) >> (down))
-#define PRODUCT_LOW(x, w, up) ((x) * (lane)as_ushort(w) << (up))
 #define LOAD(p) vload16(0, p)
 #define STORE(x, p) vstore16(x, 0, p)
+typedef ushort16 lane16;
+#define S16(x) as_short16(x)
+#define N16_16(v) as_ushort16(v)
+/* bits of a product from `down` on (1 to 15), by its halves */
+#define PRODUCT(x, w, down) \
+    (as_ushort16(mul_hi(as_short16(x), (short16)(w))) << (16 - (down)) | (x) * (ushort16)as_ushort(w) >> (down))
+#define PRODUCT_HIGH(x, w, down) as_ushort16(mul_hi(as_short16(x), (short16)(w)) >> (down))
+#define PRODUCT_LOW(x, w, up) ((x) * (ushort16)as_ushort(w) << (up))
 #endif
-typedef ushort cell;
 typedef short weight;
 
-static inline lane normalize1(const lane x, const weight w, const weight bias)
+static inline lane16 normalize1(const lane16 x, const weight w, const weight bias)
 {
-    const lane sum = (PRODUCT(x, w, 10)) + (lane)(as_ushort(bias) << 0);
+    const lane16 v = (PRODUCT(x, w, 10)) + (lane16)as_ushort(bias);
+    return v;
+}
+
+static inline lane16 product2(const lane16 x, const weight w)
+{
+    const lane16 v = PRODUCT(x, w, 10);
+    return v;
+}
+
+static inline lane16 add2(const lane16 a, const lane16 b)
+{
+    return a + b;
+}
+
+static inline lane16 start2(const weight bias)
+{
+    return (lane16)(ushort)bias;
+}
+
+static inline lane16 result2(const lane16 sum)
+{
     return sum;
 }
 
-static inline lane product2(const lane x, const weight w)
+static inline lane16 activate3(const lane16 x)
 {
-    const lane product = PRODUCT(x, w, 10);
-    return product;
-}
-
-static inline lane add2(const lane a, const lane b)
-{
-    const lane sum = a + b;
-    return sum;
-}
-
-static inline lane result2(const lane sum)
-{
-    return sum;
-}
-
-static inline lane activate3(const lane x)
-{
-    const lane y = LANE(max(SIGNED(x), SIGNED((lane)0)));
-    return y;
+    return N16_16(max(S16(x), S16((lane16)0)));
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
@@ -105,30 +102,30 @@ void facile(__global const short *restrict X, __global const weight *restrict we
 #endif
     for (uint row = 0; row < n; row += ROWS) {
         /* rows past the end repeat the last one, and are not stored */
-        cell block[18][ROWS];
+        ushort block[18][ROWS];
         UNROLL
         for (uint r = 0; r < ROWS; r++) {
             const ulong from = (ulong)min(row + r, n - 1) * 32;
             UNROLL
             for (uint i = 0; i < 18; i++)
-                block[i][r] = (cell)X[from + i];
+                block[i][r] = (ushort)X[from + i];
         }
-        lane x0[18];
+        lane16 x0[18];
         UNROLL
         for (uint i = 0; i < 18; i++)
             x0[i] = LOAD(block[i]);
 
         /* bn1 */
-        lane x1[18];
+        lane16 x1[18];
         UNROLL
         for (uint i = 0; i < 18; i++)
             x1[i] = normalize1(x0[i], W[0 + i], W[18 + i]);
 
         /* dense1 */
-        lane x2[31];
+        lane16 x2[31];
         UNROLL
         for (uint j = 0; j < 31; j++) {
-            lane sum = (lane)(cell)W[594 + j];
+            lane16 sum = start2(W[594 + j]);
             UNROLL
             for (uint i = 0; i < 18; i++)
                 sum = add2(sum, product2(x1[i], W[36 + i * 31 + j]));
@@ -136,22 +133,22 @@ void facile(__global const short *restrict X, __global const weight *restrict we
         }
 
         /* relu1 */
-        lane x3[31];
+        lane16 x3[31];
         UNROLL
         for (uint i = 0; i < 31; i++)
             x3[i] = activate3(x2[i]);
 
         /* bn2 */
-        lane x4[31];
+        lane16 x4[31];
         UNROLL
         for (uint i = 0; i < 31; i++)
             x4[i] = normalize1(x3[i], W[625 + i], W[656 + i]);
 
         /* dense2 */
-        lane x5[11];
+        lane16 x5[11];
         UNROLL
         for (uint j = 0; j < 11; j++) {
-            lane sum = (lane)(cell)W[1028 + j];
+            lane16 sum = start2(W[1028 + j]);
             UNROLL
             for (uint i = 0; i < 31; i++)
                 sum = add2(sum, product2(x4[i], W[687 + i * 11 + j]));
@@ -159,22 +156,22 @@ void facile(__global const short *restrict X, __global const weight *restrict we
         }
 
         /* relu2 */
-        lane x6[11];
+        lane16 x6[11];
         UNROLL
         for (uint i = 0; i < 11; i++)
             x6[i] = activate3(x5[i]);
 
         /* bn3 */
-        lane x7[11];
+        lane16 x7[11];
         UNROLL
         for (uint i = 0; i < 11; i++)
             x7[i] = normalize1(x6[i], W[1039 + i], W[1050 + i]);
 
         /* dense3 */
-        lane x8[3];
+        lane16 x8[3];
         UNROLL
         for (uint j = 0; j < 3; j++) {
-            lane sum = (lane)(cell)W[1094 + j];
+            lane16 sum = start2(W[1094 + j]);
             UNROLL
             for (uint i = 0; i < 11; i++)
                 sum = add2(sum, product2(x7[i], W[1061 + i * 3 + j]));
@@ -182,25 +179,26 @@ void facile(__global const short *restrict X, __global const weight *restrict we
         }
 
         /* relu3 */
-        lane x9[3];
+        lane16 x9[3];
         UNROLL
         for (uint i = 0; i < 3; i++)
             x9[i] = activate3(x8[i]);
 
         /* dense4 */
-        lane x10[1];
+        lane16 x10[1];
         UNROLL
         for (uint j = 0; j < 1; j++) {
-            lane sum = (lane)(cell)W[1100 + j];
+            lane16 sum = start2(W[1100 + j]);
             UNROLL
             for (uint i = 0; i < 3; i++)
                 sum = add2(sum, product2(x9[i], W[1097 + i * 1 + j]));
             x10[j] = result2(sum);
         }
 
+        ushort result[1][ROWS];
         UNROLL
         for (uint j = 0; j < 1; j++)
-            STORE(x10[j], block[j]);
+            STORE(x10[j], result[j]);
         UNROLL
         for (uint r = 0; r < ROWS; r++) {
             if (row + r >= n)
@@ -208,7 +206,7 @@ void facile(__global const short *restrict X, __global const weight *restrict we
             const ulong to = (ulong)(row + r) * 1;
             UNROLL
             for (uint j = 0; j < 1; j++)
-                Y[to + j] = (short)block[j][r];
+                Y[to + j] = (short)result[j][r];
         }
     }
 }

@@ -18,8 +18,8 @@ from safhost.errors import ConfigError
 
 Raw = NDArray[np.int64]
 
-MAX_WIDTH = 32
-"""Widest type that is taken (31 bits unsigned): values are held in signed integers of 32 bits, products in 64."""
+MAX_WIDTH = 62
+"""Widest type that is taken (61 bits unsigned): values are computed in signed integers of 64 bits."""
 
 ROUNDINGS = ("TRN", "RND", "RND_CONV")
 OVERFLOWS = ("WRAP", "SAT")
@@ -59,8 +59,9 @@ class ApFixed:
 
     @property
     def container_bits(self) -> int:
-        """Bits of the smallest signed integer, of 16 or 32 bits, that holds every value."""
-        return 16 if self.width + (not self.signed) <= 16 else 32
+        """Bits of the smallest signed integer, of 16, 32 or 64 bits, that holds every value."""
+        bits = self.width + (not self.signed)
+        return 16 if bits <= 16 else 32 if bits <= 32 else 64
 
     def __str__(self) -> str:
         modes = "" if self.is_plain else f",AP_{self.rounding},AP_{self.overflow}"

@@ -19,8 +19,9 @@ from safhost.serve.add.common import AddOptions, MadeModel
 from safhost.serve.add.fixed import ApFixed, parse_type
 from safhost.serve.add.network import ACTIVATIONS, Activation, Dense, Layer, Network, Normalize
 from safhost.serve.add.network_model import make_network_model
+from safhost.serve.add.network_tables import CURVES, Softmax, make_softmax, make_table
 
-SUPPORTED = ("dense", "normalize", *ACTIVATIONS)
+SUPPORTED = ("dense", "normalize", *ACTIVATIONS, *CURVES, "softmax")
 
 _CALL = re.compile(r"^[ \t]*nnet::(\w+)\s*<([^<>]*(?:<[^<>]*>[^<>]*)*)>\s*\(([^;]*)\)\s*;[ \t]*(?://[ \t]*(.*))?$",
                    re.MULTILINE)
@@ -98,6 +99,10 @@ class _Project:
         n_in = config.number("n_in")
         if kind in ACTIVATIONS:
             return Activation(name, kind, n_in, data, result)
+        if kind in CURVES:
+            return make_table(name, kind, n_in, data, result, config.type("table_t"), config.number("table_size"))
+        if kind == "softmax":
+            return self._softmax(name, data, result, config)
         if len(weights) != 2:
             raise ConfigError(f"{place}: layer {name}: expected two arrays of weights, found {len(weights)}",
                               "write the project again with hls4ml")
@@ -122,6 +127,22 @@ class _Project:
         matrix = flat.reshape(n_out, n_in).T if how.startswith("DenseResource") else flat.reshape(n_in, n_out)
         return Dense(name, data, result, weight_type, bias_type, config.type("accum_t"), weight_type.from_float(matrix),
                      bias_type.from_float(self._weights(weights[1], n_out, place)))
+
+    def _softmax(self, name: str, data: ApFixed, result: ApFixed, config: _Config) -> Softmax:
+        how = config.text("implementation", r"softmax_implementation::(\w+)\s*;")
+        if how not in ("stable", "latency") or config.number("n_slice") != config.number("n_in"):
+            raise ConfigError(f"{config.place}: layer {name}: softmax of kind {how} over {config.number('n_slice')} of "
+                              f"{config.number('n_in')} values is not supported", "stable or latency, over all values")
+        stable = how == "stable"
+        kinds = (config.type("exp_table_t"), config.type("accum_t"), config.type("inv_inp_t"),
+                 config.type("inv_table_t"))
+        sizes = (config.number("exp_table_size"), config.number("inv_table_size"))
+        scale = float(config.text("exp_scale", r"exp_scale\s*=\s*([-+.\de]+)"))
+        try:
+            key = config.type("inp_norm_t") if stable else data
+            return make_softmax(name, config.number("n_in"), data, result, key, kinds, sizes, scale, stable)
+        except ConfigError as error:
+            raise ConfigError(f"{config.place}: layer {name}: {error.message}", error.hint) from None
 
     def _type(self, name: str, place: str) -> ApFixed:
         text = self.types.get(name, name)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from safhost.errors import ConfigError
 from safhost.serve.add.fixed import ApFixed, Raw
+from safhost.serve.add.network_tables import Softmax, Table
 
 ACTIVATIONS = ("relu", "relu1", "relu6", "linear")
 
@@ -49,14 +50,14 @@ class Dense:
         return int(self.weight.size)
 
     def parameters(self) -> list[Raw]:
-        """What the kernel is given, in its order; the bias in the accumulator's type, in which sums begin."""
-        return [self.weight, self.accum_type.cast(self.bias, self.bias_type.fraction)]
+        """What the kernel is given, in its order."""
+        return [self.weight, self.bias]
 
     def run(self, rows: Raw) -> Raw:
         """Raw [n, n_out] of raw [n, n_in]."""
         fraction = self.data_type.fraction + self.weight_type.fraction
         accum = self.accum_type
-        total = np.repeat(self.parameters()[1][None], len(rows), 0)
+        total = np.repeat(accum.cast(self.bias, self.bias_type.fraction)[None], len(rows), 0)
         for i in range(self.n_in):  # one input at a time: a saturating sum depends on the order
             total = accum.fit(total + accum.cast(rows[:, i, None] * self.weight[i], fraction))
         return self.result_type.cast(total, accum.fraction)
@@ -135,7 +136,7 @@ class Activation:
         return out
 
 
-Layer = Dense | Normalize | Activation
+Layer = Dense | Normalize | Activation | Table | Softmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +213,24 @@ def _needed_bits(layer: Layer) -> list[tuple[int, str]]:
         case Dense():
             width, fraction = (layer.data_type.width + layer.weight_type.width,
                                layer.data_type.fraction + layer.weight_type.fraction)
-            return [(aligned(width, fraction, layer.accum_type), "product"),
+            return [(aligned(width, fraction, layer.accum_type), "product"), (layer.accum_type.width + 1, "sum"),
+                    (2 * max(layer.weight_type.container_bits, layer.bias_type.container_bits) - 1, "weight"),
                     (aligned(layer.bias_type.width, layer.bias_type.fraction, layer.accum_type), "bias"),
                     (aligned(layer.accum_type.width, layer.accum_type.fraction, result), "result")]
         case Normalize():
             product, total = layer.fractions
             width = max(layer.data_type.width + layer.scale_type.width + total - product,
                         layer.bias_type.width + total - layer.bias_type.fraction) + 1
-            return [(aligned(width, total, result), "result")]
+            return [(aligned(width, total, result), "result"),
+                    (2 * max(layer.scale_type.container_bits, layer.bias_type.container_bits) - 1, "scale")]
         case Activation():
             return [(aligned(layer.data_type.width, layer.data_type.fraction, result), "result")]
+        case Table():
+            scaled = layer.data_type.width + len(layer.table).bit_length() + max(0, -layer.data_type.fraction)
+            return [(scaled + 1, "index")]
+        case Softmax():
+            product = layer.accum_type.width + layer.inverse_type.width
+            fraction = layer.accum_type.fraction + layer.inverse_type.fraction
+            return [(aligned(layer.data_type.width + 1, layer.data_type.fraction, layer.key_type), "distance"),
+                    (aligned(layer.accum_type.width, layer.accum_type.fraction, layer.sum_type), "sum"),
+                    (aligned(product, fraction, result), "result")]

@@ -1,4 +1,13 @@
-"""OpenCL C that every generated network begins with: what a lane is, on an FPGA and elsewhere."""
+"""What generated OpenCL C begins with: lanes of one row on an FPGA, of sixteen rows elsewhere.
+
+A lane holds values of one type, in the smallest of 16, 32 and 64 bits. It is unsigned, so that wrapping around is
+defined; ``S16`` looks at it as signed, ``W16_32`` takes it to a wider signed value to compute in, ``N32_16`` takes the
+low bits of a value back. Only what a source uses is written into it.
+"""
+
+from __future__ import annotations
+
+import re
 
 HEADER = """\
 /*
@@ -16,62 +25,61 @@ HEADER = """\
 #if defined(INTELFPGA_CL) && !defined(SAF_FPGA)
 #define SAF_FPGA
 #endif
+"""
 
+ELEMENTS = {16: "short", 32: "int", 64: "long"}
+
+_PRODUCTS = ("""\
+#define PRODUCT(x, w, down) ((ushort)((int)(short)(x) * (w) >> (down)))
+#define PRODUCT_HIGH(x, w, down) PRODUCT(x, w, 16 + (down))
+#define PRODUCT_LOW(x, w, up) ((ushort)((int)(short)(x) * (w) << (up)))""", """\
+/* bits of a product from `down` on (1 to 15), by its halves */
+#define PRODUCT(x, w, down) \\
+    (as_ushort16(mul_hi(as_short16(x), (short16)(w))) << (16 - (down)) | (x) * (ushort16)as_ushort(w) >> (down))
+#define PRODUCT_HIGH(x, w, down) as_ushort16(mul_hi(as_short16(x), (short16)(w)) >> (down))
+#define PRODUCT_LOW(x, w, up) ((x) * (ushort16)as_ushort(w) << (up))""")
+
+
+def _definitions() -> list[tuple[str, str, str]]:
+    """(name, text for one row, text for sixteen) of each type and macro, in the order of the file."""
+    out = []
+    for bits, element in ELEMENTS.items():
+        out.append((f"lane{bits}", f"typedef u{element} lane{bits};", f"typedef u{element}16 lane{bits};"))
+        out.append((f"value{bits}", f"typedef {element} value{bits};", f"typedef {element}16 value{bits};"))
+    for bits, element in ELEMENTS.items():
+        out.append((f"S{bits}", f"#define S{bits}(x) (({element})(x))", f"#define S{bits}(x) as_{element}16(x)"))
+        for wide, into in ELEMENTS.items():
+            if wide > bits:
+                out.append((f"W{bits}_{wide}", f"#define W{bits}_{wide}(x) (({into})({element})(x))",
+                            f"#define W{bits}_{wide}(x) convert_{into}16(as_{element}16(x))"))
+            if wide >= bits:
+                low = f"as_u{element}16(v)" if wide == bits else f"convert_u{element}16(as_u{into}16(v))"
+                out.append((f"N{wide}_{bits}", f"#define N{wide}_{bits}(v) ((u{element})(v))",
+                            f"#define N{wide}_{bits}(v) {low}"))
+    out.append(("SHORTER", "#define SHORTER(v) ((int)(v))", "#define SHORTER(v) convert_int16(v)"))
+    out.append(("PRODUCT", *_PRODUCTS))
+    return out
+
+
+def lanes_text(body: str) -> str:
+    """Definitions of what ``body`` uses."""
+    used = set(re.findall(r"\b[A-Za-z]\w*\b", body))
+    if used & {"PRODUCT_HIGH", "PRODUCT_LOW"}:
+        used.add("PRODUCT")
+    found = [d for d in _definitions() if d[0] in used]
+    one, many = ("\n".join(d[i] for d in found) for i in (1, 2))
+    return f"""
 #ifdef SAF_FPGA
 #define ROWS 1
 #define UNROLL _Pragma("unroll")
+#define LOAD(p) (*(p))
+#define STORE(x, p) (*(p) = (x))
+{one}
 #else
 #define ROWS 16
 #define UNROLL
-#endif
-"""
-
-SHORT_LANES = """
-#ifdef SAF_FPGA
-typedef ushort lane;
-#define SIGNED(x) ((short)(x))
-#define LANE(x) ((ushort)(x))
-#define PRODUCT(x, w, down) ((lane)((int)(short)(x) * (w) >> (down)))
-#define PRODUCT_HIGH(x, w, down) PRODUCT(x, w, 16 + (down))
-#define PRODUCT_LOW(x, w, up) ((lane)((int)(short)(x) * (w) << (up)))
-#define LOAD(p) (*(p))
-#define STORE(x, p) (*(p) = (x))
-#else
-typedef ushort16 lane;
-#define SIGNED(x) as_short16(x)
-#define LANE(x) as_ushort16(x)
-/* bits of a product from `down` on (1 to 15), by its halves */
-#define PRODUCT(x, w, down) \\
-    (LANE(mul_hi(SIGNED(x), (short16)(w))) << (16 - (down)) | (x) * (lane)as_ushort(w) >> (down))
-#define PRODUCT_HIGH(x, w, down) LANE(mul_hi(SIGNED(x), (short16)(w)) >> (down))
-#define PRODUCT_LOW(x, w, up) ((x) * (lane)as_ushort(w) << (up))
 #define LOAD(p) vload16(0, p)
 #define STORE(x, p) vstore16(x, 0, p)
+{many}
 #endif
-typedef ushort cell;
-typedef short weight;
-"""
-
-INT_LANES = """
-#ifdef SAF_FPGA
-typedef uint lane;
-typedef long wide;
-#define WIDE(x) ((long)as_int(x))
-#define NARROW(x) ((uint)(x))
-#define SIGNED(x) as_int(x)
-#define LANE(x) as_uint(x)
-#define LOAD(p) (*(p))
-#define STORE(x, p) (*(p) = (x))
-#else
-typedef uint16 lane;
-typedef long16 wide;
-#define WIDE(x) convert_long16(as_int16(x))
-#define NARROW(x) convert_uint16(as_ulong16(x))
-#define SIGNED(x) as_int16(x)
-#define LANE(x) as_uint16(x)
-#define LOAD(p) vload16(0, p)
-#define STORE(x, p) vstore16(x, 0, p)
-#endif
-typedef uint cell;
-typedef int weight;
 """

@@ -53,6 +53,7 @@ def test_reference_and_card_equal_hls4mls_simulation_bit_for_bit(facile, simulat
     expected = simulation[1].predict(rows)
     assert np.array_equal(network.predict(rows.astype(np.float32)), expected)
     made = make_network_model(network, AddOptions("facile"))
+    assert "value" not in made.files["facile.cl"].split("*/")[1]  # 16 bits are enough, multipliers of 16 bits too
     raw = np.zeros((len(rows), 32), np.int16)
     raw[:, :18] = network.input_type.from_float(rows.astype(np.float32))
     for option in ("", "-DSAF_FPGA"):

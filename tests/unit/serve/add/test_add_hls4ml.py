@@ -15,16 +15,17 @@ from safhost.serve.add.fixed import ApFixed
 from safhost.serve.add.hls4ml import read, read_project
 from safhost.serve.add.network import ACTIVATIONS, Activation, Dense, Network, Normalize
 from safhost.serve.add.network_model import make_network_model
+from safhost.serve.add.network_tables import CURVES, make_softmax, make_table
 
 MODES = [("TRN", "WRAP"), ("TRN", "WRAP"), ("TRN", "SAT"), ("RND", "SAT"), ("RND_CONV", "WRAP")]
 
 
-def random_type(rng, wide):
+def random_type(rng, wide, most=24):
     if not wide:
         width = rng.randint(4, 16)
         return ApFixed(width, rng.randint(1, 8), True) if rng.random() < 0.7 else ApFixed(min(width, 15), 5, False)
     rounding, overflow = rng.choice(MODES)
-    width = rng.randint(6, 24)
+    width = rng.choice([rng.randint(6, 24), most])
     return ApFixed(width, rng.randint(2, width - 2), rng.random() < 0.8, rounding, overflow)
 
 
@@ -38,14 +39,21 @@ def random_network(seed, wide):
     size, layers = rng.randint(1, 40), []
     for k in range(rng.randint(2, 5)):
         result = random_type(rng, wide)
-        weight, bias, accum = (random_type(rng, wide) for _ in range(3))
-        what = rng.choice(["dense", "dense", "normalize", "activation"])
+        weight, bias, accum = random_type(rng, wide), random_type(rng, wide), random_type(rng, wide, 40)
+        what = rng.choice(["dense", "dense", "normalize", "activation", "table", "softmax"][:4 + 2 * wide])
         if what == "dense":
             n_out = rng.randint(1, 20)
             layers.append(Dense(f"d{k}", kind, result, weight, bias, accum, raw(weight, size, n_out), raw(bias, n_out)))
             size = n_out
         elif what == "normalize":
             layers.append(Normalize(f"n{k}", kind, result, weight, bias, raw(weight, size), raw(bias, size)))
+        elif what == "table":
+            entries = 1 << rng.randint(4, 9)
+            layers.append(make_table(f"t{k}", rng.choice(list(CURVES)), size, kind, result, weight, entries))
+        elif what == "softmax":
+            key, sizes = (kind, bias)[rng.random() < 0.5], (1 << rng.randint(3, 6), 1 << rng.randint(3, 6))
+            types = weight, random_type(rng, wide), weight, bias
+            layers.append(make_softmax(f"s{k}", size, kind, result, key, types, sizes, 1.0, key is not kind))
         else:
             layers.append(Activation(f"a{k}", rng.choice(ACTIVATIONS), size, kind, result))
         kind = result
@@ -53,18 +61,16 @@ def random_network(seed, wide):
 
 
 @pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 30))])
 def test_kernel_of_a_random_network_equals_the_reference(run_kernel, seed, wide):
     network = random_network(seed, wide)
     made = make_network_model(network, AddOptions("net"))
-    source = made.files["net.cl"]
-    assert ("short16" in source) != ("long16" in source)
     row_in, row_out = (made.mapping[k][0]["row"] for k in ("inputs", "outputs"))
-    dtype = np.int16 if network.input_type.container_bits == 16 else np.int32
+    dtype = f"int{network.input_type.container_bits}"
     raw = np.random.default_rng(seed).integers(network.input_type.low, network.input_type.high + 1, (70, network.n_in))
     given = np.full((70, row_in), 77, dtype)  # lanes that do not count
     given[:, :network.n_in] = raw
-    weights = [made.weights["W"]] if made.weights["W"].size else []
+    weights = list(made.weights.values())
     expected = network.run(raw)
     for option in ("", "-DSAF_FPGA"):
         out = run_kernel(made.files, given, *weights, option=option)["Y"]
@@ -109,6 +115,50 @@ def test_types_of_a_project_are_those_that_were_asked_for(mixed):
     assert network.layers[3].weight_type == ApFixed(11, 3)
 
 
+@pytest.fixture(scope="module")
+def looked_up(tmp_path_factory):
+    """Two projects with all that is looked up in tables, one for each kind of softmax."""
+    rng = np.random.default_rng(12)
+    made = {}
+    for how in ("stable", "latency"):
+        last = {"class_name": "Softmax", "name": "shares", "activation": "softmax", "implementation": how, "axis": -1}
+        layers = [dense("one", rng.normal(0, 2, (4, 8)), rng.normal(0, 1, 8)), activation("s", "sigmoid"),
+                  dense("two", rng.normal(0, 2, (8, 8)), rng.normal(0, 1, 8)), activation("t", "tanh"),
+                  dense("three", rng.normal(0, 2, (8, 5)), rng.normal(0, 1, 5)), {**last, "n_in": 5}]
+        folder = tmp_path_factory.mktemp("looked_up") / how
+        made[how] = folder, write_project(folder, 4, layers, names={"one": {"Precision": {"accum": "ap_fixed<37,15>"}}})
+    return made
+
+
+def test_tables_on_the_card_equal_the_reference(looked_up, run_kernel):
+    for folder, _ in looked_up.values():
+        network = read_project(folder)
+        assert network.layers[0].accum_type == ApFixed(37, 15)
+        raw = np.random.default_rng(1).integers(-32768, 32768, (200, 4)).astype(np.int16)
+        made = make_network_model(network, AddOptions("net"))
+        expected = network.run(raw)
+        assert len(np.unique(expected)) > 20
+        assert np.array_equal(run_kernel(made.files, raw, made.weights["W"])["Y"][:, :5], expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["stable", "latency"])
+def test_tables_equal_hls4mls_simulation(looked_up, how):
+    folder, model = looked_up[how]
+    rows = np.random.default_rng(2).uniform(-6, 6, (4_000, 4)).astype(np.float32)
+    assert np.array_equal(read_project(folder).predict(rows), Simulation(model, 5).predict(rows))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sigmoid", "tanh", "softplus", "softsign", "relu1", "relu6", "linear"])
+def test_every_argument_of_an_activation_gives_what_hls4ml_gives(tmp_path, kind):
+    names = {"x": {"Precision": {"result": "ap_fixed<12,5>"}}, "a": {"Precision": {"result": "ap_fixed<14,3>"}}}
+    layers = [dense("d", np.ones((1, 1)), np.zeros(1)), activation("a", kind)]
+    model = write_project(tmp_path / "p", 1, layers, names=names)
+    rows = (np.arange(-2048, 2048) / 128).astype(np.float32)[:, None]
+    assert np.array_equal(read_project(tmp_path / "p").predict(rows), Simulation(model, 1).predict(rows))
+
+
 @pytest.mark.slow
 def test_mixed_types_and_modes_equal_hls4mls_simulation(mixed):
     rows = np.random.default_rng(2).uniform(-20, 20, (3_000, 6)).astype(np.float32)
@@ -132,12 +182,12 @@ def test_raw_models_take_and_give_integers(mixed):
 
 
 def test_operators_that_are_not_supported_are_named_with_file_and_line(tmp_path):
-    layers = [*mixed_layers()[:2], {**activation("gate", "softsign")}]
+    layers = [*mixed_layers()[:2], {**activation("gate", "selu")}]
     write_project(tmp_path / "p", 6, layers)
-    with pytest.raises(ConfigError, match="layer gate: operator softsign is not supported") as error:
+    with pytest.raises(ConfigError, match="layer gate: operator selu is not supported") as error:
         read_project(tmp_path / "p")
     file, line = error.value.message.split(": layer")[0].rsplit(":", 1)
-    assert "nnet::softsign" in Path(file).read_text().splitlines()[int(line) - 1]
+    assert "nnet::selu" in Path(file).read_text().splitlines()[int(line) - 1]
     assert "dense" in error.value.hint
 
 
