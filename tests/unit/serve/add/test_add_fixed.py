@@ -55,9 +55,9 @@ def test_types_are_read_and_written(text, kind):
 
 @pytest.mark.parametrize(("text", "said"), [
     ("float", "not a fixed-point type"), ("ap_fixed<16>", "to be numbers"), ("ap_fixed<a,b>", "have to be numbers"),
-    ("ap_fixed<33,6>", "1 to 32 bits"), ("ap_ufixed<32,6>", "unsigned: 31"), ("ap_fixed<0,0>", "1 to 32 bits"),
+    ("ap_fixed<63,6>", "1 to 62 bits"), ("ap_ufixed<62,6>", "unsigned: 61"), ("ap_fixed<0,0>", "1 to 62 bits"),
     ("ap_fixed<16,6,AP_TRN_ZERO>", "modes are not supported"), ("ap_fixed<16,6,AP_RND,AP_SAT_SYM>", "modes"),
-    ("ap_fixed<16,6,AP_RND,AP_WRAP,2>", "modes"), ("ap_fixed<16,90>", "1 to 32 bits")])
+    ("ap_fixed<16,6,AP_RND,AP_WRAP,2>", "modes"), ("ap_fixed<16,90>", "1 to 62 bits")])
 def test_types_that_are_not_understood_are_named(text, said):
     with pytest.raises(ConfigError, match=said) as error:
         parse_type(text)
