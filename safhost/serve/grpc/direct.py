@@ -21,11 +21,10 @@ from typing import Any
 
 from grpc import _common, _server
 from grpc._cython import cygrpc
-from tritonclient.grpc import service_pb2 as pb
 
 from safhost.serve.grpc.infer import STATUS, STREAM_DEPTH, refusal
-from safhost.serve.grpc.replies import response_of, stream_error, stream_response
-from safhost.serve.grpc.requests import request_of
+from safhost.serve.grpc.replies import response_of, stream_error
+from safhost.serve.grpc.requests import message_of, request_of
 from safhost.serve.service import Placement, Service
 from safhost.serve.types import Code, Reply, Request, ServeError
 
@@ -139,8 +138,7 @@ class _Unary(_Rpc):
         self._request: Request | None = None
         self._placement: Placement | None = None
         try:
-            message = pb.ModelInferRequest.FromString(data)
-            self._request, self._placement = request_of(message, self._service, self.on_reply, self.is_gone,
+            self._request, self._placement = request_of(*message_of(data), self._service, self.on_reply, self.is_gone,
                                                         self.metadata)
             self._service.engine.infer(self._request)
         except Exception as error:
@@ -160,7 +158,7 @@ class _Unary(_Rpc):
         request = self._request
         assert request is not None
         try:
-            data = response_of(reply, self._placement, self._service, request.id).SerializeToString()
+            data = response_of(reply, self._placement, self._service, request.id)
             _server._status(self._event, self._state, data)
         except Exception as error:
             self.abort(*refusal(error))
@@ -209,9 +207,9 @@ class _Stream(_Rpc):
         answer = _Answer(self)
         self._answers.append(answer)
         try:
-            message = pb.ModelInferRequest.FromString(data)
+            message, raw = message_of(data)
             answer.request_id = message.id
-            answer.request, answer.placement = request_of(message, self._service, answer.on_reply, self.is_gone,
+            answer.request, answer.placement = request_of(message, raw, self._service, answer.on_reply, self.is_gone,
                                                           self.metadata)
             self._service.engine.infer(answer.request)
         except Exception as error:
@@ -293,7 +291,7 @@ class _Stream(_Rpc):
             if answer.error is not None:
                 raise answer.error
             assert reply is not None
-            return stream_response(response_of(reply, answer.placement, self._service, answer.request_id))
+            return response_of(reply, answer.placement, self._service, answer.request_id, stream=True)
         except Exception as error:
             code, text = refusal(error)
             if self._is_strict:

@@ -18,8 +18,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
-from safhost.serve.grpc.replies import response_of, stream_error, stream_response
-from safhost.serve.grpc.requests import request_of
+from safhost.serve.grpc.replies import response_of, stream_error
+from safhost.serve.grpc.requests import Raw, message_of, request_of
 from safhost.serve.service import Placement, Service
 from safhost.serve.types import Code, Reply, Request, ServeError
 
@@ -62,13 +62,13 @@ class _Call:
         assert self.reply is not None
         return self.reply
 
-    def response(self, service: Service) -> pb.ModelInferResponse:
+    def response(self, service: Service, *, stream: bool = False) -> bytes:
         """Wait, and make the message of it; raises ServeError."""
         reply = self.wait()
         request = self.request
         assert request is not None
         try:
-            return response_of(reply, self.placement, service, request.id)
+            return response_of(reply, self.placement, service, request.id, stream=stream)
         finally:
             if self.placement is not None:
                 self.placement.close()
@@ -87,19 +87,17 @@ class Inference:
         service = self._service
         call = _Call()
         try:
-            message = pb.ModelInferRequest.FromString(data)
-            self._begin(call, message, lambda: not context.is_active(), context.invocation_metadata)
-            answer: bytes = call.response(service).SerializeToString()
-            return answer
+            self._begin(call, *message_of(data), lambda: not context.is_active(), context.invocation_metadata)
+            return call.response(service)
         except Exception as error:
             code, text = refusal(error)
         context.abort(STATUS[int(code)], text)
         raise AssertionError  # abort raises
 
-    def _begin(self, call: _Call, message: pb.ModelInferRequest, is_gone: Callable[[], bool],
+    def _begin(self, call: _Call, message: pb.ModelInferRequest, raw: Raw, is_gone: Callable[[], bool],
                metadata: Callable[[], Any]) -> None:
         service = self._service
-        call.request, call.placement = request_of(message, service, call.on_reply, is_gone, metadata)
+        call.request, call.placement = request_of(message, raw, service, call.on_reply, is_gone, metadata)
         service.engine.infer(call.request)
 
     def stream(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -144,9 +142,9 @@ class _Stream:
         call = _Call()
         request_id = ""
         try:
-            message = pb.ModelInferRequest.FromString(data)
+            message, raw = message_of(data)
             request_id = message.id
-            self._inference._begin(call, message, self._is_over, self._context.invocation_metadata)
+            self._inference._begin(call, message, raw, self._is_over, self._context.invocation_metadata)
         except Exception as err:
             error = ServeError(*refusal(err))
             self._calls.put(error if self._is_strict else stream_error(error, request_id))
@@ -171,7 +169,7 @@ class _Stream:
         try:
             if isinstance(call, ServeError):
                 raise call
-            return stream_response(call.response(self._service))
+            return call.response(self._service, stream=True)
         except ServeError as error:
             if self._is_strict:
                 self._context.abort(STATUS[int(error.code)], error.message)

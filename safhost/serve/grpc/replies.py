@@ -7,14 +7,20 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
 
+from safhost.serve.grpc.wire import in_stream, length, with_raw
 from safhost.serve.service import Placement, Service
 from safhost.serve.tensors import bytes_of
 from safhost.serve.types import Reply, ServeError, Tensor
 
 Outputs = Sequence[tuple[Tensor, memoryview | bytes | None]]
 
+_KNOWN = 512
+_heads: dict[Any, bytes] = {}
+"""Answers without their data, serialized: nearly all answers of a model have the same few shapes."""
 
-def response_of(reply: Reply, placement: Placement | None, service: Service, request_id: str) -> pb.ModelInferResponse:
+
+def response_of(reply: Reply, placement: Placement | None, service: Service, request_id: str, *,
+                stream: bool = False) -> bytes:
     """The message that answers a request; raises the reply's error, or ServeError when an output finds no place."""
     if reply.error is not None:
         raise reply.error
@@ -22,14 +28,41 @@ def response_of(reply: Reply, placement: Placement | None, service: Service, req
         outputs: Outputs = [(tensor, bytes_of(tensor)) for tensor in reply.outputs]
     else:
         outputs = service.place(reply, placement).outputs
-    response = pb.ModelInferResponse(model_name=reply.model, model_version=reply.version, id=request_id)
-    for tensor, data in outputs:
-        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape)
-        response.raw_output_contents.append(bytes(data) if data is not None else b"")
+    head = _head(reply, [tensor for tensor, _ in outputs], request_id, stream)
+    parts = with_raw(head, [b"" if data is None else data for _, data in outputs])
+    return b"".join(in_stream(parts) if stream else parts)
+
+
+def _head(reply: Reply, outputs: Sequence[Tensor], request_id: str, stream: bool) -> bytes:
     if reply.parameters:
-        for name, value in reply.parameters.items():
-            set_parameter(response.parameters[name], value)
-    return response
+        return _made_head(reply, outputs, stream) + _id(request_id)
+    key = (reply.model, reply.version, stream, *[(t.name, t.datatype, t.array.shape) for t in outputs])
+    head = _heads.get(key)
+    if head is None:
+        head = _made_head(reply, outputs, stream)
+        if len(_heads) >= _KNOWN:
+            _heads.clear()
+        _heads[key] = head
+    return head + _id(request_id) if request_id else head
+
+
+def _id(request_id: str) -> bytes:
+    raw = request_id.encode()
+    return _ID + length(len(raw)) + raw if raw else b""
+
+
+_ID = bytes([3 << 3 | 2])  # ModelInferResponse.id
+
+
+def _made_head(reply: Reply, outputs: Sequence[Tensor], stream: bool) -> bytes:
+    response = pb.ModelInferResponse(model_name=reply.model, model_version=reply.version)
+    for tensor in outputs:
+        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape)
+    for name, value in (reply.parameters or {}).items():
+        set_parameter(response.parameters[name], value)
+    if stream:  # each request has one answer, so it is the final one
+        response.parameters["triton_final_response"].bool_param = True
+    return bytes(response.SerializeToString())
 
 
 def set_parameter(parameter: Any, value: Any) -> None:
@@ -51,10 +84,4 @@ def stream_error(error: ServeError, request_id: str) -> bytes:
     return bytes(message.SerializeToString())
 
 
-def stream_response(response: pb.ModelInferResponse) -> bytes:
-    """``response`` in a stream; each request has one answer, so it is the final one."""
-    response.parameters["triton_final_response"].bool_param = True
-    return bytes(pb.ModelStreamInferResponse(infer_response=response).SerializeToString())
-
-
-__all__ = ["response_of", "set_parameter", "stream_error", "stream_response"]
+__all__ = ["response_of", "set_parameter", "stream_error"]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic_ns
 from typing import Any
 
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
+from safhost.serve.grpc.wire import WORTH_BYTES, split
 from safhost.serve.service import Placement, Service, wanted_of
 from safhost.serve.shm import Span
 from safhost.serve.tensors import FIXED, objects, tensor_of, version_of
-from safhost.serve.types import Code, Reply, Request, ServeError, Tensor
+from safhost.serve.types import Code, Reply, Request, ServeError, Tensor, Wanted
 
 RESERVED = ("triton_enable_empty_final_response",)
 
@@ -26,22 +27,39 @@ _NATURAL = {"bool_contents": "BOOL", "int_contents": "INT32", "int64_contents": 
             "uint64_contents": "UINT64", "fp32_contents": "FP32", "fp64_contents": "FP64", "bytes_contents": "BYTES"}
 
 
-def request_of(message: pb.ModelInferRequest, service: Service, on_reply: Callable[[Reply], None],
+Raw = Sequence[bytes | memoryview]
+"""The bytes of raw inputs."""
+
+
+def message_of(data: bytes) -> tuple[pb.ModelInferRequest, Raw]:
+    """The message that ``data`` is, and its raw inputs. Raises protobuf's DecodeError."""
+    if len(data) < WORTH_BYTES:
+        message = pb.ModelInferRequest.FromString(data)
+        return message, message.raw_input_contents
+    rest, raw = split(data)
+    message = pb.ModelInferRequest.FromString(rest)
+    return message, raw or message.raw_input_contents
+
+
+def request_of(message: pb.ModelInferRequest, raw: Raw, service: Service, on_reply: Callable[[Reply], None],
                is_gone: Callable[[], bool], metadata: Callable[[], Iterable[tuple[str, str]]],
                ) -> tuple[Request, Placement | None]:
     """The request that ``message`` is, and where its outputs go unless plainly back. Raises ServeError."""
     arrived = monotonic_ns()
     model = message.model_name
     version = version_of(message.model_version)
-    names = ()
+    wanted: tuple[Wanted, ...] = ()
     placement: Placement | None = None
     if message.outputs:
-        names = tuple(output.name for output in message.outputs)
-        placement = _placement(message, service.regions)
+        outputs = list(message.outputs)
+        if any(output.parameters for output in outputs):
+            placement = _placement(message, service.regions)
+            wanted = wanted_of([output.name for output in outputs], placement)
+        else:
+            wanted = tuple([Wanted(output.name) for output in outputs])
     try:
-        inputs = _inputs(message, service, model)
-        request = Request(model, version, inputs, on_reply, arrived, id=message.id, is_gone=is_gone,
-                          wanted=wanted_of(names, placement) if placement is not None else ())
+        inputs = _inputs(message, raw, service, model)
+        request = Request(model, version, inputs, on_reply, arrived, id=message.id, is_gone=is_gone, wanted=wanted)
         if message.parameters:
             _parameters(message, request)
     except BaseException:
@@ -53,8 +71,7 @@ def request_of(message: pb.ModelInferRequest, service: Service, on_reply: Callab
     return request, placement if placement is not None and (placement.classes or placement.spans) else None
 
 
-def _inputs(message: pb.ModelInferRequest, service: Service, model: str) -> list[Tensor]:
-    raw = message.raw_input_contents
+def _inputs(message: pb.ModelInferRequest, raw: Raw, service: Service, model: str) -> list[Tensor]:
     at = 0
     inputs = []
     for each in message.inputs:
@@ -191,4 +208,4 @@ def _expect(name: str, kind: str | None, *kinds: str) -> None:
                          f"{' or '.join(kinds)}.")
 
 
-__all__ = ["request_of"]
+__all__ = ["Raw", "message_of", "request_of"]

@@ -25,6 +25,10 @@ def body_of(reply: Reply, outputs: Outputs, service: Service, request_id: str) -
     """Raises the reply's error, or ServeError when an output finds no place."""
     if reply.error is not None:
         raise reply.error
+    if outputs.placement is None and not reply.parameters:
+        binary, default = outputs.binary, outputs.default_binary
+        if all([binary.get(tensor.name, default) for tensor in reply.outputs]):
+            return _binary_body(reply, request_id)
     document: dict[str, Any] = {"model_name": reply.model, "model_version": reply.version}
     if request_id:
         document = {"id": request_id, **document}
@@ -49,6 +53,30 @@ def body_of(reply: Reply, outputs: Outputs, service: Service, request_id: str) -
     text = _dumps(document).encode()
     parts[0] = text
     return parts, len(text) if len(parts) > 1 else None
+
+
+_KNOWN = 512
+_heads: dict[Any, bytes] = {}
+"""JSON of answers that are all binary, by what it says: most are alike."""
+
+
+def _binary_body(reply: Reply, request_id: str) -> Body:
+    parts: list[Any] = [bytes_of(tensor) for tensor in reply.outputs]
+    key = (reply.model, reply.version, *[(tensor.name, tensor.datatype, tensor.array.shape, len(data))
+                                         for tensor, data in zip(reply.outputs, parts, strict=True)])
+    head = _heads.get(key)
+    if head is None:
+        head = _dumps({"model_name": reply.model, "model_version": reply.version, "outputs": [
+            {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.array.shape),
+             "parameters": {"binary_data_size": len(data)}}
+            for tensor, data in zip(reply.outputs, parts, strict=True)]}).encode()
+        if len(_heads) >= _KNOWN:
+            _heads.clear()
+        _heads[key] = head
+    if request_id:
+        head = b'{"id":%b,%b' % (_dumps(request_id).encode(), head[1:])
+    has_data = any([len(data) for data in parts])
+    return [head, *parts], len(head) if has_data else None
 
 
 def _json_data(tensor: Tensor) -> list[Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from safhost.errors import LinkError
 from safhost.serve.auth import Security
@@ -36,6 +37,46 @@ def listening(host: str, port: int, what: str = "HTTP") -> socket.socket:
     return sock
 
 
+class _OneWrite:
+    """A transport that sends a response's head together with its body: one system call, and one packet to wake the
+    client. (uvicorn writes the two apart, and uvloop sends each at once.)"""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        head, self._head = self._head, None
+        if head is not None:
+            self._transport.writelines((head, data))
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        head, self._head = self._head, None
+        if head is not None:
+            self._transport.write(head)
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class _Protocol(HttpToolsProtocol):
+    def connection_made(self, transport: Any) -> None:
+        self._one_write = _OneWrite(transport)
+        super().connection_made(cast("asyncio.Transport", self._one_write))
+
+    def on_response_complete(self) -> None:
+        self._one_write.flush()  # a head without a body
+        super().on_response_complete()
+
+
 class _Server(uvicorn.Server):
     """Leaves signals to the program it is in."""
 
@@ -50,7 +91,7 @@ class AsgiServer:
     def __init__(self, app: Any, sock: socket.socket, security: Security | None = None, name: str = "http") -> None:
         self._sock = sock
         config = uvicorn.Config(
-            app, loop="uvloop", http="httptools", ws="none", lifespan="off", interface="asgi3", log_config=None,
+            app, loop="uvloop", http=_Protocol, ws="none", lifespan="off", interface="asgi3", log_config=None,
             access_log=False, server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=IDLE_S)
         config.load()
         context = (security or Security()).ssl_context()
