@@ -1,8 +1,8 @@
 """Programs of kernels/resnet50, the int8 convolution engine: instructions, packed weights, places of activations.
 
 A `Program` is filled layer by layer; `Program.build` gives the arrays that the kernel takes. Words, operations and
-layouts are those of kernels/resnet50/resnet50.cl, where the arithmetic is described; README.md there has the cycle
-model. Activations are `Activation`: int8, channels last, `stride` bytes a pixel (a multiple of 16).
+layouts are those of kernels/resnet50/resnet50.cl, where the arithmetic is described. Activations are `Activation`:
+int8, channels last, `stride` bytes a pixel (a multiple of 16).
 """
 
 from __future__ import annotations
@@ -17,21 +17,6 @@ from numpy.typing import NDArray
 WORDS = 32
 LANES = 16
 """Channels of a vector: pixels and blocks of weights are padded to it."""
-
-ARRAY_PIXELS, ARRAY_CHANNELS, ARRAY_DEPTH = 7, 32, 32
-"""The declared array: so many sums of so many products a clock (kernels/resnet50/README.md, Modelled time)."""
-
-CLOCK_MHZ = 300.0
-"""Of the declared array, as kernel.yaml has it."""
-
-DDR_BYTES_PER_CLOCK = 85
-"""25.6 GB/s of a 385A's two DDR3 banks over that clock."""
-
-VECTOR_BYTES = 64
-"""What the other units (pooling, addition, tables) take in a clock."""
-
-LAYER_CLOCKS = 200
-"""Fetching an instruction, filling and emptying the pipelines; a choice of ours."""
 
 PANEL_BYTES = 96 << 10
 """Room of the gathered input of a convolution: what stays in a core's second-level cache."""
@@ -140,7 +125,7 @@ class Layer:
     other: Activation | None = None
     target: Activation | None = None
     panel_bytes: int = 0
-    clocks: int = 0
+    weight_bytes: int = 0
     label: str = ""
     macs: int = 0
 
@@ -155,7 +140,6 @@ class Built:
     x_bytes: int
     y_values: int
     scratch_bytes: int
-    cycles: int
     macs: int
     layers: tuple[Layer, ...]
 
@@ -175,14 +159,14 @@ class Program:
     def load(self, target: Activation, start: int, strides: tuple[int, int, int], label: str = "") -> None:
         """Channels-last copy of X; ``strides`` in bytes of X for a step in channel, row, column."""
         self._add(Layer(Op.LOAD, {"in": start, "in_stride": strides[0], "stride_h": strides[1], "stride_w": strides[2]},
-                        target=target, clocks=-(-self.x_bytes // VECTOR_BYTES), label=label))
+                        target=target, label=label))
 
     def store(self, source: Activation, table: NDArray[np.float32], start: int, strides: tuple[int, int, int],
               label: str = "") -> None:
         """Values of ``source`` through a table of 256 (by the int8's bits) into Y; ``strides`` in values of Y."""
         self._add(Layer(Op.STORE, {"params": self._param(table), "out": start, "out_stride": strides[0],
                                    "stride_h": strides[1], "stride_w": strides[2]}, source=source,
-                        clocks=-(-source.channels * source.pixels // LANES), label=label))
+                        label=label))
 
     def convolve(self, source: Activation, weights: NDArray[np.int8], weight_zero: int, bias: NDArray[np.int64],
                  multiplier: NDArray[np.float32], window: Window, target: Activation | int, *,
@@ -199,11 +183,10 @@ class Program:
         packed = rows.reshape(blocks, LANES, depth // 2, 2).transpose(0, 2, 1, 3)
         sums = (weights.astype(np.int64) - weight_zero).sum(axis=(1, 2, 3))
         tile = max(4, min(64, PANEL_BYTES // (2 * depth)) // 4 * 4)
-        compute = -(-height * width // ARRAY_PIXELS) * -(-out_c // ARRAY_CHANNELS) * -(-taps // ARRAY_DEPTH)
         words = {"weights": self._weight(packed), "params": self._channels(bias - source.zero * sums, multiplier),
                  "weight_zero": weight_zero, "tile": tile, "depth": depth}
         self._window(Op.CONV, source, target, out_c, (height, width), window, words, limits, label,
-                     clocks=max(compute, -(-packed.size // DDR_BYTES_PER_CLOCK)), macs=height * width * out_c * taps,
+                     weight_bytes=packed.size, macs=height * width * out_c * taps,
                      panel_bytes=(min(tile, height * width) + SPARE_ROWS) * depth * 2)
 
     def depthwise(self, source: Activation, weights: NDArray[np.int8], weight_zero: int, bias: NDArray[np.int64],
@@ -218,9 +201,8 @@ class Program:
         sums = (weights.astype(np.int64) - weight_zero).sum(axis=(1, 2, 3))
         words = {"weights": self._weight(rows), "params": self._channels(bias - source.zero * sums, multiplier),
                  "weight_zero": weight_zero}
-        clocks = -(-height * width // ARRAY_PIXELS) * -(-channels // ARRAY_CHANNELS) * taps
         self._window(Op.DEPTHWISE, source, target, channels, (height, width), window, words, limits, label,
-                     clocks=clocks, macs=height * width * channels * taps)
+                     weight_bytes=rows.size, macs=height * width * channels * taps)
 
     def pool(self, op: Op, source: Activation, target: Activation, window: Window, *, count_pads: bool = False,
              limits: tuple[float, float] = (-128, 127), label: str = "") -> None:
@@ -228,17 +210,14 @@ class Program:
         words = {"tile": int(count_pads)}
         if op is Op.AVERAGE_POOL:
             words["params"] = self._param(np.array([source.scale, target.scale], np.float32))
-        taps = window.kernel[0] * window.kernel[1]
-        self._window(op, source, target, source.channels, (target.height, target.width), window, words, limits, label,
-                     clocks=-(-target.pixels * target.channels * taps // VECTOR_BYTES))
+        self._window(op, source, target, source.channels, (target.height, target.width), window, words, limits, label)
 
     def global_pool(self, source: Activation, target: Activation, *, limits: tuple[float, float] = (-128, 127),
                     label: str = "") -> None:
         """Mean over all pixels. The multiplier is computed in float32 as onnxruntime does."""
         ratio = np.float32(source.scale / (target.scale * np.float32(source.pixels)))
         self._window(Op.GLOBAL_POOL, source, target, source.channels, (1, 1), Window(),
-                     {"params": self._param(np.array([ratio], np.float32))}, limits, label,
-                     clocks=-(-source.pixels * source.channels // VECTOR_BYTES))
+                     {"params": self._param(np.array([ratio], np.float32))}, limits, label)
 
     def add(self, source: Activation, other: Activation | NDArray[np.int8], other_scale: np.float32, other_zero: int,
             target: Activation, *, limits: tuple[float, float] = (-128, 127), label: str = "") -> None:
@@ -260,15 +239,14 @@ class Program:
         else:
             words["depth"] = other.stride
         self._window(Op.ADD, source, target, target.channels, (target.height, target.width), Window(), words, limits,
-                     label, clocks=-(-2 * target.pixels * target.channels // VECTOR_BYTES))
+                     label)
         if not constant:
             self.layers[-1].other = other  # type: ignore[assignment]
 
     def table(self, source: Activation, table: NDArray[np.int8], target: Activation, label: str = "") -> None:
         """Every value through a table of 256 (by the int8's bits)."""
         self._window(Op.TABLE, source, target, source.channels, (source.height, source.width), Window(),
-                     {"weights": self._weight(table)}, (-128, 127), label,
-                     clocks=-(-source.pixels * source.channels // VECTOR_BYTES))
+                     {"weights": self._weight(table)}, (-128, 127), label)
 
     def build(self) -> Built:
         """Addresses, and everything as the kernel takes it."""
@@ -290,7 +268,7 @@ class Program:
         weights = np.concatenate(self._weights) if self._weights else np.zeros(ALIGN, np.int8)
         params = np.concatenate(self._params) if self._params else np.zeros(LANES, np.int32)
         return Built(words.ravel(), weights, params, self.x_bytes, self.y_values, _round(panel + panel_bytes),
-                     sum(layer.clocks for layer in self.layers), sum(layer.macs for layer in self.layers),
+                     sum(layer.macs for layer in self.layers),
                      tuple(self.layers))
 
     def _window(self, op: Op, source: Activation, target: Activation | int, out_c: int, size: tuple[int, int],
@@ -313,7 +291,6 @@ class Program:
         if (target := layer.target) is not None:
             layer.words |= {"out_h": target.height, "out_w": target.width, "out_c": target.channels,
                             "out_stride": target.stride}
-        layer.clocks += LAYER_CLOCKS
         self.layers.append(layer)
 
     def _channels(self, bias: NDArray[Any], multiplier: NDArray[np.float32]) -> int:

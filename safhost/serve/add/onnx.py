@@ -6,13 +6,15 @@ between these models without being programmed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safhost.errors import ConfigError
 from safhost.paths import kernels_dir
 from safhost.serve.add.common import AddOptions, MadeModel, ModelTensor
-from safhost.serve.add.convnet import CLOCK_MHZ, Built
+from safhost.serve.add.convnet import Built
+from safhost.serve.add.convnet_clocks import CLOCK_MHZ, program_clocks
 from safhost.serve.add.onnx_lower import Lowered, Lowering
 from safhost.serve.add.onnx_quantise import load_samples, quantise_graph
 from safhost.serve.add.onnx_read import Graph, read_onnx
@@ -29,8 +31,10 @@ def read(path: Path, options: AddOptions) -> MadeModel:
     return make_onnx_model(read_onnx(path), options)
 
 
-def make_onnx_model(graph: Graph, options: AddOptions) -> MadeModel:
-    """The model of a graph; a float one is quantised first, which takes ``options.calibrate``."""
+def make_onnx_model(graph: Graph, options: AddOptions,
+                    labels: Mapping[str, tuple[str, ...]] | None = None) -> MadeModel:
+    """The model of a graph; a float one is quantised first, which takes ``options.calibrate``. ``labels`` of classes
+    by output."""
     notes = []
     if not is_quantised(graph):
         if not options.calibrate:
@@ -47,11 +51,12 @@ def make_onnx_model(graph: Graph, options: AddOptions) -> MadeModel:
     batch = max(1, min(options.max_batch_size, BATCH_BYTES // image_bytes))
     notes.append(f"{len(built.layers)} layers, {built.macs / 1e6:,.1f} million multiplications, "
                  f"{format_bytes(built.weights.nbytes)} of weights, {format_bytes(built.scratch_bytes)} of scratch; "
-                 f"modelled {built.cycles / CLOCK_MHZ / 1000:.3g} ms an image; batches up to {batch}")
+                 f"modelled {program_clocks(built.layers) / CLOCK_MHZ / 1000:.3g} ms an image; batches up to {batch}")
     return MadeModel(
         inputs=(ModelTensor(graph.input, {"float32": "FP32", "int8": "INT8", "uint8": "UINT8"}[graph.input_type],
                             graph.shape),),
-        outputs=tuple(ModelTensor(o.name, "FP32", o.shape or (1,)) for o in lowered.outputs),
+        outputs=tuple(ModelTensor(o.name, "FP32", o.shape or (1,), (labels or {}).get(o.name, ()))
+                      for o in lowered.outputs),
         files=files, mapping=mapping_of(graph, lowered, built), max_batch_size=batch, notes=tuple(notes),
         weights={"program": built.program, "weights": built.weights, "params": built.params})
 
@@ -76,5 +81,6 @@ def mapping_of(graph: Graph, lowered: Lowered, built: Built) -> dict[str, Any]:
             "inputs": [{"tensor": graph.input, "argument": "X", "row": built.x_bytes, "round": "even", "nan": "error",
                         "overflow": "saturate", "type": {"scale": scale, "zero_point": zero, "dtype": "int8"}}],
             "outputs": outputs,
-            "scalars": {"y_values": built.y_values, "scratch_bytes": built.scratch_bytes, "cycles": built.cycles},
+            "scalars": {"y_values": built.y_values, "scratch_bytes": built.scratch_bytes,
+                        "cycles": program_clocks(built.layers)},
             "resident": ["program", "weights", "params"]}

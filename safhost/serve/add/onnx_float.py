@@ -31,7 +31,8 @@ def model_of(graph: Graph, outputs: Iterable[str] = ()) -> Any:
     made = helper.make_graph(
         nodes, "network", [helper.make_tensor_value_info(graph.input, element, ["batch", *graph.shape])], values,
         [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in graph.constants.items() if k in used])
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", graph.opset)], ir_version=IR_VERSION)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", graph.opset)], ir_version=IR_VERSION)
+    return onnx.shape_inference.infer_shapes(model)  # outputs without a shape are no valid model
 
 
 def run_float(graph: Graph, samples: Iterable[Floats], names: list[str],
@@ -95,21 +96,24 @@ def _taps(x: Floats, window: Window, fill: float) -> tuple[list[Floats], tuple[i
 
 
 def convolve(x: Floats, w: Floats, b: Floats | None, node: Node) -> Floats:
-    """ONNX's Conv: a matrix product a tap."""
+    """ONNX's Conv."""
     rank, groups = x.ndim, int(node.attributes.get("group", 1))
     image = _image(x)
     window = window_of(node, w.shape[2:], (image.shape[2], image.shape[3]))
     filters = w.reshape(w.shape[0], w.shape[1], -1)
     taps, (height, width) = _taps(image, window, 0.0)
     out = np.zeros((len(x), w.shape[0], height * width), np.float32)
-    for k, tap in enumerate(taps):
-        if w.shape[1] == 1 and groups == w.shape[0]:
+    if w.shape[1] == 1 and groups == w.shape[0]:
+        for k, tap in enumerate(taps):
             out += filters[None, :, 0, k, None] * tap.reshape(len(x), groups, -1)
-            continue
+    else:
+        matrix = np.ascontiguousarray(filters.transpose(0, 2, 1).reshape(w.shape[0], -1))
         for group in range(groups):
             inputs = slice(group * w.shape[1], (group + 1) * w.shape[1])
             results = slice(group * (w.shape[0] // groups), (group + 1) * (w.shape[0] // groups))
-            out[:, results] += filters[results, :, k] @ tap[:, inputs].reshape(len(x), w.shape[1], -1)
+            for image_at in range(len(x)):  # one matrix product an image: all taps below each other
+                seen = np.concatenate([tap[image_at, inputs].reshape(w.shape[1], -1) for tap in taps])
+                np.matmul(matrix[results], seen, out=out[image_at, results])
     if b is not None:
         out += b[None, :, None]
     return out.reshape(len(x), w.shape[0], *((height, width) if rank == 4 else (width,)))

@@ -1,9 +1,9 @@
 """Float ONNX graphs to int8 after training: ranges from calibration samples, QuantizeLinear and DequantizeLinear
 inserted where the engine wants int8.
 
-Weights are symmetric, a scale an output channel; activations have one scale and a zero point, the range that leaves the
-least squared error of the values seen. The last Conv or Gemm before an output keeps its 32-bit sums: they leave as
-float32.
+Weights are symmetric, a scale an output channel. Activations are uint8 (which onnxruntime runs in integers throughout;
+the engine takes 128 off) with one scale and a zero point, of the range that leaves the least squared error of the
+values seen. The last Conv or Gemm before an output keeps its 32-bit sums: they leave as float32.
 """
 
 from __future__ import annotations
@@ -127,20 +127,20 @@ class _Ranges:
         if len(kept) * 1000 < KEPT_VALUES:
             kept.append(values.reshape(-1)[len(kept) % step::step].copy())
 
-    def scale(self, name: str) -> tuple[np.float32, np.int8]:
+    def scale(self, name: str) -> tuple[np.float32, np.uint8]:
         """Scale and zero point of least squared error; zero has an exact place, as padding needs it."""
         values = np.concatenate(self._some[name])
-        best: tuple[float, np.float32, np.int8] | None = None
+        best: tuple[float, np.float32, np.uint8] | None = None
         for part in SHRINK:
             low, high = self._low[name] * part, self._high[name] * part
             scale = np.float32((high - low) / 255) if high > low else np.float32(1)
             if not scale > np.finfo(np.float32).tiny:
                 scale = np.float32(1)
-            zero = int(np.clip(np.rint(-128 - low / scale), -128, 127))
-            steps = np.clip(np.rint(values / scale) + zero, -128, 127) - zero
+            zero = int(np.clip(np.rint(-low / scale), 0, 255))
+            steps = np.clip(np.rint(values / scale) + zero, 0, 255) - zero
             error = float(np.square(steps * scale - values, dtype=np.float64).sum())
             if best is None or error < best[0]:
-                best = error, scale, np.int8(zero)
+                best = error, scale, np.uint8(zero)
         assert best is not None
         return best[1], best[2]
 
@@ -148,7 +148,7 @@ class _Ranges:
 class _Inserter:
     """Puts the pairs in. Names of outputs stay."""
 
-    def __init__(self, graph: Graph, scales: dict[str, tuple[np.float32, np.int8]]) -> None:
+    def __init__(self, graph: Graph, scales: dict[str, tuple[np.float32, np.uint8]]) -> None:
         self.graph, self.scales = graph, scales
         self.nodes: list[Node] = []
         self.now: dict[str, str] = {}
@@ -176,9 +176,9 @@ class _Inserter:
         if is_output:  # what follows bears the output's name
             source = f"{name}/float"
             self.nodes[-1].outputs = [source]
-        self.nodes.append(Node("QuantizeLinear", f"{name}/q", [source, *pair], [f"{name}/int8"], {}))
+        self.nodes.append(Node("QuantizeLinear", f"{name}/q", [source, *pair], [f"{name}/uint8"], {}))
         after = name if is_output else f"{name}/dq"
-        self.nodes.append(Node("DequantizeLinear", f"{name}/dq", [f"{name}/int8", *pair], [after], {}))
+        self.nodes.append(Node("DequantizeLinear", f"{name}/dq", [f"{name}/uint8", *pair], [after], {}))
         self.now[name] = after
 
     def _weights(self, node: Node, inputs: list[str]) -> list[str]:
