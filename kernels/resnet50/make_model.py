@@ -38,29 +38,30 @@ SCALING_JETS = 4
 """Images that the trunk is scaled to, and calibrated with."""
 
 
-def train_head(features: Floats, labels: NDArray[np.int64], seed: int, hidden: int = HIDDEN, steps: int = 300) \
+def train_head(features: Floats, labels: NDArray[np.int64], seed: int, hidden: int = HIDDEN, steps: int = 80) \
         -> tuple[tuple[Floats, Floats], ...]:
-    """Two dense layers (weights [in, out], biases), by Adam with weight decay and noise on the features."""
+    """Two dense layers (weights [in, out], biases), by gradient descent with momentum, weight decay and noise on the
+    features."""
     rng = np.random.default_rng(seed)
     mean, spread = features.mean(0), features.std(0) + 0.05
-    x, wanted = (features - mean) / spread, np.eye(2)[labels]
-    p = [rng.normal(0, np.sqrt(2 / x.shape[1]), (x.shape[1], hidden)), np.zeros(hidden),
-         rng.normal(0, np.sqrt(1 / hidden), (hidden, 2)), np.zeros(2)]
-    moments = [(np.zeros_like(v), np.zeros_like(v)) for v in p]
-    for step in range(1, steps + 1):
+    x, wanted = ((features - mean) / spread).astype(np.float32), np.eye(2, dtype=np.float32)[labels]
+    p = [v.astype(np.float32) for v in (
+        rng.normal(0, np.sqrt(2 / x.shape[1]), (x.shape[1], hidden)), np.zeros(hidden),
+        rng.normal(0, np.sqrt(1 / hidden), (hidden, 2)), np.zeros(2))]
+    speed = [np.zeros_like(v) for v in p]
+    for step in range(steps):
         rows = rng.integers(0, len(x), 64)
-        noisy = x[rows] + 0.3 * rng.standard_normal((len(rows), x.shape[1]))
+        noisy = x[rows] + np.float32(0.3) * rng.standard_normal((len(rows), x.shape[1]), np.float32)
         inner = np.maximum(noisy @ p[0] + p[1], 0)
         scores = inner @ p[2] + p[3]
         chances = np.exp(scores - scores.max(1, keepdims=True))
-        back = (chances / chances.sum(1, keepdims=True) - wanted[rows]) / len(rows)
+        back = (chances / chances.sum(1, keepdims=True) - wanted[rows]) / np.float32(len(rows))
         under = (back @ p[2].T) * (inner > 0)
+        rate = np.float32(0.01 * (1 - step / steps))
         for k, slope in enumerate((noisy.T @ under, under.sum(0), inner.T @ back, back.sum(0))):
-            first, second = moments[k]
-            first += 0.1 * (slope - first)
-            second += 0.01 * (slope**2 - second)
-            rate = 1e-3 * (1 - step / (steps + 1))
-            p[k] -= rate * ((first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.99**step)) + 1e-8) + 0.1 * p[k])
+            speed[k] *= np.float32(0.9)
+            speed[k] -= rate * (slope + np.float32(3e-3) * p[k])
+            p[k] += speed[k]
     weights = p[0] / spread[:, None]
     return tuple((np.asarray(w, np.float32), np.asarray(b, np.float32))
                  for w, b in ((weights, p[1] - mean @ weights), (p[2], p[3])))

@@ -66,6 +66,7 @@ class Lowering:
             graph.input: View(None, np.arange(size, dtype=np.int64).reshape(1, *graph.shape),
                               graph.input_type != "float32")}
         self.input: Activation | None = None
+        self._loads: dict[tuple[tuple[int, ...], bytes], Activation] = {}
 
     def run(self) -> Lowered:
         """Compile. Raises :class:`ConfigError` naming the node that cannot be."""
@@ -106,7 +107,18 @@ class Lowering:
                              "quantise it (QuantFormat.QDQ does), or give the float model and --calibrate")
         if not isinstance(value, View):
             raise node.error(f"its input {node.inputs[at]!r} is not computed from the model's input", "")
-        return value
+        return self.loaded(node, value)
+
+    def loaded(self, node: Node, view: View) -> View:
+        """The view, of an activation when it is the model's quantised input."""
+        if view.data is not None or view.scale is None:
+            return view
+        key = view.index.shape, view.index.tobytes()
+        data = self._loads.get(key)
+        if data is None:
+            data = self._loads[key] = self._load(node, view, *view.scale)
+        return View(data, fresh_index((data.channels, data.height, data.width), view.index.ndim), view.quantised,
+                    view.pads)
 
     def parameter(self, node: Node, at: int) -> QuantisedConstant | NDArray[Any] | None:
         """A constant input, quantised or plain; None when it is left out or computed."""
@@ -151,13 +163,15 @@ class Lowering:
         if isinstance(value, Transformed):
             self.values[node.outputs[0]] = value
             return
-        if isinstance(value, View) and value.data is None and value.quantised:
-            value = View(self._load(node, value, step, zero_point, raw), value.index, True)
-        if not isinstance(value, View) or value.data is None or not value.quantised:
+        if not isinstance(value, View) or not value.quantised:
             raise node.error("its input is not quantised", "")
-        if (value.data.scale, value.data.zero, value.data.raw) != (step, zero_point, raw):
+        known = value.scale if value.data is None else (value.data.scale, value.data.zero, value.data.raw)
+        if known is None:
+            known = step, zero_point, raw  # the model's input is integers
+        if known != (step, zero_point, raw):
             raise node.error("it has another scale than what it undoes", "export it again")
-        self.values[node.outputs[0]] = View(value.data, value.index, False, value.pads)
+        self.values[node.outputs[0]] = View(value.data, value.index, False, value.pads,
+                                            known if value.data is None else None)
 
     def _load(self, node: Node, view: View, step: np.float32, zero: int, raw: int) -> Activation:
         index = view.index
@@ -179,16 +193,17 @@ class Lowering:
         name = node.outputs[0]
         if isinstance(value, Transformed):
             self.values[name] = value
-        elif isinstance(value, View) and value.data is None:
-            data = self._load(node, value, step, zero, raw)
-            index = fresh_index((data.channels, data.height, data.width), value.index.ndim)
-            self.values[name] = View(data, index, True)
-        elif isinstance(value, View) and value.data is not None:
+        elif isinstance(value, View) and value.data is None and value.scale in (None, (step, zero, raw)):
+            self.values[name] = View(None, value.index, True, value.pads, (step, zero, raw))
+        elif isinstance(value, View):
+            value = self.loaded(node, value)
             data = value.data
+            assert data is not None
             if (data.scale, data.zero, data.raw) != (step, zero, raw):
                 if data.raw != raw:
                     raise node.error("its input is of the other signedness", "use int8 or uint8 throughout")
                 data = Activation(data.channels, data.height, data.width, step, zero, raw)
+                assert value.data is not None
                 self.program.table(value.data, quantise(dequantised_bytes(value.data), step, zero), data, node.label)
             self.values[name] = View(data, value.index, True, value.pads)
         elif isinstance(value, Deferred):
@@ -213,7 +228,7 @@ class Lowering:
             if isinstance(value, View):
                 if any(value.pads):
                     raise node.error("it moves padded values", "only a convolution may follow Pad")
-                self.values[node.outputs[0]] = View(value.data, index, value.quantised)
+                self.values[node.outputs[0]] = View(value.data, index, value.quantised, scale=value.scale)
             else:
                 self.values[node.outputs[0]] = replace(value, index=index)
         elif isinstance(value, QuantisedConstant) and node.op == "Transpose":
@@ -230,6 +245,8 @@ class Lowering:
         value = self.value(node, 0)
         if not isinstance(value, View | Deferred):
             raise node.error("nothing can be computed from its input", "")
+        if isinstance(value, View):
+            value = self.loaded(node, value)
         last = self._is_last(node)
         if node.op == "Softmax":
             axis = node.attributes.get("axis", -1 if self.graph.opset >= 13 else 1) % value.index.ndim
@@ -268,6 +285,8 @@ class Lowering:
         if isinstance(value, Transformed):
             transform, value = value.transform, value.of
         start = self.program.y_values
+        if isinstance(value, View):
+            value = self.loaded(Node("output", name, [], [name], {}), value)
         if isinstance(value, View) and value.data is not None:
             if value.quantised:
                 raise ConfigError(f"{source}: output {name} is int8", "end the model with DequantizeLinear")

@@ -67,6 +67,9 @@ def quantise_graph(graph: Graph, samples: list[Floats]) -> Graph:
                           "convert it with onnx.version_converter")
     simplify(graph)
     check_operators(graph, known)
+    for node in graph.nodes:
+        if node.op == "Softmax" and not _ends(graph, node):
+            raise node.error("it is not the last operator", "softmax is left to the host; cut the model behind it")
     quantised = _wanted(graph)
     ranges = _Ranges()
     run_float(graph, samples, quantised, ranges.see)

@@ -42,12 +42,14 @@ class QuantisedConstant:
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
     """Values of an activation, or of the graph's input when ``data`` is None. ``quantised``: as integers, else as the
-    floats that they mean. ``pads`` (top, left, bottom, right) of zeros are around it."""
+    floats that they mean. ``pads`` (top, left, bottom, right) of zeros are around it. ``scale`` (step, zero, raw) is
+    the input's, once it is quantised: it is loaded where a layer takes it, in the layout that it has there."""
 
     data: Activation | None
     index: Index
     quantised: bool = False
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    scale: tuple[np.float32, int, int] | None = None
 
 
 @dataclass(eq=False)
