@@ -236,16 +236,17 @@ def reserve(host: str, port: int, what: str) -> socket.socket:
     """A socket that keeps ``port`` for our workers without listening. LinkError when somebody else has the port: with
     SO_REUSEPORT alone we would share it with another server of the same user, unnoticed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if port:
             with socket.socket(family, socket.SOCK_STREAM) as alone:
                 alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 alone.bind((host, port))
-        sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, port))
     except OSError as err:
+        sock.close()
         raise LinkError(f"the {what} port {port} of {host} cannot be opened: {err.strerror}",
                         f"another server has it, or --{what}-port names another one") from None
     return sock
