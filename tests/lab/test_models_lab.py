@@ -1,9 +1,12 @@
-"""Model directories on virtual cards: their images programmed, their weights sent, batches through a job."""
+"""Model directories on virtual cards: their images programmed, their weights sent once, batches through a job, and
+requests of clients through an engine."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +24,9 @@ from safhost.plan.image import Image
 from safhost.serve.add.common import AddOptions, write_model
 from safhost.serve.add.network_model import make_network_model
 from safhost.serve.add.xgboost import make_tree_model
+from safhost.serve.engine import Engine
+from safhost.serve.transforms import sigmoid
+from safhost.serve.types import Reply, Request, Tensor
 
 pytestmark = pytest.mark.lab
 NAME = "models"
@@ -52,9 +58,9 @@ def through_cards(cluster: Cluster, folder: Path, kernel: str, rows: np.ndarray[
     """All rows as one job of batches of 1,000, on both cards."""
     image = Image.open(folder / "model.saf")
     with np.load(folder / "weights.npz") as weights:
-        arrays = [weights[name] for name in resident]
-    batches = [rows[at:at + 1000] for at in range(0, len(rows), 1000)]
-    return np.concatenate(cluster.map(kernel, [Unit(batch, *arrays) for batch in batches], image=image))
+        arrays = {name: weights[name] for name in resident}
+    units = [Unit(rows[at:at + 1000]) for at in range(0, len(rows), 1000)]
+    return np.concatenate(cluster.map(kernel, units, image=image, resident=arrays))
 
 
 def test_facile_on_cards_equals_its_reference(cluster: Cluster, tmp_path: Path) -> None:
@@ -75,3 +81,46 @@ def test_trees_on_cards_equal_xgboost(cluster: Cluster, tmp_path: Path) -> None:
     features = purchases.make_visits(5_500, 3)[0]
     found = through_cards(cluster, folder, "xgboost", ensemble.pack(ensemble.bins(features)), "N", "L")
     assert np.array_equal(found[:, 0], booster.predict(xgboost.DMatrix(features), output_margin=True))
+
+
+def ask(engine: Engine, model: str, rows: Any) -> Reply:
+    came, replies = threading.Event(), list[Reply]()
+
+    def on_reply(reply: Reply) -> None:
+        replies.append(reply)
+        came.set()
+
+    tensor = Tensor("INPUT", "FP32", np.ascontiguousarray(rows, np.float32))
+    engine.infer(Request(model, "", [tensor], on_reply, time.monotonic_ns()))
+    assert came.wait(60)
+    return replies[0]
+
+
+def test_both_models_serve_floats_at_once_each_on_a_card(cluster: Cluster, tmp_path: Path) -> None:
+    facile, purchases = script("facile"), script("xgboost")
+    network = facile.network_of(facile.train(2, 2_000))
+    booster = purchases.train(visits=3_000)
+    ensemble, transform = purchases.ensemble_of(booster)
+    write_model(tmp_path / "models", "facile", make_network_model(network, AddOptions("facile")))
+    write_model(tmp_path / "models", "shop", make_tree_model(ensemble, transform, AddOptions("shop")))
+    pulses = facile.make_pulses(2_000, 3)[0].astype(np.float32)
+    visits = purchases.make_visits(2_000, 3)[0]
+    energies = network.predict(pulses)
+    chances = sigmoid(booster.predict(xgboost.DMatrix(visits), output_margin=True))
+    engine = Engine(tmp_path / "models", cluster=NAME)
+    try:
+        end = time.monotonic() + 40
+        while not (engine.model_ready("facile") and engine.model_ready("shop")):
+            assert time.monotonic() < end, engine.index()
+            threading.Event().wait(0.02)
+        for rows in (1, 17, 2_000):
+            for model, inputs, expected in (("facile", pulses, energies), ("shop", visits, chances[:, None])):
+                reply = ask(engine, model, inputs[:rows])
+                assert reply.error is None, reply.error
+                assert np.array_equal(reply.outputs[0].array, expected[:rows].astype(np.float32)), (model, rows)
+        pulses[1, 4] = np.nan
+        reply = ask(engine, "facile", pulses[:2])
+        assert reply.error is not None
+        assert "NaN" in reply.error.message
+    finally:
+        engine.stop(5.0)

@@ -56,7 +56,7 @@ def kernel_description(network: Network, made: NetworkSource, kernel: str, clock
         {"name": "X", "kind": "buffer", "dtype": made.dtype_in, "shape": ["n", made.row_in], "direction": "in"}]
     if made.weights is not None:
         args.append({"name": "W", "kind": "buffer", "dtype": str(made.weights.dtype), "shape": [made.weights.size],
-                     "direction": "in"})
+                     "direction": "in", "resident": True})
     args += [{"name": "Y", "kind": "buffer", "dtype": made.dtype_out, "shape": ["n", made.row_out], "direction": "out"},
              {"name": "n", "kind": "scalar", "dtype": "uint32"}]
     return {"name": kernel, "version": "1.0",

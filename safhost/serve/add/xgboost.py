@@ -99,8 +99,9 @@ def kernel_description(ensemble: Ensemble, kernel: str, in_image: bool, clock_mh
     buffers: list[dict[str, Any]] = [
         {"name": "X", "kind": "buffer", "dtype": "uint8", "shape": ["n", ensemble.row_bytes], "direction": "in"}]
     if not in_image:
-        buffers += [{"name": "N", "kind": "buffer", "dtype": "uint32", "shape": [nodes], "direction": "in"},
-                    {"name": "L", "kind": "buffer", "dtype": "float32", "shape": [leaves], "direction": "in"}]
+        held = {"kind": "buffer", "direction": "in", "resident": True}
+        buffers += [{"name": "N", "dtype": "uint32", "shape": [nodes], **held},
+                    {"name": "L", "dtype": "float32", "shape": [leaves], **held}]
     buffers.append({"name": "Y", "kind": "buffer", "dtype": "float32", "shape": ["n", ensemble.classes],
                     "direction": "out"})
     sizes = {"KERNEL_NAME": kernel, "TREES": ensemble.trees, "DEPTH": ensemble.depth, "FEATURES": ensemble.features,
