@@ -197,10 +197,10 @@ class Job:
 
     # -- attempts ------------------------------------------------------------------------------------------
 
-    def begin(self, unit: Unit, card: Card, place: tuple[int, int], now_ns: int, extra: bool = False) -> None:
-        """``place``: the unit's DDR address, and which of the kernel's copies runs it."""
+    def begin(self, unit: Unit, card: Card, base: int, now_ns: int, extra: bool = False, copy: int = 0) -> None:
+        """``base``: the unit's DDR address; ``copy``: of the kernel, that runs it."""
         unit.attempts += 1
-        attempt = Attempt(unit, card, *place, extra)
+        attempt = Attempt(unit, card, base, copy, extra)
         unit.live.append(attempt)
         self.running[unit] = None
         attempt.start(now_ns)

@@ -321,7 +321,8 @@ class Scheduler:
             self.by_image.setdefault(job.digest, {})[job] = None
             return False
         self._clock[job.priority] = max(self._clock.get(job.priority, 0.0), job.service_ns)
-        job.begin(unit, card, place, now_ns)
+        base, copy = place
+        job.begin(unit, card, base, now_ns, copy=copy)
         return True
 
     def place(self, job: Job, card: Card, room: int) -> tuple[int, int] | None:

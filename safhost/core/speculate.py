@@ -57,7 +57,8 @@ class Speculator:
             job.speculated += 1
             job.note("speculated", card, f"unit {unit.event.index} takes long on card {first.card.key}: tried here too",
                      unit=unit.event.index, slow=first.card.key)
-            job.begin(unit, card, place, now_ns, extra=True)
+            base, copy = place
+            job.begin(unit, card, base, now_ns, extra=True, copy=copy)
             return True
         return False
 
