@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from safhost.client import Cluster
-from safhost.errors import ConfigError, DaemonError, SafError
+from safhost.errors import ConfigError, DaemonError, SafError, SchedulingError
 from safhost.jobs import Job
 from safhost.serve.backends.base import Batch
 from safhost.serve.backends.flight import Flight
@@ -227,8 +227,10 @@ def _no_card(why: str) -> ServeError:
 
 def _told(model: str, error: SafError) -> ServeError:
     """A unit's failure as a client hears it."""
-    code = Code.INVALID_ARGUMENT if isinstance(error, ConfigError) else \
-        Code.UNAVAILABLE if isinstance(error, DaemonError) else Code.INTERNAL
+    if isinstance(error, ConfigError) or "bytes of DDR" in error.message:  # it is larger than a card's memory
+        code = Code.INVALID_ARGUMENT
+    else:  # no card could take it, or those that did failed it
+        code = Code.UNAVAILABLE if isinstance(error, SchedulingError | DaemonError) else Code.INTERNAL
     return ServeError(code, f"model '{model}': {error.message}", error.hint)
 
 

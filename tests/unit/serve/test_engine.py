@@ -10,7 +10,7 @@ from serve_kit import IDENTITY, Asked, add_model
 
 from safhost.errors import ConfigError
 from safhost.serve.engine import Engine
-from safhost.serve.types import Code, ServeError, Tensor, Wanted
+from safhost.serve.types import Code, Reply, Request, ServeError, Tensor, Wanted
 
 Make = Callable[..., Engine]
 
@@ -69,11 +69,22 @@ def test_infer_of_what_is_not_there_gives_tritons_codes(tmp_path: Path, engines:
 def test_two_inputs_of_which_one_output_is_wanted(tmp_path: Path, engines: Make) -> None:
     two = IDENTITY + IDENTITY.split("\n", 3)[3].replace('"IN"', '"IN2"').replace('"OUT"', '"OUT2"')
     add_model(tmp_path, "two", two)
-    asked = Asked(engines(tmp_path))
+    engine = engines(tmp_path)
+    asked = Asked(engine)
     error = asked.one("two").error
     assert error is not None
     assert "expected 2 inputs but got 1 inputs for model 'two'. Got input(s) ['IN'], but missing required input(s) " \
         "['IN2']. Please provide all required input(s)." in error.message
+
+    def both(rows: int, other: int) -> Reply:
+        tensors = [Tensor(n, "FP32", np.full((r, 4), r, np.float32)) for n, r in (("IN", rows), ("IN2", other))]
+        engine.infer(Request("two", "", tensors, asked.replies.append, 0, wanted=(Wanted("OUT2"),)))
+        return asked.replies[-1]
+    reply = both(2, 2)
+    assert [(t.name, t.shape) for t in reply.outputs] == [("OUT2", (2, 4))]
+    error = both(2, 3).error
+    assert error is not None
+    assert "input 'IN2' batch size does not match other inputs for 'two'" in error.message
 
 
 def test_metadata_and_config(tmp_path: Path, engines: Make) -> None:

@@ -194,3 +194,12 @@ def test_options_of_cards(tmp_path: Path, twice: Image) -> None:
     add_card_model(tmp_path, "m", twice, text.replace("2.5", "heavy"))
     with pytest.raises(SafError, match="parameter weight is 'heavy'"):
         options_of(Repository([tmp_path]).read("m"), False)
+
+
+def test_rows_beyond_a_batch_are_zero_also_where_tensors_take_every_lane(tmp_path: Path, twice: Image) -> None:
+    config = "max_batch_size: 4\n" + SPLIT_CONFIG
+    mapping, contract = loaded(tmp_path, twice, SPLIT.replace("{n: 1}", "{n: batch}\nmultiple: 4"), config)
+    a, b = np.ones((1, 2, 2), np.float32), np.ones((1, 4), np.int32)
+    _, (array,) = flown(mapping, contract, asking(Tensor("A", "FP32", a), Tensor("B", "INT32", b)))
+    assert array[0].tolist() == [1, 1, 1, 1, 3, 3, 3, 3]
+    assert not array[1:].any()

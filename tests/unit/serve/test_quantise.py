@@ -47,6 +47,9 @@ def expected(value: float, scale: Fraction, low: int, high: int, policy: Policy)
        signed=st.booleans(), rounding=st.sampled_from(["nearest", "even", "truncate"]),
        overflow=st.sampled_from(["saturate", "wrap", "error"]), nan=st.sampled_from(["error", "zero"]),
        kind=st.sampled_from(["f2", "f4", "f8"]))
+@example([0.5, 1.5, 2.5, -0.5, -1.5, -2.5], 8, 0, True, "nearest", "error", "error", "f4")
+@example([0.5, 1.5, 2.5, -0.5, -1.5, -2.5], 8, 0, True, "even", "error", "error", "f8")
+@example([383.0, 384.0, -129.0, -128.0], 8, 0, True, "even", "wrap", "error", "f4")
 @example([0.49999997], 16, 16, True, "nearest", "wrap", "error", "f4")
 @example([8388609.0, -8388609.0], 32, 0, True, "nearest", "wrap", "error", "f4")
 @example([3.4e38, -3.4e38, 1e30], 16, 10, True, "nearest", "wrap", "error", "f8")

@@ -180,3 +180,36 @@ def test_a_daemon_that_goes_and_comes_is_found_again(served: Asked, live: LiveRi
     refused = served.one("twice").error
     assert refused is not None
     assert refused.code == Code.UNAVAILABLE
+
+
+def test_a_request_larger_than_a_cards_memory_is_refused_and_the_model_goes_on(tmp_path: Path, live: LiveRig,
+                                                                              twice: Image, engines: Make) -> None:
+    add_card_model(tmp_path / "models", "twice", twice, CONFIG.replace("64", "8000000"))
+    engine = engines(tmp_path / "models")
+    until(lambda: engine.model_ready("twice"))
+    asked = Asked(engine)
+    error = asked.one("twice", tensor=tensor(np.broadcast_to(np.float32(1), (5_000_000, 4)))).error
+    assert error is not None
+    assert error.code == Code.INVALID_ARGUMENT
+    assert "do not fit the card's" in error.message
+    assert asked.one("twice").error is None
+
+
+def test_a_job_that_somebody_ends_is_begun_again(served: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safhost.serve.backends.saf.RETRY_S", 0.05)
+    backend: Any = served.engine._routes["twice", "1"].backend
+    job = backend._job
+    job.cancel()
+    until(lambda: backend._job is not job and served.engine.model_ready("twice"))
+    assert served.one("twice").error is None
+
+
+def test_when_one_version_cannot_be_loaded_none_is_and_nothing_stays(tmp_path: Path, live: LiveRig, twice: Image,
+                                                                    engines: Make) -> None:
+    folder = add_card_model(tmp_path / "models", "twice", twice, CONFIG + "version_policy { all { } }", versions=(1, 2))
+    (folder / "2/model.saf").unlink()
+    engine = engines(tmp_path / "models")
+    assert {(e.version, e.state) for e in engine.index()} == {("1", "UNAVAILABLE"), ("2", "UNAVAILABLE")}
+    assert all("twice/2/model.saf is missing" in e.reason for e in engine.index())
+    until(lambda: not engine._loader._cards.cluster().jobs())
+    assert engine.counters._mine == set()

@@ -234,3 +234,15 @@ def test_while_others_run_a_batch_is_held_for_more_to_come(sets: Make) -> None:
         some.put()
     assert [b.size for b in some.backend.begun] == [1]
     assert [b.size for b in some.backend.wait(2)] == [1, 4]
+
+
+def test_what_comes_while_something_is_dropped_is_not_forgotten(sets: Make) -> None:
+    some = sets("")
+
+    def again(drop: Dropped) -> None:
+        some.dropped.append(drop)
+        some.put()
+    some.scheduler._on_drop = again
+    some.put(is_gone=lambda: True)
+    assert len(some.dropped) == 1
+    assert [b.size for b in some.backend.begun] == [1]
