@@ -133,6 +133,9 @@ def load_mapping(folder: Path, shown: str, image_name: str, contract: Contract) 
     if buffers is not None:
         ring, units = _count(buffers, "ring", MAX_RING), _count(buffers, "units", MAX_UNITS)
         buffers.finish()
+        if units > kernel.compute_units:
+            raise buffers.error(f"units is {units}, the image has {kernel.compute_units} of kernel {name}",
+                                "see compute_units: in kernel.yaml", "units")
     multiple = fields.take("multiple", int, 1)
     if not 1 <= multiple <= max(1, contract.max_batch):
         raise fields.error(f"multiple is {multiple}", "rows that batches are filled up to, at most max_batch_size",

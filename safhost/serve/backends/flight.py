@@ -46,7 +46,7 @@ class Flight:
         sizes = self._mapping.sizes(self.batch.size)
         fills = [Fill(sizes.shapes[p.spec.name], p.spec.dtype, self._filler(p)) for p in self._mapping.inputs]
         unit = Unit(*fills, tag=self)
-        unit.scalars = sizes.scalars | self._mapping.resident
+        unit.scalars = dict(sizes.scalars)
         return unit
 
     # -- in --------------------------------------------------------------------------------------------------

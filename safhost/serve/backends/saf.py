@@ -70,7 +70,7 @@ class SafBackend:
     def slots(self) -> tuple[int, int]:
         """Of batches that could grow only as many as overlap one's transfer with another's computing: a batch costs the
         host about the same, however many requests are in it. Of full ones enough that no card ever waits."""
-        cards = len(self._working) * max(1, self._mapping.units)
+        cards = len(self._working) * (self._mapping.units or self._mapping.kernel.compute_units)
         return cards * (self._mapping.ring or FIRST_DEPTH), cards * (int(self._depth) + 1)
 
     def hold_ns(self) -> int:
@@ -128,7 +128,8 @@ class SafBackend:
             self._mapping.kernel.name, self._units(self._queue), image=self._mapping.image, name=f"serve {self._name}",
             ephemeral=True, keep_going=True, land=self._land, land_failed=self._land_failed, on_cards=self._cards_are,
             cards=options.cards, min_cards=options.min_cards, weight=options.weight, priority=options.priority,
-            unit_deadline_s=options.unit_deadline_s, patience_s=PATIENCE_S, depth=self._mapping.ring)
+            unit_deadline_s=options.unit_deadline_s, patience_s=PATIENCE_S, depth=self._mapping.ring,
+            resident=self._mapping.resident or None, compute_units=self._mapping.units)
 
     def _watch(self, job: Job) -> None:
         """Until the job is over."""

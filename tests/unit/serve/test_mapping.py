@@ -64,6 +64,7 @@ def asking(*tensors: Tensor, **options: Any) -> Request:
     ("[W]", "[]", "nothing is given for argument W of the kernel"),
     ("resident", "multiple: 65\nresident", "multiple is 65"),
     ("resident", "buffers: {ring: 1000}\nresident", "ring is 1000"),
+    ("resident", "buffers: {units: 2}\nresident", "units is 2, the image has 1 of kernel twice"),
 ])
 def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, twice: Image, old: str, new: str, said: str) -> None:
     assert old in MAPPING
