@@ -33,11 +33,13 @@ def model() -> None:
               help="Samples of the input (.npz or .npy), for a float ONNX model that becomes int8.")
 @click.option("--clock", "clock_mhz", type=click.FloatRange(1, 1000), default=200.0, show_default=True, metavar="MHZ",
               help="Kernel clock of the modelled time.")
+@click.option("--compute-units", type=click.IntRange(1, 16), default=1, show_default=True, metavar="N",
+              help="Copies of the kernel on a card, each with its bank of DDR.")
 @click.option("--kernel-dir", metavar="DIR", type=click.Path(file_okay=False),
               help="Write kernel.yaml and its source there too, to build a real image from.")
 @pass_settings
 def add(settings: Settings, name: str, source: str, repository: str, kind: str, version: int | None, max_batch: int,
-        constants: bool, raw: bool, missing: bool, calibrate: str, clock_mhz: float,
+        constants: bool, raw: bool, missing: bool, calibrate: str, clock_mhz: float, compute_units: int,
         kernel_dir: str | None) -> None:
     """Add a model: its image, weights, mapping and config.pbtxt.
 
@@ -45,7 +47,8 @@ def add(settings: Settings, name: str, source: str, repository: str, kind: str, 
     """
     from safhost.serve.add import AddOptions, add_model
 
-    options = AddOptions(name, max_batch, constants, clock_mhz, "missing" if missing else "error", raw, calibrate)
+    options = AddOptions(name, max_batch, constants, clock_mhz, "missing" if missing else "error", raw,
+                         compute_units, calibrate)
     folder, made = add_model(repository, source, options, kind, version)
     if kernel_dir is not None:
         _write_kernel(Path(kernel_dir), made.files)

@@ -30,8 +30,8 @@ DEFAULT_BATCH = 16_000
 
 @dataclass(frozen=True, slots=True)
 class AddOptions:
-    """What the user may choose. ``constants``: parameters become part of the image instead of data in DDR. ``name`` is
-    the model's, and the kernel's."""
+    """What the user may choose; an adder refuses what has no meaning for its models. ``constants``: parameters become
+    part of the image instead of data in DDR. ``name`` is the model's, and the kernel's."""
 
     name: str
     max_batch_size: int = DEFAULT_BATCH
@@ -41,6 +41,8 @@ class AddOptions:
     """NaN of a client: ``error``, or ``missing`` where a model knows missing values."""
     raw: bool = False
     """Clients send what the card takes (packed bins, fixed-point integers) instead of floats."""
+    compute_units: int = 1
+    """Copies of the kernel in the image, each with a bank of DDR of its own."""
     calibrate: str = ""
     """An .npz or .npy file of samples of the input, for float models that become int8."""
 

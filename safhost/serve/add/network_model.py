@@ -27,11 +27,12 @@ def make_network_model(network: Network, options: AddOptions) -> MadeModel:
         "outputs": [{"tensor": "OUTPUT", "argument": "Y", "row": made.row_out, "type": taken}],
         "scalars": {"n": "batch"},
         "resident": [] if made.weights is None else ["W"]}
-    files = {"kernel.yaml": dump_yaml(kernel_description(network, made, kernel, options.clock_mhz)),
+    files = {"kernel.yaml": dump_yaml(kernel_description(network, made, kernel, options.clock_mhz,
+                                                          options.compute_units)),
              f"{kernel}.cl": made.text}
     notes = [f"{network.n_in} → {network.n_out} values, {len(network.layers)} layers, "
              f"{network.products} multiplications a row"]
-    if network.products > GX1150_MULTIPLIERS:
+    if network.products * options.compute_units > GX1150_MULTIPLIERS:
         notes.append(f"an Arria 10 GX1150 has {GX1150_MULTIPLIERS} multipliers: a real image of it will not fit")
     if options.raw:
         inputs = ModelTensor("INPUT", made.dtype_in.upper(), (made.row_in,))
@@ -50,8 +51,10 @@ def plain(kind: ApFixed) -> str:
     return str(ApFixed(kind.width, kind.integer, kind.signed))
 
 
-def kernel_description(network: Network, made: NetworkSource, kernel: str, clock_mhz: float) -> dict[str, Any]:
+def kernel_description(network: Network, made: NetworkSource, kernel: str, clock_mhz: float,
+                       compute_units: int = 1) -> dict[str, Any]:
     """Content of kernel.yaml."""
+    copies = {"compute_units": compute_units} if compute_units > 1 else {}
     args: list[dict[str, Any]] = [
         {"name": "X", "kind": "buffer", "dtype": made.dtype_in, "shape": ["n", made.row_in], "direction": "in"}]
     if made.weights is not None:
@@ -62,5 +65,5 @@ def kernel_description(network: Network, made: NetworkSource, kernel: str, clock
     return {"name": kernel, "version": "1.0",
             "description": f"{network.name}: {network.n_in} to {network.n_out} in fixed point, a row a cycle",
             "sources": [f"{kernel}.cl"], "board": "385a",
-            "kernels": [{"name": kernel, "args": args, "single_work_item": True,
+            "kernels": [{"name": kernel, "args": args, "single_work_item": True, **copies,
                          "model": {"cycles": f"n + {made.latency_cycles}", "clock_mhz": clock_mhz}}]}

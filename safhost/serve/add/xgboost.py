@@ -69,7 +69,7 @@ def make_tree_model(ensemble: Ensemble, transform: str, options: AddOptions) -> 
     """FP32 [features] in, or packed bins; predictions out, a row a cycle."""
     kernel = kernel_name(options.name)
     source = paths.kernels_dir() / "xgboost" / "xgboost.cl"
-    files = {"kernel.yaml": dump_yaml(kernel_description(ensemble, kernel, options.constants, options.clock_mhz)),
+    files = {"kernel.yaml": dump_yaml(kernel_description(ensemble, kernel, options)),
              "xgboost.cl": source.read_text(encoding="utf-8")}
     if options.constants:
         files["trees.h"] = constants(ensemble)
@@ -91,9 +91,11 @@ def make_tree_model(ensemble: Ensemble, transform: str, options: AddOptions) -> 
                      options.max_batch_size, (note,))
 
 
-def kernel_description(ensemble: Ensemble, kernel: str, in_image: bool, clock_mhz: float) -> dict[str, Any]:
+def kernel_description(ensemble: Ensemble, kernel: str, options: AddOptions) -> dict[str, Any]:
     """Content of kernel.yaml. The modelled time: a row a cycle; a chain of adders (4 cycles each, Arria 10's hardened
     ones), multiplexers and DDR before; trees are loaded word by word."""
+    in_image = options.constants
+    copies = {"compute_units": options.compute_units} if options.compute_units > 1 else {}
     nodes, leaves = ensemble.feature.size, ensemble.base.size + ensemble.leaves.size
     fill = 100 + 4 * ensemble.trees + 4 * ensemble.depth + (0 if in_image else nodes + leaves)
     buffers: list[dict[str, Any]] = [
@@ -106,14 +108,15 @@ def kernel_description(ensemble: Ensemble, kernel: str, in_image: bool, clock_mh
                     "direction": "out"})
     sizes = {"KERNEL_NAME": kernel, "TREES": ensemble.trees, "DEPTH": ensemble.depth, "FEATURES": ensemble.features,
              "BITS": ensemble.bits, "CLASSES": ensemble.classes, "ROW_BYTES": ensemble.row_bytes}
-    options = [f"-D{name}={value}" for name, value in sizes.items()] + ["-DTREES_IN_IMAGE"] * in_image
+    defines = [f"-D{name}={value}" for name, value in sizes.items()] + ["-DTREES_IN_IMAGE"] * in_image
     return {"name": kernel, "version": "1.0",
             "description": f"{ensemble.classes * ensemble.trees} boosted trees of {ensemble.depth} levels over "
                            f"{ensemble.features} packed features, a row a cycle",
-            "sources": ["xgboost.cl"], **({"includes": ["trees.h"]} if in_image else {}), "options": options,
+            "sources": ["xgboost.cl"], **({"includes": ["trees.h"]} if in_image else {}), "options": defines,
             "board": "385a",
             "kernels": [{"name": kernel, "args": [*buffers, {"name": "n", "kind": "scalar", "dtype": "uint32"}],
-                         "single_work_item": True, "model": {"cycles": f"n + {fill}", "clock_mhz": clock_mhz}}]}
+                         "single_work_item": True, **copies,
+                         "model": {"cycles": f"n + {fill}", "clock_mhz": options.clock_mhz}}]}
 
 
 def constants(ensemble: Ensemble) -> str:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from safhost.plan.image import Image
 from safhost.serve.add import ADDERS
 
 
@@ -70,6 +71,22 @@ def test_names_that_cannot_be_folders_are_refused(call, tmp_path, trees, name):
     assert result.code == 2
     assert "cannot name a model" in result.err
     assert not (tmp_path / "m").exists()
+
+
+def test_options_without_a_meaning_are_refused(call, tmp_path, trees):
+    for option, value in (("--calibrate", [str(trees)]),):
+        result = call("model", "add", "m", "--from", trees, "--repository", tmp_path / "m", option, *value)
+        assert result.code == 2
+        assert f"{option} has no meaning for a model that xgboost saved" in result.err
+    (tmp_path / "project").mkdir()
+    result = call("model", "add", "m", "--from", tmp_path / "project", "--repository", tmp_path / "m", "--missing")
+    assert "--missing has no meaning for a project folder of hls4ml" in result.err
+
+
+def test_copies_of_the_kernel_are_in_the_image(call, tmp_path, trees):
+    result = call("model", "add", "m", "--from", trees, "--repository", tmp_path / "m", "--compute-units", 3)
+    assert result.code == 0, result.err
+    assert list(Image.open(tmp_path / "m" / "m" / "1" / "model.saf").kernels) == ["m", "m_1", "m_2"]
 
 
 def test_files_that_nobody_takes_are_refused_with_what_can_be_added(call, tmp_path):
