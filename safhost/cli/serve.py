@@ -13,7 +13,7 @@ from safhost.errors import ConfigError
 
 NEEDED = ("grpc", "grpc_health", "grpc_reflection", "tritonclient", "uvicorn", "httptools", "uvloop",
           "prometheus_client")
-FILE = click.Path(exists=True, dir_okay=False)
+FILE = click.Path(dir_okay=False)
 
 
 class Port(click.ParamType[int]):
@@ -35,7 +35,7 @@ class Port(click.ParamType[int]):
 
 @click.command(cls=SafCommand)
 @click.argument("repositories", nargs=-1, required=True, metavar="REPOSITORY...",
-                type=click.Path(exists=True, file_okay=False))
+                type=click.Path(file_okay=False))
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
               help="Where to listen; 0.0.0.0 for every interface, then with TLS and a token.")
 @click.option("--http-port", type=Port(), default=8000, show_default=True, help="KServe v2 over HTTP.")
@@ -74,6 +74,9 @@ def serve(settings: Settings, /, repositories: tuple[str, ...], **given: Any) ->
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"serving needs {', '.join(missing)}", "install them: pip install 'safhost[serve]'")
+    for folder in repositories:
+        if not Path(folder).is_dir():
+            raise ConfigError(f"there is no folder {folder}", "name the model repository: NAME/config.pbtxt, NAME/1/…")
     from safhost.serve.auth import read_token
     from safhost.serve.options import Options
     from safhost.serve.workers import Supervisor

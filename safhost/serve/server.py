@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
-from typing import Any
 
-from safhost.errors import ConfigError
 from safhost.serve.control import Control, Operations
 from safhost.serve.engine import Engine
 from safhost.serve.grpc.server import GrpcServer
@@ -34,7 +31,7 @@ class Server:
         self.engine = Engine(options.repositories, cluster=options.cluster or None, control_mode=options.control_mode,
                              models=options.models, counters=counters,
                              worker=worker, workers=workers, strict=options.strict_readiness,
-                             poll_s=options.poll_s, **_elastic(options))
+                             poll_s=options.poll_s, elastic=options.elastic)
         self.operations = Operations(self.engine, regions, log_settings, traces)
         self.service = Service(self.engine, control or self.operations, regions=regions, log=log_settings,
                                traces=traces, strict=options.strict_readiness)
@@ -77,14 +74,6 @@ class Server:
                  if port != OFF]
         out = {name: server.port for name, server in zip(names, self._http, strict=True)}
         return out if self._grpc is None else {**out, "grpc": self._grpc.port}
-
-
-def _elastic(options: Options) -> dict[str, Any]:
-    if not options.elastic:
-        return {}
-    if "elastic" not in inspect.signature(Engine).parameters:
-        raise ConfigError("cards cannot move between models here", "leave --elastic out")
-    return {"elastic": True}
 
 
 __all__ = ["Server"]
