@@ -151,6 +151,8 @@ class Batcher:
         if not self.rows:
             return [], 0, dropped
         delay = max(self._delay_ns, hold_ns) if self.combine else 0
+        if len(self._order) == 1 and len(self._order[0].queue) == 1 and not self._order[0].late:
+            return self._only(now, delay, full_only, dropped)
         if self._is_too_early(now, delay):
             return [], self._wake_ns(0 if full_only else self._first().since_ns + delay), dropped
         batch: list[Waiting] = []
@@ -187,6 +189,23 @@ class Batcher:
 
     def ended(self, requests: Sequence[Request]) -> None:
         """These have run; what waits here does not depend on that."""
+
+    def _only(self, now: int, delay: int, full_only: bool,
+              dropped: list[Dropped]) -> tuple[list[Waiting], int, list[Dropped]]:
+        """As take(), where one request waits: the usual case, and as it should be, a short way."""
+        queue = self._order[0].queue
+        waiting = queue[0]
+        if self._is_gone(waiting):
+            for _ in self._fresh(dropped):
+                raise AssertionError("its client went away")
+            return [], 0, dropped
+        can_grow = self.combine and waiting.size < self._most_preferred and waiting.size not in self._preferred
+        if can_grow and (full_only or now - waiting.since_ns < delay):
+            return [], self._wake_ns(0 if full_only else waiting.since_ns + delay), dropped
+        queue.clear()
+        self.rows = self._next_deadline_ns = 0
+        self._shapes_differ = False
+        return [waiting], 0, dropped
 
     def clear(self, error: ServeError) -> list[Dropped]:
         """Everything that waits is refused."""

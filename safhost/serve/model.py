@@ -97,6 +97,13 @@ class ModelVersion:
             return
         now = time.monotonic_ns()
         start = batch.start_ns
+        if len(batch.requests) == 1 and not isinstance(batch.outputs[0], ServeError):  # the short way
+            request = batch.requests[0]
+            self.row.executed(batch.size, 1, now - request.arrived_ns, start - request.arrived_ns,
+                              batch.input_end_ns - start, batch.output_start_ns - batch.input_end_ns,
+                              now - batch.output_start_ns)
+            self._reply(request, batch.outputs[0], batch, now)
+            return
         good = [i for i, o in enumerate(batch.outputs) if not isinstance(o, ServeError)]
         arrived = [batch.requests[i].arrived_ns for i in good]
         if good:

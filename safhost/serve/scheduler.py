@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Scheduler:
-    """``on_end`` gets batches that ended, ``on_drop`` requests that never ran, ``on_pending`` changes of how many wait.
+    """``on_end`` gets batches that ended, ``on_drop`` requests that never ran, ``on_pending`` how many wait.
     None of them may raise. ``ordered``: batches end in the order in which they began (preserve_ordering)."""
 
     def __init__(self, queue: Batcher | SequenceQueue, backend: Backend, timer: Timer, ordered: bool,
@@ -38,6 +38,7 @@ class Scheduler:
         self._active = 0  # those, and those whose replies are on their way
         self._pumping = self._again = False
         self._wake_ns = 0
+        self._told = 0
         self._closed: ServeError | None = None
         self._ordered = ordered
         self._next_start = self._next_end = 0
@@ -51,8 +52,12 @@ class Scheduler:
             if self._closed is not None:
                 raise self._closed
             self._queue.put(Waiting(request, size, shapes, now), now)
-        self._on_pending(1)
-        self.pump()
+            if self._pumping:
+                self._again = True
+                return
+            self._pumping = True
+            batch, dropped = self._next(now)
+        self._pump_on(batch, dropped)
 
     def pump(self) -> None:
         """Start what can go. Called whenever something changed; any thread."""
@@ -61,40 +66,59 @@ class Scheduler:
                 self._again = True
                 return
             self._pumping = True
+            batch, dropped = self._next(time.monotonic_ns())
+        self._pump_on(batch, dropped)
+
+    def _pump_on(self, batch: Batch | None, dropped: list[Dropped]) -> None:
+        """Go on until nothing is left to do; the one thread that does."""
         while True:
-            with self._lock:
-                self._again = False
-                now = time.monotonic_ns()
-                batch: Batch | None = None
-                soft, hard = self._backend.slots()
-                if self._running < hard:
-                    hold_ns = self._backend.hold_ns() if self._running else 0
-                    taken, wake, dropped = self._queue.take(now, hold_ns, self._running >= soft)
-                    if taken:
-                        batch = self._batch(taken)
-                else:
-                    taken, dropped = [], self._queue.expire(now)
-                    wake = self._queue.deadline_ns()
-                self._arm(wake)
             for drop in dropped:
-                self._on_pending(-1)
                 self._on_drop(drop)
             if batch is not None:
-                self._on_pending(-len(taken))
                 self._backend.start(batch)
-                continue
             with self._lock:
-                if not self._again:
+                if batch is None and not self._again:
                     self._pumping = False
-                    self._idle.notify_all()
+                    self._tell()
                     return
+                self._again = False
+                if not self._queue.rows:  # the usual case: nothing else came meanwhile
+                    self._pumping = False
+                    self._tell()
+                    return
+                batch, dropped = self._next(time.monotonic_ns())
+
+    def _next(self, now: int) -> tuple[Batch | None, list[Dropped]]:
+        """With the lock: what goes now, and what goes no more."""
+        soft, hard = self._backend.slots()
+        batch = None
+        if self._running < hard:
+            hold_ns = self._backend.hold_ns() if self._running else 0
+            taken, wake, dropped = self._queue.take(now, hold_ns, self._running >= soft)
+            if taken:
+                batch = self._batch(taken)
+        else:
+            dropped = self._queue.expire(now)
+            wake = self._queue.deadline_ns()
+        if wake:
+            self._arm(wake)
+        return batch, dropped
+
+    def _tell(self) -> None:
+        """With the lock: how many wait, to those who want to know."""
+        waiting = len(self._queue)
+        if waiting != self._told:
+            self._told = waiting
+            self._on_pending(waiting)
+        if self._closed is not None:
+            self._idle.notify_all()
 
     def refuse_waiting(self, error: ServeError) -> None:
         """What waits gets ``error``."""
         with self._lock:
             left = self._queue.clear(error)
+            self._tell()
         for drop in left:
-            self._on_pending(-1)
             self._on_drop(drop)
 
     def close(self, error: ServeError, drain_s: float) -> None:
@@ -118,13 +142,12 @@ class Scheduler:
         with self._lock:
             self._running -= 1
             self._queue.ended(batch.requests)
-            waits = len(self._queue) > 0
         if self._ordered:
             self._deliver(batch, number)
         else:
             self._on_end(batch)
             self._is_out()
-        if waits:
+        if self._queue.rows:
             self.pump()
 
     def _deliver(self, batch: Batch, number: int) -> None:
@@ -138,9 +161,9 @@ class Scheduler:
                 self._is_out()
 
     def _is_out(self) -> None:
-        with self._idle:
+        with self._lock:
             self._active -= 1
-            if not self._active:
+            if self._closed is not None:
                 self._idle.notify_all()
 
     def _arm(self, wake: int) -> None:

@@ -44,6 +44,11 @@ class SequenceQueue:
     def __len__(self) -> int:
         return len(self._inner) + self._waiting
 
+    @property
+    def rows(self) -> int:
+        """Of requests that may run now."""
+        return self._inner.rows
+
     def put(self, waiting: Waiting, now: int) -> None:
         """Raises ServeError INVALID_ARGUMENT when the request keeps to no sequence."""
         request = waiting.request

@@ -217,10 +217,9 @@ class Row:
             fields[at + _CARD_NAME_WORDS + 1] += in_bytes
             fields[at + _CARD_NAME_WORDS + 2] += out_bytes
 
-    def pending(self, change: int) -> None:
-        """Requests that wait in the queue: so many more, or fewer."""
-        with self._lock:
-            self._fields[_PENDING] += change
+    def pending(self, count: int) -> None:
+        """So many requests wait in the queue."""
+        self._fields[_PENDING] = count
 
     def free(self) -> None:
         """The model version is not served any more."""

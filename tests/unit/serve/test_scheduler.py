@@ -72,8 +72,8 @@ class Set:
             self.dropped.append(drop)
             self.news.notify_all()
 
-    def _pending(self, change: int) -> None:
-        self.pending += change
+    def _pending(self, count: int) -> None:
+        self.pending = count
 
     def put(self, size: int = 1, **options: Any) -> None:
         self.scheduler.put(Request("m", "", [], lambda reply: None, 0, **options), size, None)
