@@ -15,13 +15,14 @@ NAMES = ("cards", "min_cards", "weight", "priority", "unit_deadline_s")
 
 class Options(NamedTuple):
     """``cards`` selects; ``min_cards`` stay with the model while it idles; ``weight`` and ``priority`` among jobs;
-    ``unit_deadline_s`` of one batch on a card."""
+    ``unit_deadline_s`` of one batch on a card; ``elastic``: more cards may come when batches wait."""
 
     cards: str | None
     min_cards: int
     weight: float
     priority: int
     unit_deadline_s: float
+    elastic: bool
 
 
 def options_of(found: Found, elastic: bool) -> Options:
@@ -46,7 +47,7 @@ def options_of(found: Found, elastic: bool) -> Options:
     count = 0 if elastic else max(g.count for g in found.config.instance_group)
     return Options(given.get("cards") or None, number("min_cards", int, max(1, count), 0, MAX_CARDS),
                    number("weight", float, 1.0, 0.001, 1000.0), number("priority", int, 0, -1000, 1000),
-                   number("unit_deadline_s", float, UNIT_DEADLINE_S, 0.001, 86400.0))
+                   number("unit_deadline_s", float, UNIT_DEADLINE_S, 0.001, 86400.0), elastic)
 
 
 __all__ = ["NAMES", "Options", "options_of"]

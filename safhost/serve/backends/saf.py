@@ -69,9 +69,11 @@ class SafBackend:
 
     def slots(self) -> tuple[int, int]:
         """Of batches that could grow only as many as overlap one's transfer with another's computing: a batch costs the
-        host about the same, however many requests are in it. Of full ones enough that no card ever waits."""
+        host about the same, however many requests are in it. Of full ones enough that no card ever waits; where cards
+        go to those whose batches wait, of all."""
         cards = len(self._working) * (self._mapping.units or self._mapping.kernel.compute_units)
-        return cards * (self._mapping.ring or FIRST_DEPTH), cards * (int(self._depth) + 1)
+        hard = cards * (int(self._depth) + 1)
+        return hard if self._options.elastic else cards * (self._mapping.ring or FIRST_DEPTH), hard
 
     def hold_ns(self) -> int:
         """A small part of what a batch takes: who sends the next request after an answer sends it within that time."""

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from runtime_rig import LiveRig
-from serve_kit import CONFIG, MAPPING, Asked, add_card_model, answer_to, rows_of
+from serve_kit import CONFIG, KERNEL, MAPPING, Asked, add_card_model, answer_to, make_kernel, rows_of
 
 from safhost.plan.image import Image
 from safhost.serve.engine import Engine
 from safhost.serve.types import Code, Tensor
 
 Make = Callable[..., Engine]
-WAIT_S = 8.0
+WAIT_S = 30.0
 
 
 def until(what: Callable[[], Any]) -> None:
@@ -213,3 +213,38 @@ def test_when_one_version_cannot_be_loaded_none_is_and_nothing_stays(tmp_path: P
     assert all("twice/2/model.saf is missing" in e.reason for e in engine.index())
     until(lambda: not engine._loader._cards.cluster().jobs())
     assert engine.counters._mine == set()
+
+
+def test_elastic_cards_go_where_requests_wait_and_each_model_keeps_one(tmp_path: Path, live: LiveRig, twice: Image,
+                                                                       engines: Make) -> None:
+    live.do(lambda: live.add_card(3) and True)
+    folder, models = tmp_path / "other", tmp_path / "models"
+    folder.mkdir()
+    other = make_kernel(folder, KERNEL.replace('version: "1"', 'version: "2"'))
+    for name, image in (("a", twice), ("b", other)):
+        add_card_model(models, name, image, CONFIG + "dynamic_batching { }")
+    engine = engines(models, elastic=True)
+    until(lambda: engine.model_ready("a") and engine.model_ready("b"))
+
+    def cards(name: str) -> int:
+        return len(engine._routes[name, "1"].backend.working())
+    until(lambda: cards("a") + cards("b") == 3)
+    busy = "b" if cards("a") == 2 else "a"
+    asked, stop = Asked(engine), threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            for _ in range(200):
+                asked.ask(busy)
+            asked.one(busy)
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: cards(busy) == 2)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(WAIT_S)
+    assert cards("a") + cards("b") == 3
+    assert all(r.error is None for r in asked.replies)
