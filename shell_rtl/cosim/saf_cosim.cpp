@@ -34,6 +34,7 @@ constexpr uint64_t kBusyGlanceUs = 1000;  // how often: a command or a reconfigu
 constexpr uint64_t kIdleGlanceUs = 20000;
 constexpr uint64_t kRecentNs = 50'000'000;  // activity so long ago counts as under way
 constexpr uint32_t kResetCycles = 16;
+constexpr uint32_t kLinkCycles = 64;  // a change of the link is seen on every clock
 // So long after it had something to do the side that may sleep gets its clock (see saf_cosim_top), and kTimerCycles every
 // kTimerSlices slices, for its timers.
 constexpr uint32_t kAwakeCycles = 2048, kTimerCycles = 64;
@@ -109,6 +110,11 @@ class Card {
   }
 
   // Run `task` on the simulating thread before its next slice.
+  void forget_frames() {
+    std::lock_guard<std::mutex> hold(lock_);
+    inbox_.clear();
+  }
+
   void later(std::function<void()> task) {
     std::lock_guard<std::mutex> hold(lock_);
     tasks_.push_back(std::move(task));
@@ -220,14 +226,17 @@ class Card {
   void access(uint64_t address, bool write) { accesses_.push_back({address, write, -1}); }
 
   void link(bool up) {
+    if (bool(top_->link_up_i) == up) return;
     top_->link_up_i = up;
     if (!up) {
       std::lock_guard<std::mutex> hold(lock_);
-      inbox_.clear();
       local_.clear();
       receiver_.clear();
       outbox_.clear();
     }
+    if (powered_off_) return;
+    wake(kAwakeCycles);  // a cable that is out and in again between two slices was out nevertheless
+    for (uint32_t i = 0; i < kLinkCycles; i++) cycle();
   }
 
   void fault(uint32_t fault, uint32_t value) {
@@ -346,17 +355,20 @@ class Card {
     {
       std::lock_guard<std::mutex> hold(lock_);
       tasks.swap(tasks_);
-      if (local_.empty() && !inbox_.empty()) {
-        local_.clear();
-        local_.swap(inbox_);
-      }
-      queued_ = local_.bytes();
     }
     if (++slices_ % kTimerSlices == 0) wake(kTimerCycles);
     for (auto& task : tasks) {
       task();
       quiet_ = 0;
       wake(kAwakeCycles);
+    }
+    {
+      std::lock_guard<std::mutex> hold(lock_);  // behind the wishes: what came after the cable was plugged in arrives
+      if (local_.empty() && !inbox_.empty()) {
+        local_.clear();
+        local_.swap(inbox_);
+      }
+      queued_ = local_.bytes();
     }
     update_time();
   }
@@ -625,6 +637,7 @@ void saf_role_access(void* card, uint64_t address, uint32_t write) {
   of(card)->later([=] { of(card)->access(address, write != 0); });
 }
 void saf_link(void* card, uint32_t up) {
+  if (!up) of(card)->forget_frames();
   of(card)->later([=] { of(card)->link(up != 0); });
 }
 void saf_fault(void* card, uint32_t fault, uint32_t value) {

@@ -79,6 +79,15 @@ def test_link_loss_shorter_than_the_lease_keeps_the_session(host: Owner) -> None
     assert host.card.counters["wrong_session"] == host.card.counters["bad_tag"] == 0
 
 
+def test_cable_that_is_out_for_no_cycle_was_out_nevertheless(rtl: Owner) -> None:
+    """The first frame after it makes a HELLO, whenever the simulation hears of both."""
+    rtl.raw_output()
+    rtl.card.simulation.link(False)
+    rtl.card.simulation.link(True)
+    rtl.send(Opcode.KEEPALIVE, Keepalive().pack(), ETHERTYPE_CONTROL)
+    assert [frame.opcode for frame in rtl.raw_output()] == [Opcode.HELLO, Opcode.ALIVE]
+
+
 def asking(rtl: Owner) -> tuple[Owner, bytes]:
     """Another owner, and its SESSION_OPEN that takes the card over."""
     other = Owner(rtl.card, owner=8, mac=bytes.fromhex("025af00000fd"), nonce=b"m" * 16)
