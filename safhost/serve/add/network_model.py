@@ -12,14 +12,18 @@ from safhost.serve.add.network_source import NetworkSource, generate
 GX1150_MULTIPLIERS = 3036
 """18 by 19 bit multipliers of the largest Arria 10 GX (Intel A10-OVERVIEW: 1,518 DSP blocks of two)."""
 
+_ROUND = {"TRN": "floor", "RND": "nearest", "RND_CONV": "even"}
+"""Rounding modes of HLS as mapping.yaml calls them."""
+
 
 def make_network_model(network: Network, options: AddOptions) -> MadeModel:
     """FP32 in and out; on the card a row a cycle."""
     kernel = kernel_name(options.name)
     made = generate(network, kernel, f"{options.name}: {network.name}", options.constants)
-    # floor is what hls4ml's C simulation does with its inputs; it would let values out of range wrap around
+    # rounded as hls4ml's C simulation rounds its inputs; it would let values out of range wrap around
     given = {"type": made.dtype_in} if options.raw else {
-        "type": plain(network.input_type), "overflow": "saturate", "round": "floor", "nan": "error"}
+        "type": plain(network.input_type), "overflow": "saturate", "round": _ROUND[network.input_type.rounding],
+        "nan": "error"}
     taken = made.dtype_out if options.raw else plain(network.output_type)
     mapping: dict[str, Any] = {
         "kernel": kernel,

@@ -11,7 +11,7 @@ from hls4ml_projects import Simulation, activation, dense, normalize, write_proj
 
 from safhost.errors import ConfigError
 from safhost.serve.add.common import AddOptions
-from safhost.serve.add.fixed import ApFixed
+from safhost.serve.add.fixed import ApFixed, parse_type
 from safhost.serve.add.hls4ml import read, read_project
 from safhost.serve.add.network import ACTIVATIONS, Activation, Dense, Network, Normalize
 from safhost.serve.add.network_model import make_network_model
@@ -77,6 +77,17 @@ def test_kernel_of_a_random_network_equals_the_reference(run_kernel, seed, wide)
         assert out.shape == (70, row_out)
         assert np.array_equal(out[:, :network.n_out], expected), (seed, option, network)
         assert not out[:, network.n_out:].any()
+
+
+@pytest.mark.parametrize("text", ["ap_fixed<9,5,AP_RND,AP_SAT>", "ap_fixed<9,5,AP_RND_CONV,AP_WRAP>", "ap_fixed<7,4>",
+                                  "ap_ufixed<9,5,AP_RND_CONV,AP_SAT>", "ap_fixed<40,7,AP_TRN,AP_SAT>",
+                                  "ap_ufixed<6,2>"])
+def test_every_value_is_rounded_and_limited_on_the_card_as_in_the_reference(run_kernel, text):
+    data = ApFixed(12, 6)
+    network = Network("cast", data, (Activation("cast", "linear", 1, data, parse_type(text)),))
+    raw = np.arange(data.low, data.high + 1, dtype=np.int16)[:, None]
+    files = make_network_model(network, AddOptions("net")).files
+    assert np.array_equal(run_kernel(files, raw)["Y"], network.run(raw))
 
 
 def mixed_layers(kind="relu6"):
@@ -173,6 +184,11 @@ def test_other_strategies_and_interfaces_equal_hls4mls_simulation(tmp_path, io_t
     model = write_project(tmp_path / "p", 6, mixed_layers("relu"), io_type=io_type, strategy=strategy, reuse=reuse)
     rows = np.random.default_rng(2).uniform(-20, 20, (1_000, 6)).astype(np.float32)
     assert np.array_equal(read_project(tmp_path / "p").predict(rows), Simulation(model, 4).predict(rows))
+
+
+def test_inputs_are_rounded_as_the_simulation_rounds_them(mixed):
+    given, = read(mixed[0], AddOptions("net")).mapping["inputs"]
+    assert (given["type"], given["round"], given["overflow"]) == ("ap_fixed<14,5>", "nearest", "saturate")
 
 
 def test_raw_models_take_and_give_integers(mixed):
