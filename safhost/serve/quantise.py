@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -30,6 +31,7 @@ PIECE = 1 << 16  # elements that are worked on at once: their floats fit a secon
 _FIXED = re.compile(r"ap_(u?)fixed\s*<\s*(\d+)\s*,\s*(-?\d+)\s*>\Z")
 
 Array = NDArray[Any]
+Scale = Callable[[Array, Array], None]  # scales a piece into an array of floats
 
 
 class Unfit(Exception):
@@ -122,17 +124,7 @@ class Fixed:
 
         def scale(piece: Array, out: Array) -> None:
             np.multiply(piece, factor, out=out, dtype=work, casting="unsafe")
-        self._rounding.encode(source, into.view(self.dtype), work, scale, self._wrapped)
-
-    def _wrapped(self, piece: Array) -> Array:
-        """The low W bits of values out of range."""
-        scaled = piece.astype(np.float64) * 2.0 ** self.fraction
-        rounded = _ROUND[self.policy.round](scaled)
-        rounded[~np.isfinite(rounded)] = 0  # so large that the low bits are zero; infinities were refused before
-        low = np.mod(rounded, 2.0 ** self.width).astype(np.int64)
-        if self.signed:
-            low[low > self.high] -= 1 << self.width
-        return np.asarray(low)
+        self._rounding.encode(source, into.view(self.dtype), work, scale)
 
     def decode(self, source: Array, elements: int, dtype: np.dtype[Any]) -> Array:
         numbers = source.view(self.dtype)[:, :elements]
@@ -174,7 +166,7 @@ class Scaled:
 
         def scale(piece: Array, out: Array) -> None:
             np.divide(piece, self.scale, out=out, dtype=np.float32, casting="unsafe")
-        self._rounding.encode(source, into, work, scale, None)
+        self._rounding.encode(source, into, work, scale)
 
     def decode(self, source: Array, elements: int, dtype: np.dtype[Any]) -> Array:
         numbers = source[:, :elements]
@@ -188,16 +180,6 @@ class Scaled:
         return out.astype(dtype, copy=False)
 
 
-def _nearest(values: Array) -> Array:
-    floor = np.floor(values)
-    with np.errstate(invalid="ignore"):  # an infinity less itself
-        floor += values - floor >= 0.5  # not floor(values + 0.5): that sum itself rounds
-    return floor
-
-
-_ROUND: dict[str, Any] = {"nearest": _nearest, "even": np.rint, "truncate": np.floor}
-
-
 class _Rounding:
     """From scaled floats to integers within limits, in pieces."""
 
@@ -208,7 +190,7 @@ class _Rounding:
         self.policy = policy
         self.zero_point = zero_point
 
-    def encode(self, source: Array, into: Array, work: np.dtype[Any], scale: Any, wrapped: Any) -> None:
+    def encode(self, source: Array, into: Array, work: np.dtype[Any], scale: Scale) -> None:
         rows, width = source.shape
         if width != into.shape[1]:
             into.fill(0)  # cheaper than the padding alone, which is strided
@@ -218,9 +200,9 @@ class _Rounding:
         step = max(1, PIECE // width)
         for at in range(0, rows, step):
             piece = source[at:at + step]
-            self._piece(piece, into[at:at + step], work, scale, wrapped, at)
+            self._piece(piece, into[at:at + step], work, scale, at)
 
-    def _piece(self, piece: Array, into: Array, work: np.dtype[Any], scale: Any, wrapped: Any, at: int) -> None:
+    def _piece(self, piece: Array, into: Array, work: np.dtype[Any], scale: Scale, at: int) -> None:
         scaled, spare = _scratch(piece.shape, work)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             scale(piece, scaled)
@@ -231,16 +213,16 @@ class _Rounding:
             else:
                 floor = np.floor(scaled, out=spare)
                 np.subtract(scaled, floor, out=scaled)
-                np.add(floor, np.greater_equal(scaled, 0.5), out=scaled)  # see _nearest
+                np.add(floor, np.greater_equal(scaled, 0.5), out=scaled)  # a sum with 0.5 would itself be rounded
             least, most = scaled.min(), scaled.max()
             if not (least >= self.low and most <= self.high):  # NaN among them: neither holds
-                self._out_of_range(piece, scaled, into, wrapped, at)
+                self._out_of_range(piece, scaled, into, at)
                 return
             if self.zero_point:
                 scaled += work.type(self.zero_point)
             np.copyto(into, scaled, casting="unsafe")
 
-    def _out_of_range(self, piece: Array, scaled: Array, into: Array, wrapped: Any, at: int) -> None:
+    def _out_of_range(self, piece: Array, scaled: Array, into: Array, at: int) -> None:
         nan = np.isnan(piece)
         if nan.any():
             if self.policy.nan == "error":
@@ -254,13 +236,20 @@ class _Rounding:
             raise Unfit(at + row, f"{value} does not fit {self.name}")
         if self.policy.overflow == "wrap" and infinite.any():
             raise Unfit(at + first_of(piece, infinite)[0], f"an infinity has no place in {self.name} that wraps")
-        if self.policy.overflow == "wrap" and beyond.any():
-            np.copyto(into, wrapped(piece), casting="unsafe")
-            return
-        np.clip(scaled, self.low, self.high, out=scaled)
+        if self.policy.overflow == "wrap":
+            self._wrap(scaled)
+        else:
+            np.clip(scaled, self.low, self.high, out=scaled)
         if self.zero_point:
             scaled += self.zero_point
         np.copyto(into, scaled, casting="unsafe")
+
+    def _wrap(self, scaled: Array) -> None:
+        """Keep the low bits, exactly: all of it is with powers of two, and no step has more bits than before."""
+        modulus = scaled.dtype.type(2.0 ** (self.high - self.low).bit_length())
+        scaled[np.isinf(scaled)] = 0  # finite, but so large that its low bits are zero
+        scaled -= np.floor(scaled / modulus) * modulus
+        np.subtract(scaled, modulus, out=scaled, where=scaled > self.high)
 
 
 def parse_fixed(text: str) -> tuple[int, int, bool] | None:

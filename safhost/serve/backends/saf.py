@@ -211,6 +211,8 @@ class SafBackend:
             self._not_ready("no card runs its image now")
 
     def _not_ready(self, why: str) -> None:
+        if why != self._why and not self._closing.is_set():
+            self._log.warning("model '%s' is not ready: %s", self._name, why)
         self._working = []
         self._refuse(why)
         self._on_change()

@@ -129,7 +129,7 @@ def test_unfit_names_the_row() -> None:
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), bits=st.sampled_from([1, 2, 4, 8]), features=st.integers(1, 9), rows=st.integers(1, 3))
 def test_bins_equal_counting_of_edges(data: st.DataObject, bits: int, features: int, rows: int) -> None:
-    count = data.draw(st.integers(1, min(15, (1 << bits) - 1)))
+    count = data.draw(st.sampled_from([1, min(15, (1 << bits) - 1), (1 << bits) - 1]))
     number = st.integers(-20, 20).map(float)
     edges = np.array([sorted(data.draw(st.lists(number, min_size=count, max_size=count))) for _ in range(features)],
                      np.float32)
@@ -181,3 +181,16 @@ def test_types_that_cannot_be_are_refused() -> None:
                  lambda: Bins(np.array([[2, 1]], "f4"), 4, np.dtype("u1"), policy)):
         with pytest.raises(ConfigError):
             make()
+
+
+def test_bins_of_many_rows_equal_those_of_each() -> None:
+    random = np.random.default_rng(5)
+    edges = np.sort(random.standard_normal((112, 15)).astype(np.float32), axis=1)
+    source = random.standard_normal((1000, 112)).astype(np.float32)
+    codec = Bins(edges, 4, np.dtype(np.uint8), Policy())
+    into, one = np.empty((1000, 56), np.uint8), np.empty((1, 56), np.uint8)
+    codec.encode(source, into)
+    for row in (0, 291, 292, 293, 999):
+        codec.encode(source[row:row + 1], one)
+        assert np.array_equal(one[0], into[row])
+    assert np.array_equal(codec.decode(into, 112, np.dtype(np.int64)), (source[:, :, None] >= edges).sum(axis=2))

@@ -14,6 +14,7 @@ from runtime_rig import LiveRig
 from serve_kit import CONFIG, KERNEL, MAPPING, Asked, add_card_model, answer_to, make_kernel, rows_of
 
 from safhost.plan.image import Image
+from safhost.runtime.server import Server
 from safhost.serve.engine import Engine
 from safhost.serve.types import Code, Tensor
 
@@ -180,6 +181,13 @@ def test_a_daemon_that_goes_and_comes_is_found_again(served: Asked, live: LiveRi
     refused = served.one("twice").error
     assert refused is not None
     assert refused.code == Code.UNAVAILABLE
+
+    def again() -> bool:
+        live.server = Server(live.engine, live.service, live.path)
+        return True
+    live.do(again)
+    until(lambda: served.engine.model_ready("twice"))
+    assert served.one("twice").error is None
 
 
 def test_a_request_larger_than_a_cards_memory_is_refused_and_the_model_goes_on(tmp_path: Path, live: LiveRig,
