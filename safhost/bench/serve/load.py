@@ -10,7 +10,7 @@ from tempfile import NamedTemporaryFile
 
 from safhost.bench.serve import bodies, h2load
 from safhost.bench.serve.h2load import Load
-from safhost.bench.serve.peers import MLSERVER
+from safhost.bench.serve.peers import KSERVE, MLSERVER
 from safhost.bench.serve.repository import Shape
 from safhost.bench.serve.servers import Server
 from safhost.errors import SafError
@@ -32,6 +32,9 @@ class Figures:
     cpu_us: float
     failed: int
 
+
+SLOW = {MLSERVER: 8, KSERVE: 8}
+"""Servers that get so many times fewer requests, or a round would be theirs."""
 
 Runner = Callable[[Server, Sequence[int]], Load]
 
@@ -64,8 +67,8 @@ def grpc(shape: Shape, batch: int, requests: int, connections: int = IN_FLIGHT[0
     """Unary calls."""
     body = bodies.grpc_body(shape, batch)
     return lambda server, cpus: h2load.run(
-        f"http://{server.grpc}{bodies.GRPC_INFER}", body, bodies.GRPC_HEADERS, requests=requests, clients=connections,
-        streams=streams, per_client_per_s=per_client_per_s, cpus=cpus)
+        f"http://{server.grpc}{bodies.GRPC_INFER}", body, bodies.GRPC_HEADERS, requests=_share(server, requests),
+        clients=connections, streams=streams, per_client_per_s=per_client_per_s, cpus=cpus)
 
 
 def stream(shape: Shape, batch: int, streams: int, connections: int = 4) -> Runner:
@@ -80,9 +83,13 @@ def http(shape: Shape, batch: int, requests: int, connections: int = 16) -> Runn
     """HTTP/1.1 with binary tensors both ways; MLServer knows only JSON and gets that."""
     def run(server: Server, cpus: Sequence[int]) -> Load:
         body, headers = (bodies.json_body if server.name == MLSERVER else bodies.http_body)(shape, batch)
-        return h2load.run(f"http://{server.http}{bodies.http_path(shape)}", body, headers, requests=requests,
-                          clients=connections, http1=True, cpus=cpus)
+        return h2load.run(f"http://{server.http}{bodies.http_path(shape)}", body, headers,
+                          requests=_share(server, requests), clients=connections, http1=True, cpus=cpus)
     return run
+
+
+def _share(server: Server, requests: int) -> int:
+    return max(requests // SLOW.get(server.name, 1), 32)
 
 
 def shared_memory(shape: Shape, batch: int, requests: int) -> Runner:
