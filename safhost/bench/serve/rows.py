@@ -42,7 +42,7 @@ def raw(requests: int) -> list[Row]:
         Row("http-1", "HTTP binary, batch 1, 16 connections", load.http(SMALL, 1, requests), EVERYBODY, SMALL, 1,
             ((TRITON, 2.0), *others)),
         Row("http-16000", "HTTP binary, batch 16,000 × 18, 16 connections", load.http(FACILE, 16_000, few),
-            (OURS, TRITON, KSERVE), FACILE, 1, ((KSERVE, 3.0),)),
+            TRITONS, FACILE),
         Row("stream-1", f"streams of {load.STREAM_REQUESTS} requests, batch 1, 4 at once",
             load.stream(SMALL, 1, max(requests // load.STREAM_REQUESTS, 4)), TRITONS, SMALL, load.STREAM_REQUESTS,
             ((TRITON, 1.5),)),

@@ -19,6 +19,7 @@ from safhost.errors import SafError
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.1
+_WITH_US = ("setpriv", "--pdeathsig", "TERM")  # util-linux: no server outlives a benchmark that was killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def running(name: str, command: Sequence[str], grpc_port: int, http_port: int, l
     by itself or is not ready in time.
     """
     with log.open("wb") as sink:
-        process = subprocess.Popen([*pinned(cpus), *command], stdout=sink, stderr=subprocess.STDOUT, env=environment,
+        process = subprocess.Popen([*_WITH_US, *pinned(cpus), *command], stdout=sink, stderr=subprocess.STDOUT, env=environment,
                                    start_new_session=True, stdin=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{http_port}{ready}"
