@@ -119,7 +119,8 @@ def _rows(rows: list[Mapping[str, Any]]) -> None:
             beside = row["ratios"].get(name, {})
             cells.append([row["title"], name, f"{found['per_s']['median']:,.0f}", found["per_s"]["spread"],
                           _us(found["p50_us"]["median"]), _us(found["p99_us"]["median"]),
-                          f"{found['cpu_us']['median']:,.0f} µs", beside.get("per_s") or "", beside.get("cpu") or ""])
+                          f"{found['cpu_us']['median']:,.0f} µs", beside.get("per_s") or "",
+                          beside.get("cpu") or ""])
     columns = ["LOAD", "SERVER", "PER S", "SPREAD", "P50", "P99", "CPU", "OURS BESIDE", "BY CPU"]
     table(columns, cells, right=columns[2:])
 
