@@ -20,6 +20,8 @@ from safhost.serve.types import Request, ServeError
 if TYPE_CHECKING:
     from safhost.serve.batcher import Batcher
 
+AT_A_TIME = 64  # batches that a thread starts in one go
+
 
 class Scheduler:
     """``on_end`` gets batches that ended, ``on_drop`` requests that never ran, ``on_pending`` how many wait.
@@ -70,8 +72,9 @@ class Scheduler:
         self._pump_on(batch, dropped)
 
     def _pump_on(self, batch: Batch | None, dropped: list[Dropped]) -> None:
-        """Go on until nothing is left to do; the one thread that does."""
-        while True:
+        """Go on until nothing is left to do; the one thread that does. After a while it hands over to the timer's: it
+        belongs to somebody who wants it back."""
+        for _ in range(AT_A_TIME):
             for drop in dropped:
                 self._on_drop(drop)
             if batch is not None:
@@ -87,6 +90,7 @@ class Scheduler:
                     self._tell()
                     return
                 batch, dropped = self._next(time.monotonic_ns())
+        self._timer.at(0, lambda: self._pump_on(batch, dropped))
 
     def _next(self, now: int) -> tuple[Batch | None, list[Dropped]]:
         """With the lock: what goes now, and what goes no more."""

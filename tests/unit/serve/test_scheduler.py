@@ -246,3 +246,26 @@ def test_what_comes_while_something_is_dropped_is_not_forgotten(sets: Make) -> N
     some.put(is_gone=lambda: True)
     assert len(some.dropped) == 1
     assert [b.size for b in some.backend.begun] == [1]
+
+
+def test_a_thread_that_brings_a_request_is_not_kept_by_those_of_others(sets: Make,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    some = sets("")
+    threads: list[int] = []
+
+    def at_once(batch: Batch) -> None:
+        threads.append(threading.get_ident())
+        batch.succeed([])
+
+    def more(batch: Batch) -> None:
+        with some.news:
+            some.ended.append(batch)
+            some.news.notify_all()
+        if len(some.ended) < 500:
+            some.put()
+    monkeypatch.setattr(some.backend, "start", at_once)
+    some.scheduler._on_end = more
+    some.put()
+    assert threads.count(threading.get_ident()) <= 64
+    with some.news:
+        assert some.news.wait_for(lambda: len(some.ended) == 500, 20.0)
