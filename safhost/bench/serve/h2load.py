@@ -22,6 +22,7 @@ from safhost.errors import ConfigError, SafError
 _RATE = re.compile(r"finished in ([\d.]+)(us|ms|s), ([\d.]+) req/s")
 _COUNTS = re.compile(r"requests: (\d+) total, (\d+) started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored")
 _GRACE_S = 60.0
+_PERIOD_MS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ def run(url: str, body: bytes, headers: Sequence[str], *, requests: int, clients
                    f"--log-file={log}", "--connection-window-bits=30", "--window-bits=30"]
         command += ["--h1"] if http1 else []
         command += [f"--rps={per_client_per_s:g}"] if per_client_per_s else []
-        command += [f"--rate={ramp_per_s}"] if ramp_per_s else []
+        if ramp_per_s:  # h2load opens what a period brings at once: short ones spread the phases
+            command += [f"--rate={max(1, round(ramp_per_s * _PERIOD_MS / 1e3))}", f"--rate-period={_PERIOD_MS}ms"]
         for header in headers:
             command += ["-H", header]
         process = subprocess.Popen([*pinned(cpus), *command, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

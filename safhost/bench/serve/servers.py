@@ -72,8 +72,8 @@ def running(name: str, command: Sequence[str], grpc_port: int, http_port: int, l
     by itself or is not ready in time.
     """
     with log.open("wb") as sink:
-        process = subprocess.Popen([*_WITH_US, *pinned(cpus), *command], stdout=sink, stderr=subprocess.STDOUT, env=environment,
-                                   start_new_session=True, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen([*_WITH_US, *pinned(cpus), *command], stdout=sink, stderr=subprocess.STDOUT,
+                                   env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{http_port}{ready}"
         _wait_ready(name, process, log, probe or (lambda: answers(url)))
