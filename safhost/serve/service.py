@@ -46,13 +46,19 @@ class EngineLike(Protocol):
 @dataclass(slots=True)
 class Placement:
     """What is to be done with the outputs of a request that do not simply go back: ``classes`` by name, ``spans`` of
-    shared memory by name. Closed when the request is answered."""
+    shared memory by name, ``inputs`` that are used where they lie. Closed when the request is answered."""
 
     classes: dict[str, int] = field(default_factory=dict)
     spans: dict[str, Span] = field(default_factory=dict)
+    inputs: list[Span] = field(default_factory=list)
+
+    def check(self) -> None:
+        """After all data were used. Raises ServeError when an input was cut meanwhile."""
+        for span in self.inputs:
+            span.check()
 
     def close(self) -> None:
-        for span in self.spans.values():
+        for span in (*self.spans.values(), *self.inputs):
             span.close()
 
 

@@ -1,8 +1,9 @@
 """System shared memory of clients: regions by name, tensors read from and written to them.
 
-A client may cut its region while we use it, and touching a mapped page that is gone kills a process (SIGBUS). So
-nothing is mapped: bytes are moved by preadv(2) and pwritev(2), straight between the region and the array, which tell of
-a region that is too short instead. One copy each way.
+Inputs are used in place, and outputs written in place. A client may cut its region meanwhile, and touching a mapped
+page that is gone kills a process (SIGBUS): `safhost.native.guarded` makes an error of that, once the request is
+answered. Where it cannot be had, nothing is mapped, and bytes are copied by preadv(2) and pwritev(2), which tell of a
+region that is too short.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from safhost.native.guarded import Mapped, mapped
 from safhost.serve.types import Code, ServeError
 
 DISABLED = "Client shared memory is disabled. Start the server with '--allow-client-shared-memory' to enable."
@@ -32,6 +34,25 @@ class Region:
     offset: int
     byte_size: int
     descriptor: int
+    mapping: Mapped | None = None
+
+    def view(self, offset: int, size: int) -> NDArray[np.uint8]:
+        """``size`` bytes from ``offset`` of the region: in place where that is safe (then `check` after use)."""
+        if self.mapping is None:
+            return self.read(offset, size)
+        self._check_room(offset, size)
+        start = self.offset + offset
+        return self.mapping.array()[start:start + size]
+
+    def check(self) -> None:
+        """Raises ServeError when something that was used in place was not there any more."""
+        if self.mapping is not None and self.mapping.is_broken():
+            raise self._short(self.byte_size, max(0, os.fstat(self.descriptor).st_size - self.offset))
+
+    def _check_room(self, offset: int, size: int) -> None:
+        there = os.fstat(self.descriptor).st_size - self.offset
+        if offset + size > there:
+            raise self._short(offset + size, max(0, there))
 
     def read(self, offset: int, size: int) -> NDArray[np.uint8]:
         """``size`` bytes from ``offset`` of the region."""
@@ -48,9 +69,12 @@ class Region:
     def write(self, offset: int, data: memoryview | bytes) -> None:
         """Put ``data`` at ``offset`` of the region; never makes the object longer."""
         size = len(data)
-        there = os.fstat(self.descriptor).st_size - self.offset
-        if offset + size > there:
-            raise self._short(offset + size, max(0, there))
+        self._check_room(offset, size)
+        if self.mapping is not None:
+            start = self.offset + offset
+            np.copyto(self.mapping.array()[start:start + size], np.frombuffer(data, np.uint8))
+            self.check()
+            return
         view = memoryview(data)
         done = 0
         while done < size:
@@ -86,7 +110,7 @@ class Regions:
             except ServeError:
                 os.close(descriptor)
                 raise
-            region = Region(name, key, offset, byte_size, descriptor)
+            region = Region(name, key, offset, byte_size, descriptor, _mapped(descriptor, offset + byte_size))
             self._regions[name] = region
             self._files[name] = _File(descriptor)
 
@@ -168,8 +192,12 @@ class Span:
         self.offset = offset
         self.size = size
 
-    def read(self) -> NDArray[np.uint8]:
-        return self.region.read(self.offset, self.size)
+    def view(self) -> NDArray[np.uint8]:
+        """The bytes, until `close`; `check` tells afterwards whether they were there all the time."""
+        return self.region.view(self.offset, self.size)
+
+    def check(self) -> None:
+        self.region.check()
 
     def write(self, data: memoryview | bytes, output: str) -> None:
         if len(data) > self.size:
@@ -187,6 +215,13 @@ class Span:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def _mapped(descriptor: int, size: int) -> Mapped | None:
+    try:
+        return mapped(descriptor, size)
+    except (ValueError, OSError):  # it shrank since it was looked at, or there is no room: copying will tell
+        return None
 
 
 def _open(name: str, key: str) -> int:

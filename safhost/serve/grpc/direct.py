@@ -149,9 +149,9 @@ class _Unary(_Rpc):
             self.abort(Code.UNIMPLEMENTED, "ModelInfer takes exactly one message")
 
     def on_reply(self, reply: Reply) -> None:
-        if self._placement is None:
+        if self._placement is None or not self._placement.classes:
             self._send(reply)
-        else:  # classifying and writing to shared memory take their time
+        else:  # classifying takes its time
             self._pool.submit(self._send, reply)
 
     def _send(self, reply: Reply) -> None:
@@ -237,7 +237,7 @@ class _Stream(_Rpc):
             answer = self._next()
             if answer is None:
                 return
-            if answer.placement is not None:
+            if answer.placement is not None and answer.placement.classes:
                 self._pool.submit(self._write_and_go_on, answer)
                 return
             if self._write(answer):

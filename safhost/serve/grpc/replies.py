@@ -30,7 +30,10 @@ def response_of(reply: Reply, placement: Placement | None, service: Service, req
         outputs = service.place(reply, placement).outputs
     head = _head(reply, [tensor for tensor, _ in outputs], request_id, stream)
     parts = with_raw(head, [b"" if data is None else data for _, data in outputs])
-    return b"".join(in_stream(parts) if stream else parts)
+    message = b"".join(in_stream(parts) if stream else parts)
+    if placement is not None:
+        placement.check()
+    return message
 
 
 def _head(reply: Reply, outputs: Sequence[Tensor], request_id: str, stream: bool) -> bytes:

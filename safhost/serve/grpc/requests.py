@@ -58,7 +58,10 @@ def request_of(message: pb.ModelInferRequest, raw: Raw, service: Service, on_rep
         else:
             wanted = tuple([Wanted(output.name) for output in outputs])
     try:
-        inputs = _inputs(message, raw, service, model)
+        inputs, spans = _inputs(message, raw, service, model)
+        if spans:
+            placement = placement or Placement()
+            placement.inputs = spans
         request = Request(model, version, inputs, on_reply, arrived, id=message.id, is_gone=is_gone, wanted=wanted)
         if message.parameters:
             _parameters(message, request)
@@ -68,35 +71,46 @@ def request_of(message: pb.ModelInferRequest, raw: Raw, service: Service, on_rep
         raise
     if service.traces.on:
         request.trace = service.trace(model, metadata())
-    return request, placement if placement is not None and (placement.classes or placement.spans) else None
+    return request, placement
 
 
-def _inputs(message: pb.ModelInferRequest, raw: Raw, service: Service, model: str) -> list[Tensor]:
+def _inputs(message: pb.ModelInferRequest, raw: Raw, service: Service, model: str) -> tuple[list[Tensor], list[Span]]:
     at = 0
-    inputs = []
-    for each in message.inputs:
-        name, datatype, shape = each.name, each.datatype, tuple(each.shape)
-        if each.parameters:
-            span = _span(each, service.regions)
-            if span is not None:
-                with span:
-                    if each.HasField("contents"):
-                        raise ServeError(Code.INVALID_ARGUMENT, "unexpected 'content' provided when using shared memory"
-                                         f" for input tensor '{name}' for model '{model}'")
-                    inputs.append(tensor_of(name, datatype, shape, span.read().data, model))
-                continue
-        if each.HasField("contents"):
-            if raw:
-                raise ServeError(Code.INVALID_ARGUMENT, "contents field must not be specified when using "
-                                 f"raw_input_contents for '{name}' for model '{model}'")
-            inputs.append(_typed(each, shape, model))
-        elif at < len(raw):
-            inputs.append(tensor_of(name, datatype, shape, raw[at], model))
-            at += 1
-        else:
-            raise ServeError(Code.INVALID_ARGUMENT, f"unable to find data for input tensor '{name}' for model "
-                             f"'{model}' in request.")
-    return inputs
+    inputs: list[Tensor] = []
+    spans: list[Span] = []
+    try:
+        for each in message.inputs:
+            at = _input(each, raw, at, service, model, inputs, spans)
+    except BaseException:
+        for span in spans:
+            span.close()
+        raise
+    return inputs, spans
+
+
+def _input(each: Any, raw: Raw, at: int, service: Service, model: str, inputs: list[Tensor], spans: list[Span]) -> int:
+    """One more input; how many of ``raw`` are used up."""
+    name, datatype, shape = each.name, each.datatype, tuple(each.shape)
+    if each.parameters:
+        span = _span(each, service.regions)
+        if span is not None:
+            spans.append(span)
+            if each.HasField("contents"):
+                raise ServeError(Code.INVALID_ARGUMENT, "unexpected 'content' provided when using shared memory for "
+                                 f"input tensor '{name}' for model '{model}'")
+            inputs.append(tensor_of(name, datatype, shape, span.view().data, model))
+            return at
+    if each.HasField("contents"):
+        if raw:
+            raise ServeError(Code.INVALID_ARGUMENT, "contents field must not be specified when using "
+                             f"raw_input_contents for '{name}' for model '{model}'")
+        inputs.append(_typed(each, shape, model))
+        return at
+    if at < len(raw):
+        inputs.append(tensor_of(name, datatype, shape, raw[at], model))
+        return at + 1
+    raise ServeError(Code.INVALID_ARGUMENT, f"unable to find data for input tensor '{name}' for model '{model}' in "
+                     "request.")
 
 
 def _typed(each: Any, shape: tuple[int, ...], model: str) -> Tensor:

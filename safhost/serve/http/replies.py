@@ -52,6 +52,10 @@ def body_of(reply: Reply, outputs: Outputs, service: Service, request_id: str) -
         described.append(entry)
     text = _dumps(document).encode()
     parts[0] = text
+    if outputs.placement is not None and outputs.placement.inputs:
+        # what lies in the client's memory is copied now, so that it can be told whether it was there
+        parts = [bytes(part) for part in parts]
+        outputs.placement.check()
     return parts, len(text) if len(parts) > 1 else None
 
 

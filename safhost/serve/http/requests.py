@@ -73,7 +73,7 @@ def request_of(body: bytes, length: int, model: str, version: str, service: Serv
         request.id = _text(document["id"], "id")
     try:
         if length:
-            _inputs(document, memoryview(body)[length:], request, service)
+            _inputs(document, memoryview(body)[length:], request, outputs, service)
         if "outputs" in document:
             request.wanted = _outputs(document["outputs"], outputs, service)
         if service.traces.on:
@@ -139,7 +139,8 @@ def parsed(text: bytes) -> dict[str, Any]:
     return document
 
 
-def _inputs(document: dict[str, Any], data: memoryview, request: Request, service: Service) -> None:
+def _inputs(document: dict[str, Any], data: memoryview, request: Request, outputs: Outputs,
+            service: Service) -> None:
     at = 0
     for each in _list(document, "inputs"):
         parameters = each.get("parameters") or {} if isinstance(each, dict) else {}
@@ -154,8 +155,10 @@ def _inputs(document: dict[str, Any], data: memoryview, request: Request, servic
             tensor = tensor_of(name, datatype, shape, data[at:at + size], request.model)
             at += size
         elif "shared_memory_region" in parameters:
-            with _span(parameters, service) as span:
-                tensor = tensor_of(name, datatype, shape, span.read().data, request.model)
+            span = _span(parameters, service)
+            outputs.placement = outputs.placement or Placement()
+            outputs.placement.inputs.append(span)
+            tensor = tensor_of(name, datatype, shape, span.view().data, request.model)
         else:
             tensor = tensor_of_json(name, datatype, shape, each["data"], request.model)
         request.inputs.append(tensor)
@@ -249,7 +252,7 @@ def _outputs(described: Any, outputs: Outputs, service: Service) -> Any:
     if not isinstance(described, list):
         raise _unparsed("Unable to parse 'outputs': attempt to access JSON non-array as array")
     names: list[str] = []
-    placement = outputs.placement = Placement()
+    placement = outputs.placement = outputs.placement or Placement()
     for each in described:
         parameters = each.get("parameters") or {}
         if "shared_memory_region" in parameters:
@@ -267,7 +270,7 @@ def _outputs(described: Any, outputs: Outputs, service: Service) -> Any:
         elif "shared_memory_region" in parameters:
             placement.spans[name] = _span(parameters, service)
     wanted = wanted_of(names, placement)
-    if not placement.classes and not placement.spans:
+    if not placement.classes and not placement.spans and not placement.inputs:
         outputs.placement = None
     return wanted
 

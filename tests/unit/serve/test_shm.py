@@ -13,6 +13,8 @@ import tritonclient.grpc
 import tritonclient.http
 from front_kit import Front
 
+from safhost.native import guarded
+from safhost.serve import shm
 from safhost.serve.shm import Regions
 from safhost.serve.types import Code, ServeError
 
@@ -63,13 +65,14 @@ def test_register_is_refused_unless_allowed(region: Callable[[int], tuple[str, P
     assert "disabled" in wrong(Code.UNIMPLEMENTED, lambda: regions.register("a", region(8)[0], 0, 8))
 
 
+@pytest.mark.usefixtures("way")
 def test_spans_keep_to_their_region(region: Callable[[int], tuple[str, Path]]) -> None:
     regions = Regions(allowed=True)
     key, path = region(64)
     path.write_bytes(bytes(range(64)))
     regions.register("a", key, 16, 32)
     with regions.span("a", 4, 8) as span:
-        assert span.read().tolist() == list(range(20, 28))
+        assert span.view().tolist() == list(range(20, 28))
         span.write(b"\xff\xff", "OUT")
         assert "at least 9 bytes" in wrong(Code.INTERNAL, lambda: span.write(bytes(9), "OUT"))
     assert path.read_bytes()[20:23] == b"\xff\xff\x16"
@@ -79,16 +82,45 @@ def test_spans_keep_to_their_region(region: Callable[[int], tuple[str, Path]]) -
     regions.close()
 
 
+@pytest.mark.usefixtures("way")
 def test_region_that_shrinks_is_an_error_and_not_the_end(region: Callable[[int], tuple[str, Path]]) -> None:
     regions = Regions(allowed=True)
     key, path = region(8192)
     regions.register("a", key, 0, 8192)
     os.truncate(path, 100)
     with regions.span("a", 0, 8192) as span:
-        assert "too small" in wrong(Code.INVALID_ARGUMENT, span.read)
+        assert "too small" in wrong(Code.INVALID_ARGUMENT, span.view)
         assert "too small" in wrong(Code.INVALID_ARGUMENT, lambda: span.write(bytes(200), "OUT"))
     assert path.stat().st_size == 100
     regions.close()
+
+
+def test_region_that_shrinks_while_it_is_used_in_place_is_an_error(
+        region: Callable[[int], tuple[str, Path]]) -> None:
+    if guarded.load() is None:
+        pytest.skip("no C compiler here: nothing is used in place")
+    regions = Regions(allowed=True)
+    key, path = region(1 << 20)
+    path.write_bytes(b"\x07" * (1 << 20))
+    regions.register("a", key, 0, 1 << 20)
+    with regions.span("a", 0, 1 << 20) as span:
+        view = span.view()
+        span.check()
+        os.truncate(path, 4096)
+        assert int(view[0]) == 7
+        assert int(view[1 << 19]) == 0  # the page is gone; without the guard this ends the process
+        view[1 << 19] = 1
+        assert "too small" in wrong(Code.INVALID_ARGUMENT, span.check)
+    del view
+    regions.close()
+
+
+@pytest.fixture(params=["in place", "copied"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With the guard, where there is one, and without."""
+    if request.param == "copied":
+        monkeypatch.setattr(shm, "mapped", lambda *_: None)
+    return str(request.param)
 
 
 def test_region_in_use_outlives_its_unregistering(region: Callable[[int], tuple[str, Path]]) -> None:
@@ -97,12 +129,14 @@ def test_region_in_use_outlives_its_unregistering(region: Callable[[int], tuple[
     regions.register("a", region(16)[0], 0, 16)
     span = regions.span("a", 0, 16)
     regions.unregister("a")
-    assert span.read().nbytes == 16
+    assert span.view().nbytes == 16
     span.close()
     span.close()
+    del span
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
 def test_tensors_go_both_ways_through_memory(front: Front, region: Callable[[int], tuple[str, Path]],
                                              protocol: str) -> None:
