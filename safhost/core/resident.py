@@ -78,6 +78,7 @@ class Load:
         self.resident = resident
         self.link = link
         self.places = places
+        self.frames = 0
         self._at = 0
         self._transfer: Transfer | None = None
 
@@ -110,6 +111,7 @@ class Load:
                                   now_ns)
 
     def on_transfer_ended(self, transfer: Transfer, now_ns: int) -> None:
+        self.frames += transfer.frames_sent
         self.next(now_ns)
 
     def drop(self, card: Card | None, now_ns: int) -> None:
@@ -251,7 +253,7 @@ class Residents:
             place.state, place.tries = READY, 0
             seconds = round((now_ns - place.began_ns) / 1e9, 6)
             load.job.note("resident", place.card, f"has {format_bytes(load.resident.length)} of resident data",
-                          seconds=seconds, bytes=load.resident.length, cards=len(load.places))
+                          seconds=seconds, bytes=load.resident.length, frames=load.frames, cards=len(load.places))
             self.scheduler.touch(place.card)
         load.places = []
         self.scheduler.cards_moved()
