@@ -81,6 +81,6 @@ def mapping_of(graph: Graph, lowered: Lowered, built: Built) -> dict[str, Any]:
             "inputs": [{"tensor": graph.input, "argument": "X", "row": built.x_bytes, "round": "even", "nan": "error",
                         "overflow": "saturate", "type": {"scale": scale, "zero_point": zero, "dtype": "int8"}}],
             "outputs": outputs,
-            "scalars": {"y_values": built.y_values, "scratch_bytes": built.scratch_bytes,
-                        "cycles": program_clocks(built.layers)},
+            "scalars": {"x_bytes": built.x_bytes, "y_values": built.y_values,
+                        "scratch_bytes": built.scratch_bytes, "cycles": program_clocks(built.layers)},
             "resident": ["program", "weights", "params"]}

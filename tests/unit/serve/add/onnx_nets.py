@@ -116,7 +116,7 @@ def quantise_by_onnxruntime(model, folder, samples, *, activations="uint8", weig
     return quantised
 
 
-def run_onnxruntime(path, x, folder):
+def run_onnxruntime(path, x, folder, name="x"):
     """(outputs side by side for each sample, whether all of it ran in integers)."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -125,6 +125,6 @@ def run_onnxruntime(path, x, folder):
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.optimized_model_filepath = str(folder / "optimised.onnx")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    rows = [np.concatenate([np.ravel(o) for o in session.run(None, {"x": sample[None]})]) for sample in x]
+    rows = [np.concatenate([np.ravel(o) for o in session.run(None, {name: sample[None]})]) for sample in x]
     kinds = {node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node}
     return np.stack(rows), not kinds & FLOAT_OPERATORS
