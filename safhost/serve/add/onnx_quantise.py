@@ -8,6 +8,7 @@ values seen. The last Conv or Gemm before an output keeps its 32-bit sums: they 
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,21 @@ def load_samples(path: str | Path, graph: Graph) -> list[Floats]:
     """Samples [1, …] of the graph's input from an .npz (under its name, or the only array) or .npy file."""
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path} cannot be read: {error}", "save it with np.savez or np.save") from None
     if isinstance(loaded, np.ndarray):
         array = loaded
     else:
-        names = loaded.files
-        name = graph.input if graph.input in names else names[0] if len(names) == 1 else ""
-        if not name:
-            raise ConfigError(f"{path} has {', '.join(names) or 'nothing'}, the model's input is {graph.input}",
-                              "name the array so")
-        array = loaded[name]
+        with loaded:
+            names = loaded.files
+            name = graph.input if graph.input in names else names[0] if len(names) == 1 else ""
+            if not name:
+                raise ConfigError(f"{path} has {', '.join(names) or 'nothing'}, the model's input is {graph.input}",
+                                  "name the array so")
+            try:
+                array = loaded[name]
+            except (OSError, ValueError, zipfile.BadZipFile) as error:
+                raise ConfigError(f"{path}: {name} cannot be read: {error}", "save it with np.savez") from None
     if array.ndim != len(graph.shape) + 1 or array.shape[1:] != graph.shape or not len(array) \
             or array.dtype.kind not in "iuf":
         raise ConfigError(f"{path}: {array.dtype} of shape {array.shape}, expected samples of shape {graph.shape}",

@@ -127,9 +127,9 @@ def test_model_add_writes_a_model_of_resident_arrays(float_model):
                                        str(float_model / "net.onnx"), "--calibrate", str(float_model / "samples.npz")])
     assert result.exit_code == 0, result.output
     folder = models / "net" / "1"
-    weights = np.load(folder / "weights.npz")
-    assert {name: weights[name].dtype.name for name in weights.files} == {
-        "program": "int32", "weights": "int8", "params": "int32"}
+    with np.load(folder / "weights.npz") as weights:
+        assert {name: weights[name].dtype.name for name in weights.files} == {
+            "program": "int32", "weights": "int8", "params": "int32"}
     assert "dims: [ 1, 12, 12 ]" in (models / "net" / "config.pbtxt").read_text()
     assert Image.open(folder / "model.saf").kernels["resnet50"].model.clock_mhz == 300
     assert "modelled" in result.output
