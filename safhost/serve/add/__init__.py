@@ -32,7 +32,8 @@ def _is_hls4ml(path: Path) -> bool:
 _KERNEL = frozenset({"constants", "raw", "clock_mhz", "compute_units"})
 
 ADDERS: dict[str, Adder] = {
-    "hls4ml": Adder("safhost.serve.add.hls4ml", "a project folder of hls4ml", _is_hls4ml, _KERNEL),
+    "hls4ml": Adder("safhost.serve.add.hls4ml", "a project folder of hls4ml, or a list of layers in .yaml", _is_hls4ml,
+                    _KERNEL),
     "xgboost": Adder("safhost.serve.add.xgboost", "a model that xgboost saved as .json", lambda p: p.suffix == ".json",
                      _KERNEL | {"nan"}),
     "onnx": Adder("safhost.serve.add.onnx", "an ONNX model, int8 (QDQ) or float32", lambda p: p.suffix == ".onnx",

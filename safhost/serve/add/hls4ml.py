@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safhost.errors import ConfigError
 from safhost.serve.add.common import AddOptions, MadeModel
 from safhost.serve.add.fixed import ApFixed, parse_type
+from safhost.serve.add.layer_list import is_layer_list, read_layer_list
 from safhost.serve.add.network import ACTIVATIONS, Activation, Dense, Layer, Network, Normalize
 from safhost.serve.add.network_model import make_network_model
 from safhost.serve.add.network_tables import CURVES, Softmax, make_softmax, make_table
@@ -33,7 +34,10 @@ _ARRAY = re.compile(r"nnet::array\s*<(.*),[^,<>]*>\Z")
 
 
 def read(path: Path, options: AddOptions) -> MadeModel:
-    """A project folder, or its hls4ml_config.yml. Raises :class:`ConfigError` naming file and place."""
+    """A project folder, its hls4ml_config.yml, or a list of layers. Raises :class:`ConfigError` naming file and
+    place."""
+    if is_layer_list(path):
+        return make_network_model(read_layer_list(path), options)
     folder = path if path.is_dir() else path.parent
     return make_network_model(read_project(folder), options)
 
