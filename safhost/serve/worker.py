@@ -17,6 +17,7 @@ import itertools
 import json
 import logging
 import queue
+import resource
 import signal
 import socket
 import sys
@@ -97,6 +98,9 @@ def main(link_descriptor: int, counters_descriptor: int) -> int:
     # Ctrl-C on a terminal reaches all processes: the supervisor says what is to be done
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # a connection is a descriptor, and the usual soft limit is 1024
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     link = Link(socket.socket(fileno=link_descriptor))
     first = link.receive()
     if first is None:

@@ -33,6 +33,9 @@ OPTIONS = (
     ("grpc.so_reuseport", 1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
+    # a client whose machine or network is gone says nothing: ask, so that its streams end
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 0),

@@ -27,6 +27,9 @@ def listening(host: str, port: int, what: str = "HTTP") -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # connections inherit it: one whose client is gone without a word is noticed
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
         sock.bind((host, port))
         sock.listen(2048)
         sock.setblocking(False)
