@@ -178,9 +178,9 @@ class Engine:
             self._load(name, config, files)
             with self._lock:
                 entry = self._entries[name]
-            if not entry.wait_ready(READY_S):
-                why = next((v.unready() for v in entry.versions.values() if v.unready()), "")
-                raise ServeError(Code.UNAVAILABLE, f"'{name}' is loaded, but not ready after {READY_S:g} s: {why}")
+        if not entry.wait_ready(READY_S):
+            why = next((v.unready() for v in entry.versions.values() if v.unready()), "")
+            raise ServeError(Code.UNAVAILABLE, f"'{name}' is loaded, but not ready after {READY_S:g} s: {why}")
 
     def unload(self, name: str, unload_dependents: bool = False) -> None:
         """Stop serving a model; requests under way are answered first. Nothing depends on a model here: ensembles are

@@ -46,7 +46,7 @@ class Entry:
     def wait_ready(self, timeout_s: float) -> bool:
         """Until cards hold its images, or for so long; whether they do."""
         until = time.monotonic() + timeout_s
-        return all(v.wait_ready(max(0.0, until - time.monotonic())) for v in self.versions.values())
+        return all(v.wait_ready(max(0.0, until - time.monotonic())) for v in tuple(self.versions.values()))
 
     def tried(self, stamp: tuple[Any, ...], failure: str) -> None:
         """Its files changed and cannot be loaded: what is served goes on, and polling does not try them again."""
