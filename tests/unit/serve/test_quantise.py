@@ -127,14 +127,13 @@ def test_unfit_names_the_row() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(data=st.data(), bits=st.sampled_from([1, 2, 4, 8]), features=st.integers(1, 9), rows=st.integers(1, 3))
-def test_bins_equal_counting_of_edges(data: st.DataObject, bits: int, features: int, rows: int) -> None:
-    count = data.draw(st.sampled_from([1, min(15, (1 << bits) - 1), (1 << bits) - 1]))
-    number = st.integers(-20, 20).map(float)
-    edges = np.array([sorted(data.draw(st.lists(number, min_size=count, max_size=count))) for _ in range(features)],
-                     np.float32)
-    source = np.array(data.draw(st.lists(st.lists(number, min_size=features, max_size=features), min_size=rows,
-                                         max_size=rows)), np.float32)
+@given(seed=st.integers(0, 1 << 32), bits=st.sampled_from([1, 2, 4, 8]), features=st.integers(1, 9),
+       rows=st.integers(1, 3), share=st.floats(0, 1))
+def test_bins_equal_counting_of_edges(seed: int, bits: int, features: int, rows: int, share: float) -> None:
+    random = np.random.default_rng(seed)
+    count = max(1, round(share * ((1 << bits) - 1)))
+    edges = np.sort(random.integers(-20, 20, (features, count)).astype(np.float32), axis=1)
+    source = random.integers(-20, 20, (rows, features)).astype(np.float32)
     codec = Bins(edges, bits, np.dtype(np.uint8), Policy())
     into = np.full((rows, codec.lanes(features) + 1), 9, np.uint8)
     codec.encode(source, into)
