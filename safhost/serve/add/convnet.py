@@ -8,15 +8,25 @@ int8, channels last, `stride` bytes a pixel (a multiple of 16).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from safhost.serve.add.convnet_parts import (
+    ALIGN,
+    FIELDS,
+    LANES,
+    Activation,
+    Layer,
+    Op,
+    Window,
+    place_activations,
+    round_up,
+)
+
 WORDS = 32
-LANES = 16
-"""Channels of a vector: pixels and blocks of weights are padded to it."""
+"""Of an instruction."""
 
 PANEL_BYTES = 96 << 10
 """Room of the gathered input of a convolution: what stays in a core's second-level cache."""
@@ -24,110 +34,7 @@ PANEL_BYTES = 96 << 10
 SPARE_ROWS = 7
 """Rows behind the last of a panel that the array may read (and throws away)."""
 
-ALIGN = 64
-
-
-class Op(IntEnum):
-    """Operations (OP_ in resnet50.cl)."""
-
-    END = 0
-    LOAD = 1
-    CONV = 2
-    DEPTHWISE = 3
-    MAX_POOL = 4
-    AVERAGE_POOL = 5
-    GLOBAL_POOL = 6
-    ADD = 7
-    TABLE = 8
-    STORE = 9
-
-
-FIELDS = ("in", "in_h", "in_w", "in_c", "in_stride", "out", "out_h", "out_w", "out_c", "out_stride", "kernel_h",
-          "kernel_w", "stride_h", "stride_w", "pad_top", "pad_left", "dilation_h", "dilation_w", "weights", "params",
-          "in_zero", "out_zero", "out_min", "out_max", "weight_zero", "float", "panel", "tile", "depth", "other", "raw")
-"""Words 1 to 31 of an instruction (F_ in resnet50.cl)."""
-
 _WORD = {name: at for at, name in enumerate(FIELDS, 1)}
-
-
-@dataclass(eq=False)
-class Activation:
-    """A tensor in scratch: ``channels`` × ``height`` × ``width`` int8 values q that mean (q − zero) · scale.
-
-    ``raw`` is 128 where the model's own values are uint8 (q + 128), else 0. ``base`` and ``skip``: the channels are
-    a part, from channel ``skip``, of another activation's.
-    """
-
-    channels: int
-    height: int
-    width: int
-    scale: np.float32
-    zero: int
-    raw: int = 0
-    base: Activation | None = None
-    skip: int = 0
-    address: int = -1
-
-    @property
-    def pixels(self) -> int:
-        return self.height * self.width
-
-    @property
-    def root(self) -> Activation:
-        return self if self.base is None else self.base.root
-
-    @property
-    def stride(self) -> int:
-        """Bytes a pixel."""
-        return self.base.stride if self.base is not None else -(-self.channels // LANES) * LANES
-
-    @property
-    def place(self) -> int:
-        """Byte of scratch at which it begins, once planned."""
-        return self.address if self.base is None else self.base.place + self.skip
-
-    def part(self, skip: int, channels: int) -> Activation:
-        """Channels ``skip`` to ``skip + channels`` of it."""
-        return Activation(channels, self.height, self.width, self.scale, self.zero, self.raw, self, skip)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Kernel, strides, pads (top, left, bottom, right) and dilations of a convolution or pool, (vertical, horizontal)
-    each."""
-
-    kernel: tuple[int, int] = (1, 1)
-    strides: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    dilations: tuple[int, int] = (1, 1)
-    ceil: bool = False
-
-    def out(self, height: int, width: int) -> tuple[int, int]:
-        """Size of the output for an input of that size."""
-        sizes = []
-        for axis, size in enumerate((height, width)):
-            reach = self.dilations[axis] * (self.kernel[axis] - 1) + 1
-            room = size + self.pads[axis] + self.pads[axis + 2] - reach
-            count = (-(-room // self.strides[axis]) if self.ceil else room // self.strides[axis]) + 1
-            if self.ceil and (count - 1) * self.strides[axis] >= size + self.pads[axis]:
-                count -= 1  # a window that begins behind the input and its leading pad is none (ONNX, MaxPool)
-            sizes.append(count)
-        return sizes[0], sizes[1]
-
-
-@dataclass
-class Layer:
-    """An instruction before addresses are known."""
-
-    op: Op
-    words: dict[str, int]
-    source: Activation | None = None
-    other: Activation | None = None
-    target: Activation | None = None
-    panel_bytes: int = 0
-    weight_bytes: int = 0
-    label: str = ""
-    macs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +157,7 @@ class Program:
 
     def build(self) -> Built:
         """Addresses, and everything as the kernel takes it."""
-        panel = _place(self.layers)
+        panel = place_activations(self.layers)
         panel_bytes = max((layer.panel_bytes for layer in self.layers), default=0)
         words = np.zeros((len(self.layers) + 1, WORDS), np.int32)
         for row, layer in zip(words, self.layers, strict=False):
@@ -267,7 +174,7 @@ class Program:
                 row[_WORD["panel"]] = panel
         weights = np.concatenate(self._weights) if self._weights else np.zeros(ALIGN, np.int8)
         params = np.concatenate(self._params) if self._params else np.zeros(LANES, np.int32)
-        return Built(words.ravel(), weights, params, self.x_bytes, self.y_values, _round(panel + panel_bytes),
+        return Built(words.ravel(), weights, params, self.x_bytes, self.y_values, round_up(panel + panel_bytes),
                      sum(layer.macs for layer in self.layers),
                      tuple(self.layers))
 
@@ -315,7 +222,7 @@ class Program:
 
     def _weight(self, values: NDArray[np.int8]) -> int:
         at = self._weight_bytes
-        padded = np.zeros(_round(values.size), np.int8)
+        padded = np.zeros(round_up(values.size), np.int8)
         padded[:values.size] = values.reshape(-1)
         self._weights.append(padded)
         self._weight_bytes += len(padded)
@@ -324,39 +231,3 @@ class Program:
 
 def _bits(value: float) -> int:
     return int(np.float32(value).view(np.int32))
-
-
-def _round(size: int) -> int:
-    return -(-size // ALIGN) * ALIGN
-
-
-def _place(layers: list[Layer]) -> int:
-    """Give every activation an address, lowest first, where nothing that lives at the same time lies; returns the end.
-
-    An activation lives from the layer that first writes it to the last one that reads it.
-    """
-    lives: dict[int, tuple[Activation, int, int]] = {}
-    for at, layer in enumerate(layers):
-        for used in (layer.source, layer.other, layer.target):
-            if used is not None:
-                root = used.root
-                _, first, _ = lives.get(id(root), (root, at, at))
-                lives[id(root)] = (root, first, at)
-    placed: list[tuple[int, int, int, int]] = []
-    end = 0
-    for root, first, last in sorted(lives.values(), key=lambda life: life[1]):
-        size = _round(root.pixels * root.stride)
-        at = 0
-        for low, high, begin, until in sorted(placed):
-            if until < first or begin > last:
-                continue
-            if at + size <= low:
-                break
-            at = max(at, high)
-        root.address = at
-        placed.append((at, at + size, first, last))
-        end = max(end, at + size)
-    return end
-
-
-__all__ = ["FIELDS", "Activation", "Built", "Layer", "Op", "Program", "Window"]

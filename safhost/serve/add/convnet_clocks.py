@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from safhost.serve.add.convnet import Activation, Layer, Op
+from safhost.serve.add.convnet_parts import Activation, Layer, Op
 
 CLOCK_MHZ = 300.0
 """Of the array, as kernel.yaml has it."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safhost.errors import ConfigError
-from safhost.serve.add.convnet import Window
+from safhost.serve.add.convnet_parts import Window
 from safhost.serve.add.onnx_layers import window_of
 from safhost.serve.add.onnx_read import Graph, Node, onnx_package
 

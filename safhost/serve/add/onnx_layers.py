@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safhost.serve.add.convnet import Activation, Op, Window
+from safhost.serve.add.convnet_parts import Activation, Op, Window
 from safhost.serve.add.onnx_read import Node
 from safhost.serve.add.onnx_values import (
     Deferred,

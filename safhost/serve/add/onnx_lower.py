@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safhost.errors import ConfigError
-from safhost.serve.add.convnet import Activation, Program
+from safhost.serve.add.convnet import Program
+from safhost.serve.add.convnet_parts import Activation
 from safhost.serve.add.onnx_functions import FUNCTIONS, function_of, limits_of
 from safhost.serve.add.onnx_read import Graph, Node, check_operators
 from safhost.serve.add.onnx_values import (

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safhost.serve.add.convnet import Activation
+from safhost.serve.add.convnet_parts import Activation
 from safhost.serve.add.onnx_read import Graph, Node
 
 Index = NDArray[np.int64]
