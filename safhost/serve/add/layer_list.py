@@ -15,6 +15,7 @@ Each ``…_data`` names an array of the file. What a card computes equals what h
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -35,8 +36,11 @@ Floats = NDArray[np.float64]
 
 
 def is_layer_list(path: Path) -> bool:
-    """Whether a YAML file holds a list of layers; hls4ml's own configuration does not."""
-    return path.is_file() and "layers" in load_yaml(path).data
+    """Whether a file is a list of layers. By its text: hls4ml's own configuration may have tags of its own."""
+    try:
+        return path.is_file() and re.search(r"^layers\s*:", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}", "check the path and its permissions") from None
 
 
 def read_layer_list(path: Path) -> Network:

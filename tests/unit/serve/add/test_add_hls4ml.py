@@ -191,6 +191,13 @@ def test_inputs_are_rounded_as_the_simulation_rounds_them(mixed):
     assert (given["type"], given["round"], given["overflow"]) == ("ap_fixed<14,5>", "nearest", "saturate")
 
 
+def test_the_configuration_names_its_project_whatever_tags_it_has(mixed):
+    file = mixed[0] / "hls4ml_config.yml"
+    assert read(file, AddOptions("net")).inputs[0].dims == (6,)
+    file.write_text(file.read_text() + "KerasModel: !keras_model model.keras\n")
+    assert read(file, AddOptions("net")).inputs[0].dims == (6,)
+
+
 def test_raw_models_take_and_give_integers(mixed):
     made = read(mixed[0], AddOptions("net", raw=True))
     assert [(t.datatype, t.dims) for t in (*made.inputs, *made.outputs)] == [("INT16", (8,)), ("INT16", (4,))]
