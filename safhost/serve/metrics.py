@@ -50,10 +50,12 @@ CARDS: dict[str, tuple[str, str]] = {
 
 
 class Metrics:
-    """Collects from an engine (see `safhost.serve.engine`) when it is asked."""
+    """Collects from an engine (see `safhost.serve.engine`) when it is asked. ``is_ready`` answers probes that come here
+    because they have no certificate."""
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Any, is_ready: Callable[[], bool] = lambda: True) -> None:
         self._engine = engine
+        self._is_ready = is_ready
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -86,12 +88,18 @@ class Metrics:
         return out
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """An ASGI application with the one path /metrics."""
+        """An ASGI application: /metrics, /v2/health/live, /v2/health/ready."""
         if scope["type"] != "http":
             return
-        is_there, is_get = scope["path"] == "/metrics", scope["method"] in ("GET", "HEAD")
-        status = (200 if is_get else 405) if is_there else 404
-        data = self.text() if status == 200 else b""
+        path, data = scope["path"], b""
+        if path not in ("/metrics", "/v2/health/live", "/v2/health/ready"):
+            status = 404
+        elif scope["method"] not in ("GET", "HEAD"):
+            status = 405
+        elif path == "/metrics":
+            status, data = 200, self.text()
+        else:
+            status = 200 if path == "/v2/health/live" or self._is_ready() else 400
         await send({"type": "http.response.start", "status": status, "headers": [
             (b"content-type", CONTENT_TYPE_LATEST.encode()), (b"content-length", b"%d" % len(data))]})
         await send({"type": "http.response.body", "body": data if scope["method"] != "HEAD" else b""})

@@ -44,7 +44,7 @@ class Server:
         if options.http_port != OFF:
             self._http.append(HttpServer(self.service, options.host, options.http_port, security))
         if options.metrics_port != OFF:
-            self._http.append(AsgiServer(Metrics(self.engine),
+            self._http.append(AsgiServer(Metrics(self.engine, self.service.ready),
                                          listening(options.host, options.metrics_port, "metrics"), name="metrics"))
         if options.grpc_port != OFF:
             self._grpc = GrpcServer(self.service, options.host, options.grpc_port, security)

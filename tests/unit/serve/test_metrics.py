@@ -53,8 +53,9 @@ def test_metrics_count_what_the_engine_did(tmp_path: Path, engines: Callable[...
     assert {name for name, _, _ in found} <= names()
 
 
-def test_metrics_application_has_one_path(tmp_path: Path, engines: Callable[..., Any]) -> None:
-    metrics = Metrics(engines(tmp_path))
+def test_metrics_application_has_metrics_and_probes(tmp_path: Path, engines: Callable[..., Any]) -> None:
+    ready: list[bool] = []
+    metrics = Metrics(engines(tmp_path), lambda: bool(ready))
 
     def ask(method: str, path: str) -> tuple[int, bytes]:
         sent: list[dict[str, Any]] = []
@@ -67,6 +68,10 @@ def test_metrics_application_has_one_path(tmp_path: Path, engines: Callable[...,
     assert ask("HEAD", "/metrics") == (200, b"")
     assert ask("POST", "/metrics")[0] == 405
     assert ask("GET", "/")[0] == 404
+    assert ask("GET", "/v2/health/live")[0] == 200
+    assert ask("GET", "/v2/health/ready")[0] == 400
+    ready.append(True)
+    assert ask("GET", "/v2/health/ready")[0] == 200
 
 
 def test_traced_request_has_three_spans_under_its_clients_own() -> None:
