@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safhost.bench.serve.servers import pinned
 from safhost.errors import ConfigError, SafError
@@ -34,6 +35,8 @@ class Load:
     per_s: float
     p50_us: float
     p99_us: float
+    steady_per_s: float = 0.0
+    """Answers a second between the first tenth and the last fifth of them: without a run's slow start and its tail."""
 
 
 def find() -> str:
@@ -86,5 +89,11 @@ def _parse(text: str, log: Path, skip_s: float) -> Load:
     if len(rows):
         rows = rows[rows[:, 0] >= rows[:, 0].min() + int(skip_s * 1e6)]
     times = rows[rows[:, 1] == 200, 2]
+    steady = _steady(np.sort(rows[:, 0] + rows[:, 2]))
     p50, p99 = np.percentile(times, (50, 99)) if len(times) else (float("nan"), float("nan"))
-    return Load(good, failed + errored, float(rate[3]), float(p50), float(p99))
+    return Load(good, failed + errored, float(rate[3]), float(p50), float(p99), steady)
+
+
+def _steady(done_us: NDArray[np.int64]) -> float:
+    first, last = len(done_us) // 10, len(done_us) * 8 // 10
+    return float((last - first) / (done_us[last] - done_us[first]) * 1e6) if last > first else 0.0

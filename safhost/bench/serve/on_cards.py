@@ -123,7 +123,7 @@ def scaling(most_cards: int = 8, rounds: int = 3, say: Say = lambda _text: None,
             with serving(count, model, SCALING_STRETCH, Path(folder) / str(count)) as server:
                 runner = load.grpc(model.shape, 1, requests * count, 4, 2 * count)
                 runner(server, ())  # every card has had work
-                rates = [runner(server, ()).per_s for _ in range(rounds)]
+                rates = [runner(server, ()).steady_per_s for _ in range(rounds)]
             found = statistics.median(rates)
             points.append({"cards": count, "per_s": round(found, 2), "values": [round(r, 2) for r in rates],
                            "ratio": round(found / points[0]["per_s"], 3) if points else 1.0})
@@ -146,7 +146,7 @@ def scan(rounds: int = 3, say: Say = lambda _text: None, requests: int = 24, rin
                     1, model, SCAN_STRETCH, Path(folder), f"buffers: {{ring: {ring}, units: {unit}}}\n") as server:
                 runner = load.grpc(model.shape, batch, requests, 4, 4)
                 runner(server, ())
-                per_s = statistics.median(runner(server, ()).per_s for _ in range(rounds))
+                per_s = statistics.median(runner(server, ()).steady_per_s for _ in range(rounds))
             points.append({"ring": ring, "units": unit, "per_s": round(per_s * batch, 1)})
             say(f"{ring} buffers, {unit} units: {per_s * batch:,.0f} rows/s")
     return {"model": "facile", "batch": batch, "timing": describe_timing("arria10", SCAN_STRETCH), "measured": points,

@@ -57,6 +57,15 @@ def test_h2load_output_gives_rate_errors_and_late_latencies(tmp_path: Path) -> N
     assert (found.requests, found.failed, found.per_s, found.p50_us) == (1998, 2, 1250.0, 200.0)
 
 
+def test_h2load_steady_rate_leaves_start_and_tail_out(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    slow = [f"{n * 100_000}\t200\t10\n" for n in range(5)]  # ten a second at first, then a thousand, then ten again
+    fast = [f"{500_000 + n * 1000}\t200\t10\n" for n in range(90)]
+    tail = [f"{600_000 + n * 100_000}\t200\t10\n" for n in range(5)]
+    log.write_text("".join((*slow, *fast, *tail)))
+    assert h2load._parse(H2LOAD_SAYS, log, 0.0).steady_per_s == pytest.approx(1000)
+
+
 def test_h2load_that_says_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SafError, match="could not connect"):
         h2load._parse("could not connect", tmp_path / "log", 0.0)
