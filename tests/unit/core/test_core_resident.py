@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from core_jobs_rig import IMAGE, OTHER, JobRun
@@ -268,3 +270,37 @@ def test_allocator_gives_ranges_from_the_end_and_within_banks():
             assert at + need <= (bank + 1) * 16 * 4096
             assert all(at + need <= a or a + n <= at for a, n in held.items())
             held[at] = need
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_results_are_right_whatever_happens_to_cards(jobs, seed):
+    rng = random.Random(seed)
+    sim = jobs(seed, cards=3, kernel_ns=10_000_000, impairment=Impairment(loss=0.01, duplicate=0.01, reorder=0.01),
+               card={"ddr_bytes": 1 << 20})
+    run = ResidentRun(sim, 90, seed=seed)
+    other = JobRun(sim, OTHER, 30, n=200, priority=1, seed=seed)  # 480 KB a unit: others' data has to go for it
+    away: list[str] = []
+    for _ in range(12):
+        sim.run_for(rng.random() * 0.3)
+        if away and (len(away) == 2 or rng.random() < 0.5):
+            key = away.pop(0)
+            if sim.cards[key].card.is_dead:
+                sim.reboot(key)
+            else:
+                sim.plug(key)
+        else:
+            key = rng.choice([k for k in sim.cards if k not in away])
+            away.append(key)
+            if rng.random() < 0.5:
+                sim.crash(key)
+            else:
+                sim.unplug(key)
+        sim.validate()
+    for key in away:
+        if sim.cards[key].card.is_dead:
+            sim.reboot(key)
+        else:
+            sim.plug(key)
+    other.right()
+    run.right()
+    sim.run_for(4)
