@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from safhost.serve.auth import OPEN_PATHS, Security
 from safhost.serve.http.replies import STATUS, body_of, chosen_encoding, compressed, decompressed
@@ -113,6 +116,8 @@ class App:
             outputs.close()
             if request.trace is not None:
                 self._service.traced(request, reply)
+        if not accept and _sent_at_once(receive, parts, header):
+            return
         await _send_parts(send, parts, header, accept)
 
 
@@ -182,6 +187,35 @@ async def _body(receive: Receive) -> bytes:
         if size > LIMIT_BYTES:
             raise ServeError(Code.INVALID_ARGUMENT, f"the request is longer than {LIMIT_BYTES} bytes")
     return b"".join(parts)
+
+
+_CYCLE = ("disconnected", "flow", "keep_alive", "message_event", "on_response", "response_complete",
+          "response_started", "transport", "waiting_for_100_continue")
+_JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+_BINARY_HEAD = (b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n"
+                b"inference-header-content-length: %d\r\ncontent-length: %d\r\n\r\n")
+_IS_KNOWN = set(_CYCLE) <= set(inspect.signature(RequestResponseCycle.__init__).parameters) | set(
+    RequestResponseCycle.__init__.__code__.co_names)
+"""Whether uvicorn's cycle has what is used of it."""
+
+
+def _sent_at_once(receive: Receive, parts: list[Any], header: int | None) -> bool:
+    """Give uvicorn's connection the whole response, without a copy of its parts and without its checks of headers,
+    which are ours; False where the connection is another server's, or in a state that is not the usual one."""
+    cycle = getattr(receive, "__self__", None)
+    if type(cycle) is not RequestResponseCycle or not _IS_KNOWN:
+        return False
+    if not cycle.keep_alive or cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
+        return False
+    size = sum([len(part) for part in parts])
+    head = _JSON_HEAD % size if header is None else _BINARY_HEAD % (header, size)
+    cycle.response_started = True
+    cycle.waiting_for_100_continue = False
+    cycle.transport.writelines([head, *parts])
+    cycle.response_complete = True
+    cycle.message_event.set()
+    cycle.on_response()
+    return True
 
 
 async def _send_parts(send: Send, parts: list[Any], header: int | None, accept: bytes) -> None:
