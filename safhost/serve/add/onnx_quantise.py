@@ -161,6 +161,8 @@ class _Inserter:
         self.nodes: list[Node] = []
         self.now: dict[str, str] = {}
         """What a tensor's users read instead of it."""
+        self._float: set[str] = set()
+        """Results that are quantised behind a limit."""
 
     def run(self) -> Graph:
         graph = self.graph
@@ -170,20 +172,28 @@ class _Inserter:
             if node.op in LINEAR:
                 inputs = self._weights(node, inputs)
             name = node.outputs[0]
+            if node.op == "Relu" and name in self.scales and self.scales[name][1] == 0 and inputs[0] == node.inputs[0] \
+                    and inputs[0] in self._float:
+                self._pair(name, inputs[0])  # uint8 that begins at 0 has no negative values: the limit is there
+                continue
             self.nodes.append(Node(node.op, node.name, inputs, [name], node.attributes))
             if name in self.scales:
                 self._pair(name)
+            elif node.op in LINEAR or node.op in ("Add", "AveragePool", "GlobalAveragePool"):
+                self._float.add(name)
         graph.nodes = self.nodes
         graph.changed()
         return graph
 
-    def _pair(self, name: str) -> None:
+    def _pair(self, name: str, source: str = "") -> None:
+        """Quantise a tensor, or ``source`` instead of it."""
         scale, zero = self.scales[name]
         pair = [new_constant(self.graph, np.array(scale), "scale"), new_constant(self.graph, np.array(zero), "zero")]
-        is_output, source = name in self.graph.outputs, name
-        if is_output:  # what follows bears the output's name
+        is_output = name in self.graph.outputs
+        if is_output and not source:  # what follows bears the output's name
             source = f"{name}/float"
             self.nodes[-1].outputs = [source]
+        source = source or name
         self.nodes.append(Node("QuantizeLinear", f"{name}/q", [source, *pair], [f"{name}/uint8"], {}))
         after = name if is_output else f"{name}/dq"
         self.nodes.append(Node("DequantizeLinear", f"{name}/dq", [f"{name}/uint8", *pair], [after], {}))
