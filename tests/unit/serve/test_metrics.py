@@ -132,6 +132,7 @@ def test_requests_over_grpc_are_traced(fronts: Callable[..., Front]) -> None:
 
 def test_log_settings_switch_levels_of_a_logger() -> None:
     logger = logging.getLogger("safhost.test.levels")
+    logger.setLevel(logging.WARNING)
     logger.propagate = False
     lines: list[str] = []
 
