@@ -55,6 +55,7 @@ def test_idle_job_gives_its_cards_to_a_busy_one_and_gets_some_back_when_asked(jo
     waited_s = (sim.now_ns - asked_ns) / 1e9
     print(f"min_cards {keep}: answer after {waited_s:.3f} s")
     assert waited_s < (0.2 if keep else 1.0)
+    assert idle.kinds()["reprogrammed"] == (0 if keep else 1)  # one unit is worth one card
     sim.run_for(3)
     assert on_image(sim, IMAGE) <= max(1, keep)
     load.on = False
