@@ -148,8 +148,8 @@ class Job:
         self.waiting += 1
 
     def press(self, now_ns: int) -> None:
-        """Looked at now and then: for how long it could have used more cards than it has. While it has none yet, one may
-        be all it needs."""
+        """Looked at now and then: for how long it could have used more cards than it has. While it has none, one may be
+        all it needs."""
         passed_ns, self._looked_ns = now_ns - self._looked_ns, now_ns
         if not self.told_cards:
             self.pressed_ns = 0
