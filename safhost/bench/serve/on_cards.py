@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from safhost import paths
+from safhost.bench.paper.models import TEN_GBE_BYTES_S
 from safhost.bench.serve import bodies, load, modelled, servers
 from safhost.bench.serve.repository import Shape
 from safhost.client import connect
@@ -39,8 +40,9 @@ RESNET_VALUES = 2048
 SCALING_STRETCH = 120.0
 """0.26 s an image, and 31 images a second of eight cards: what a busy processor or two can do for all their parts."""
 
-SCAN_STRETCH = 50.0
-"""FACILE's 87 µs for 16,000 rows become 4.3 ms; the processor needs 2 ms for them."""
+SCAN_STRETCH = 400.0
+"""FACILE's 87 µs for 16,000 rows become 35 ms, the 0.8 ms that 10 GbE takes for their megabyte 0.33 s; the processor
+needs some ten milliseconds for all parts of it."""
 
 RINGS, UNITS = (1, 2, 4, 8), (1, 2)
 GOAL_PER_CARD = 7.6 / 8
@@ -97,12 +99,16 @@ def timed_model(folder: Path, kernel_ms: float = RESNET_MS) -> Model:
     return Model(Shape("timed", RESNET_VALUES, 16), folder, mapping, {}, 1)
 
 
-def facile_model() -> Model:
-    """kernels/facile with weights of chance: what it computes takes the same time."""
+def facile_model(folder: Path, units: int) -> Model:
+    """kernels/facile, ``units`` copies in the image, with weights of chance: what it computes takes the same time."""
+    shutil.copytree(paths.kernels_dir() / "facile", folder)
+    description = folder / "kernel.yaml"
+    description.write_text(description.read_text().replace("- name: facile\n",
+                                                           f"- name: facile\n  compute_units: {units}\n"))
     weights = np.random.default_rng(7).integers(-2000, 2000, 1101).astype(np.int16)
     mapping = ('kernel: facile\ninputs:\n- {tensor: INPUT, argument: X, type: "ap_fixed<16,6>", row: 32}\noutputs:\n'
                '- {tensor: OUTPUT, argument: Y, type: "ap_fixed<16,6>"}\nscalars: {n: batch}\nresident: [W]\n')
-    return Model(Shape("facile", 18, 16_000), paths.kernels_dir() / "facile", mapping, {"W": weights}, 1)
+    return Model(Shape("facile", 18, 16_000), folder, mapping, {"W": weights}, 1)
 
 
 def goal(cards: int) -> float:
@@ -132,21 +138,23 @@ def scaling(most_cards: int = 8, rounds: int = 3, say: Say = lambda _text: None,
             "timing": describe_timing("arria10", SCALING_STRETCH), "points": points, "ratio": points[-1]["ratio"]}
 
 
-def scan(rounds: int = 3, say: Say = lambda _text: None, requests: int = 24, rings: Sequence[int] = RINGS,
+def scan(rounds: int = 3, say: Say = lambda _text: None, requests: int = 10, rings: Sequence[int] = RINGS,
          units: Sequence[int] = UNITS) -> dict[str, Any]:
     """FACILE's rows a second over buffers × compute units: one virtual card (measured) and a 385A (modelled)."""
     points = []
-    model = facile_model()
     batch = modelled.FAAST_FACILE_BATCH
     for unit in units:
         for ring in rings:
             if ring < unit:
                 continue
-            with tempfile.TemporaryDirectory(prefix="saf-bench-") as folder, serving(
-                    1, model, SCAN_STRETCH, Path(folder), f"buffers: {{ring: {ring}, units: {unit}}}\n") as server:
-                runner = load.grpc(model.shape, batch, requests, 4, 4)
-                runner(server, ())
-                per_s = statistics.median(runner(server, ()).steady_per_s for _ in range(rounds))
+            with tempfile.TemporaryDirectory(prefix="saf-bench-") as folder:
+                model = facile_model(Path(folder) / "facile", unit)
+                with serving(1, model, SCAN_STRETCH, Path(folder) / "served",
+                             f"buffers: {{ring: {ring}, units: {unit}}}\n",
+                             round(TEN_GBE_BYTES_S / SCAN_STRETCH)) as server:
+                    runner = load.grpc(model.shape, batch, requests, 4, 4)
+                    runner(server, ())
+                    per_s = statistics.median(runner(server, ()).steady_per_s for _ in range(rounds))
             points.append({"ring": ring, "units": unit, "per_s": round(per_s * batch, 1)})
             say(f"{ring} buffers, {unit} units: {per_s * batch:,.0f} rows/s")
     return {"model": "facile", "batch": batch, "timing": describe_timing("arria10", SCAN_STRETCH), "measured": points,
@@ -154,12 +162,17 @@ def scan(rounds: int = 3, say: Say = lambda _text: None, requests: int = 24, rin
 
 
 @contextmanager
-def serving(cards: int, model: Model, stretch: float, scratch: Path, buffers: str = "") -> Iterator[servers.Server]:
-    """Our server over a lab of its own; yields when all cards hold the image and an answer has come."""
+def serving(cards: int, model: Model, stretch: float, scratch: Path, buffers: str = "",
+            link_rate: int = 0) -> Iterator[servers.Server]:
+    """Our server over a lab of its own; yields when all cards hold the image and an answer has come.
+
+    ``link_rate``: bytes a second of the host's port, 0 for no limit.
+    """
     repository = scratch / "models"
     model.write(repository, buffers)
     name = f"bench-{os.getpid()}-serve"
-    manager.up(LabSpec(name=name, cards=cards, topology="chassis", mtu=9000, timing="arria10", time_scale=stretch))
+    manager.up(LabSpec(name=name, cards=cards, topology="chassis", mtu=9000, timing="arria10", time_scale=stretch,
+                       link_rate=link_rate))
     try:
         grpc_port, http_port, metrics_port = servers.free_ports(3)
         command = [sys.executable, "-m", "safhost.cli", "serve", str(repository), f"--grpc-port={grpc_port}",
