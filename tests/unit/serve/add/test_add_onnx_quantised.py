@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from engine_bench import EngineBench, quantised_input
-from onnx_nets import quantise_by_onnxruntime, random_net, run_onnxruntime
+from onnx_nets import Net, quantise_by_onnxruntime, random_net, run_onnxruntime
 
 from safhost.serve.add.common import AddOptions
 from safhost.serve.add.onnx import make_onnx_model
@@ -65,3 +65,21 @@ def test_models_whose_input_is_integers_take_them_as_they_are(engine, tmp_path, 
     theirs, integers = run_onnxruntime(tmp_path / "integers.onnx", x, tmp_path)
     ours = engine.run(lowered.program.build(), on_card)
     assert np.abs(ours - theirs).max() <= (0 if integers else 4.01 * np.diff(np.unique(theirs)).min())
+
+
+@pytest.mark.parametrize(("op", "attributes"), [
+    ("AveragePool", {"kernel_shape": [3, 2], "pads": [1, 1, 1, 0], "strides": [2, 1], "count_include_pad": 1}),
+    ("AveragePool", {"kernel_shape": [3, 2], "pads": [1, 1, 1, 0], "strides": [2, 1], "count_include_pad": 0}),
+    ("AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),
+    ("MaxPool", {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
+    ("MaxPool", {"kernel_shape": [2, 3], "dilations": [2, 1]}),
+    ("MaxPool", {"kernel_shape": [3, 3], "auto_pad": "SAME_LOWER", "strides": [2, 2]}),
+])
+def test_every_pixel_of_a_pool_equals_onnxruntime(engine, tmp_path, op, attributes):
+    net = Net(8, (3, 11, 9))
+    net.node(op, net.node("Relu", net.conv("x", 3, 20, 3)), **attributes)
+    model = net.model(t2=[20, "h", "w"])
+    samples = np.random.default_rng(1).standard_normal((4, *net.shape)).astype(np.float32)
+    ours, theirs, integers, _ = compare(engine, quantise_by_onnxruntime(model, tmp_path, samples), tmp_path, samples)
+    assert integers
+    assert np.array_equal(ours, theirs)
