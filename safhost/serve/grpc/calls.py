@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -27,13 +28,16 @@ class Calls:
         self._service = service
         self._engine = service.engine
 
-    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
-        """The calls as grpc takes them."""
+    def handlers(self, slow: ThreadPoolExecutor) -> dict[str, grpc.RpcMethodHandler]:
+        """The calls as grpc takes them; loading and unloading, which take their time, in threads of ``slow``."""
         out = {}
         for name in (name for name in vars(type(self)) if name[0].isupper()):
             request = getattr(pb, f"{name}Request")
+            call = _told(getattr(self, name))
+            if name in ("RepositoryModelLoad", "RepositoryModelUnload"):
+                call.experimental_thread_pool = slow  # type: ignore[attr-defined]
             out[name] = grpc.unary_unary_rpc_method_handler(
-                _told(getattr(self, name)), request.FromString, lambda message: message.SerializeToString())
+                call, request.FromString, lambda message: message.SerializeToString())
         return out
 
     def ServerLive(self, _request: Any) -> Any:  # noqa: N802 names of the service

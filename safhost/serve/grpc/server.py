@@ -26,6 +26,9 @@ THREADS = 8
 THREADS_THAT_WAIT = 512
 """For calls that wait in their thread for the engine; they are started as they are needed."""
 
+LOADS = 16
+"""Loads and unloads at once; others wait. They keep no thread from health and metadata."""
+
 STREAMS = 4096
 """Streams at once; each holds a thread, of their own pool, so that they never keep a call waiting."""
 
@@ -90,7 +93,8 @@ class GrpcServer:
             stream.experimental_thread_pool = self._streams  # type: ignore[attr-defined]
         self._server = grpc.server(
             self._pool, options=OPTIONS, interceptors=[TokenInterceptor(security)] if security.token else [])
-        handlers = Calls(service).handlers()
+        self._slow = ThreadPoolExecutor(LOADS, thread_name_prefix="grpc-load")
+        handlers = Calls(service).handlers(self._slow)
         handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(unary)
         handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(stream)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
@@ -138,6 +142,7 @@ class GrpcServer:
         self._watch.join()
         self._pool.shutdown(wait=False)
         self._streams.shutdown(wait=False)
+        self._slow.shutdown(wait=False)
 
 
 __all__ = ["GrpcServer"]

@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote
 
@@ -30,6 +31,7 @@ LIMIT_BYTES = 2**31 - 1
 
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
+_LOADS = 16  # at once; others wait
 _LARGE_JSON_BYTES = 1 << 18  # parsing more would keep the other connections waiting
 
 
@@ -41,16 +43,12 @@ class App:
         self._security = security or Security()
         self._routes = Routes(service)
         self._targets: dict[str, tuple[str, str] | None] = {}
-        self.under_way = 0
+        self._slow = ThreadPoolExecutor(_LOADS, thread_name_prefix="http-load")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        self.under_way += 1
-        try:
-            await self._respond(scope, receive, send)
-        finally:
-            self.under_way -= 1
+        await self._respond(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
@@ -62,8 +60,10 @@ class App:
                 await self._infer(target, scope, receive, send)
                 return
             body = await _body(receive)
+            # loading takes its time, and keeps no thread from health and metadata
+            pool = self._slow if path.endswith(("/load", "/unload")) else None
             status, document = await asyncio.get_running_loop().run_in_executor(
-                None, self._routes.answer, scope["method"], path, body)
+                pool, self._routes.answer, scope["method"], path, body)
             await _send(send, status, b"" if document is None else json.dumps(document).encode(), (_JSON,))
         except ServeError as error:
             await _send_error(send, error)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
 import grpc
 import pytest
 from front_kit import Front
@@ -110,3 +114,25 @@ def test_reflection_lists_the_services(front: Front) -> None:
         answers = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
         names = {service.name for service in next(answers).list_services_response.service}
     assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= names
+
+
+def test_slow_loads_do_not_keep_health_waiting(front: Front) -> None:
+    go_on, begun = threading.Event(), threading.Semaphore(0)
+
+    def load(_name: str, _parameters: object = None) -> None:
+        begun.release()
+        assert go_on.wait(30)
+    front.engine.load = load  # type: ignore[method-assign]
+    with ThreadPoolExecutor(20) as pool, InferenceServerClient(front.grpc_place) as client:
+        for _ in range(10):
+            pool.submit(client.load_model, "text")
+            begun.acquire()
+        for _ in range(6):
+            pool.submit(urllib.request.urlopen, f"http://{front.http_place}/v2/repository/models/text/load", b"")
+            begun.acquire()
+        try:
+            assert client.is_server_ready(client_timeout=20)
+            with urllib.request.urlopen(f"http://{front.http_place}/v2/health/ready", timeout=20) as answer:
+                assert answer.status == 200
+        finally:
+            go_on.set()
