@@ -14,8 +14,8 @@ def tensor_of_json(name: str, datatype: str, shape: tuple[int, ...], data: Any, 
     """A tensor whose elements came as JSON, flat or nested."""
     count = elements(shape)
     if datatype in ("FP16", "BF16"):
-        raise _refused(f"receiving {datatype} data via JSON is not supported. Please use the binary data format for input "
-                   f"{name}")
+        raise _refused(f"receiving {datatype} data via JSON is not supported. Please use the binary data format for "
+                       f"input {name}")
     if datatype not in FIXED and datatype != "BYTES":
         raise _refused(f"invalid datatype for input {name}")
     if not isinstance(data, list):
