@@ -41,7 +41,7 @@ class Front:
 
 def make_service(engine: FakeEngine, **options: Any) -> Service:
     regions = options.pop("regions", None) or Regions(allowed=True)
-    log = LogSettings(logging.getLogger("safhost.test"))
+    log = LogSettings(logging.getLogger("safhost.served"))
     traces = options.pop("traces", None) or TraceSettings()
     return Service(engine, Operations(engine, regions, log, traces), regions=regions, log=log, traces=traces, **options)
 
