@@ -9,11 +9,11 @@ STAMP := $(VENV)/.installed
 demo: setup
 	$(BIN)/safhost demo
 
-# Two at once. What runs on real interfaces comes after what needs the processors, three at once: it mostly waits,
+# Two at once. What runs on real interfaces comes after what needs the processors: it mostly waits for time to pass,
 # and each file of it has labs of its own names.
 test: setup debian check
 	$(BIN)/python -m pytest -q -m "not slow" -n 2 --ignore tests/lab
-	$(BIN)/python -m pytest -q -m "not slow" -n 3 --dist loadfile tests/lab
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile tests/lab
 
 # What takes minutes a test: the daemon killed a hundred times, every faulty card, long storms.
 test-slow: setup debian

@@ -89,6 +89,7 @@ def test_weights_go_out_once_and_follow_cards_that_come(cluster: Cluster, image:
     job = cluster.submit("vadd", units(), image=image, ephemeral=True, keep_going=True, resident={"B": weights},
                          land=land, land_failed=lambda *what: failed.append(what), on_note=note)
     until(lambda: job.cards() == ["c1", "c2", "c3"])
+    until(lambda: len(loads) >= 3)  # notes come behind it
     assert [(x["card"], x["cards"], x["frames"]) for x in loads] == [
         (card, 3, -(-weights.nbytes // BLOCK_BYTES)) for card in ("c1", "c2", "c3")]  # one broadcast to all three
     sent = 0
