@@ -52,9 +52,8 @@ class Job:
         return time.perf_counter() < self.until
 
 
-def grpc_sync(job: Job) -> None:
-    import tritonclient.grpc as module
-
+def _sync(job: Job, module: Any) -> None:
+    """One request after the other in each of the threads."""
     def one() -> None:
         inputs = job.inputs(module)
         with module.InferenceServerClient(job.address) as client:
@@ -64,20 +63,18 @@ def grpc_sync(job: Job) -> None:
                 if not job.more():
                     break
     _threads(one, job.in_flight)
+
+
+def grpc_sync(job: Job) -> None:
+    import tritonclient.grpc as module
+
+    _sync(job, module)
 
 
 def http_sync(job: Job) -> None:
     import tritonclient.http as module
 
-    def one() -> None:
-        inputs = job.inputs(module)
-        with module.InferenceServerClient(job.address) as client:
-            while True:
-                began = time.perf_counter()
-                job.took(began, client.infer(job.model, inputs))
-                if not job.more():
-                    break
-    _threads(one, job.in_flight)
+    _sync(job, module)
 
 
 def grpc_shm(job: Job) -> None:
