@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lab_home import lab_at
 
 from safhost import Unit, paths
 from safhost.client import Cluster, connect
@@ -40,14 +41,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Image]:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One lab of six cards for all cases; each leaves it as it was."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("SAFHOST_STATE", str(tmp_path_factory.mktemp("state")))
-    for variable in ("SAFHOST_RUNTIME", "SAFHOST_CONFIG", "SAFHOST_CLUSTER"):
-        patch.delenv(variable, raising=False)
-    manager.up(LabSpec(name=NAME, cards=6, topology="chassis", mtu=9000), timeout_s=40)
-    yield
-    manager.down(NAME)
-    patch.undo()
+    with lab_at(tmp_path_factory.mktemp("state"), LabSpec(name=NAME, cards=6, topology="chassis", mtu=9000)):
+        yield
 
 
 @pytest.fixture

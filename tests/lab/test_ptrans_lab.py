@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab_home import home_at
 
 from safhost.bench.ptrans import hotplug, measure
 from safhost.bench.ptrans.problem import Problem
@@ -26,11 +27,7 @@ SCALE = 200.0
 
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("ptrans")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAFHOST_STATE", str(folder))
-        for variable in ("SAFHOST_RUNTIME", "SAFHOST_CONFIG", "SAFHOST_CLUSTER"):
-            patch.delenv(variable, raising=False)
+    with home_at(tmp_path_factory.mktemp("ptrans")) as folder:
         yield folder
         assert known_labs() == [], "a benchmark left its lab behind"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lab_home import lab_at
 
 from safhost import Fill, Unit, paths
 from safhost.client import Cluster, connect
@@ -39,14 +40,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    patch = pytest.MonkeyPatch()
-    patch.setenv("SAFHOST_STATE", str(tmp_path_factory.mktemp("state")))
-    for variable in ("SAFHOST_RUNTIME", "SAFHOST_CONFIG", "SAFHOST_CLUSTER"):
-        patch.delenv(variable, raising=False)
-    manager.up(LabSpec(name=NAME, cards=3, topology="chassis", mtu=9000), timeout_s=40)
-    yield
-    manager.down(NAME)
-    patch.undo()
+    with lab_at(tmp_path_factory.mktemp("state"), LabSpec(name=NAME, cards=3, topology="chassis", mtu=9000)):
+        yield
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from safhost.errors import ConfigError
 from safhost.serve.add.fixed import ApFixed, Raw
+from safhost.serve.add.network_layer import OneForOne
 from safhost.serve.add.network_tables import Softmax, Table
 
 ACTIVATIONS = ("relu", "relu1", "relu6", "linear")
@@ -101,7 +102,7 @@ class Normalize:
 
 
 @dataclass(frozen=True, slots=True)
-class Activation:
+class Activation(OneForOne):
     """One of :data:`ACTIVATIONS` over ``n_in`` values."""
 
     name: str
@@ -111,20 +112,9 @@ class Activation:
     result_type: ApFixed
 
     @property
-    def n_out(self) -> int:
-        return self.n_in
-
-    @property
-    def products(self) -> int:
-        return 0
-
-    @property
     def limit(self) -> int | None:
         """Where it saturates (relu1, relu6)."""
         return {"relu1": 1, "relu6": 6}.get(self.kind)
-
-    def parameters(self) -> list[Raw]:
-        return []
 
     def run(self, rows: Raw) -> Raw:
         if self.kind == "linear":

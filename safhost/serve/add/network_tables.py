@@ -15,6 +15,7 @@ import numpy as np
 
 from safhost.errors import ConfigError
 from safhost.serve.add.fixed import ApFixed, Raw
+from safhost.serve.add.network_layer import OneForOne
 
 F = np.float32
 
@@ -41,7 +42,7 @@ CURVES: dict[str, tuple[Callable[[float], float], int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class Table(OneForOne):
     """``table`` raw of ``result_type``, over ``span`` from -span / 2 on."""
 
     name: str
@@ -51,17 +52,6 @@ class Table:
     result_type: ApFixed
     table: Raw
     span: int
-
-    @property
-    def n_out(self) -> int:
-        return self.n_in
-
-    @property
-    def products(self) -> int:
-        return 0
-
-    def parameters(self) -> list[Raw]:
-        return []
 
     def run(self, rows: Raw) -> Raw:
         size, fraction = len(self.table), self.data_type.fraction
@@ -81,7 +71,7 @@ def make_table(name: str, kind: str, n_in: int, data: ApFixed, result: ApFixed, 
 
 
 @dataclass(frozen=True, slots=True)
-class Softmax:
+class Softmax(OneForOne):
     """Over all values of a row. ``powers`` raw of ``accum_type`` by the highest bits of a value of ``key_type`` (the
     distance from the largest value where ``stable``, else the value itself); ``inverses`` raw of ``inverse_type`` by
     the highest bits of the sum, which is first brought to ``sum_type``."""
@@ -99,15 +89,8 @@ class Softmax:
     stable: bool
 
     @property
-    def n_out(self) -> int:
-        return self.n_in
-
-    @property
     def products(self) -> int:
         return self.n_in
-
-    def parameters(self) -> list[Raw]:
-        return []
 
     def run(self, rows: Raw) -> Raw:
         keys = self.key_type.cast(rows.max(1, keepdims=True) - rows, self.data_type.fraction) if self.stable else rows
