@@ -21,6 +21,7 @@ class ResidentData:
 
     def __init__(self, spec: KernelSpec, given: Mapping[str, Any]) -> None:
         by_name = {a.name: a for a in spec.args}
+        checked: dict[str, NDArray[Any]] = {}
         self.offsets: dict[str, int] = {}
         at = 0
         for name, value in given.items():
@@ -28,7 +29,7 @@ class ResidentData:
             if arg is None or arg.kind != "buffer" or arg.direction != "in":
                 raise ConfigError(f"kernel {spec.name} has no input buffer {name}: it cannot be resident",
                                   f"it has: {', '.join(a.name for a in spec.args if a.direction == 'in') or 'none'}")
-            array = check_array(spec, arg, value)
+            array = checked[name] = check_array(spec, arg, value)
             if not array.nbytes:
                 raise ConfigError(f"resident data for {name} is empty", "leave it out")
             self.offsets[name] = at
@@ -36,10 +37,10 @@ class ResidentData:
         self.length = at
         self.memory = SharedMemory.create(max(1, at), "saf-resident")
         self.arrays: dict[str, NDArray[Any]] = {}
-        for name, offset in self.offsets.items():
-            value = given[name]
-            view = self.memory.array[offset:offset + value.nbytes].view(value.dtype).reshape(value.shape)
-            np.copyto(view, value)
+        for name, array in checked.items():
+            offset = self.offsets[name]
+            view = self.memory.array[offset:offset + array.nbytes].view(array.dtype).reshape(array.shape)
+            np.copyto(view, array)
             view.flags.writeable = False
             self.arrays[name] = view
 
