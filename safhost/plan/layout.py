@@ -116,7 +116,7 @@ def bind_arguments(spec: KernelSpec, arrays: tuple[Any, ...], values: Mapping[st
             reason = "has no argument" if arg is None else "does not take a value for"
             raise ConfigError(f"kernel {spec.name} {reason} {name}", _signature(spec))
         if arg.kind == "buffer":
-            inputs[name] = _check_array(spec, arg, value)
+            inputs[name] = check_array(spec, arg, value)
         else:
             scalars[name] = _check_scalar(spec, arg, value)
     missing = [a.name for a in spec.args if a.is_input and a.name not in inputs]
@@ -206,7 +206,8 @@ def decode_arguments(spec: KernelSpec, block: bytes, memory_bytes: int,
     return DecodedArguments(scalars, buffers, local_bytes, global_size, local_size)
 
 
-def _check_array(spec: KernelSpec, arg: ArgSpec, value: Any) -> Array:
+def check_array(spec: KernelSpec, arg: ArgSpec, value: Any) -> Array:
+    """``value``, when it is an array of the argument's type and dimensions. Raises :class:`ConfigError`."""
     if not isinstance(value, np.ndarray):
         raise ConfigError(f"{spec.name}: {arg.name} is {type(value).__name__}, "
                           f"expected a numpy array of {arg.dtype}",
@@ -218,11 +219,6 @@ def _check_array(spec: KernelSpec, arg: ArgSpec, value: Any) -> Array:
         raise ConfigError(f"{spec.name}: {arg.name} has {value.ndim} dimensions, expected {len(arg.shape)}",
                           f"its shape is [{', '.join(e.text for e in arg.shape)}]")
     return value
-
-
-def check_array(spec: KernelSpec, arg: ArgSpec, value: Any) -> Array:
-    """``value``, when it is an array of the argument's type and dimensions. Raises :class:`ConfigError`."""
-    return _check_array(spec, arg, value)
 
 
 def _check_scalar(spec: KernelSpec, arg: ArgSpec, value: Any) -> Any:
