@@ -1,308 +1,263 @@
-"""Inference without a thread for each call: messages are handled where grpc delivers them.
+"""Inference without a thread for each call: events of grpc's core are handled where they come out of its queue.
 
-grpc's server gives every call to a thread of its pool, which waits there for the message, for the engine and, in a
-stream, for each write. That is one or two switches of threads a message, and as many waiting threads as there are
-requests under way. `DirectPool` is the pool that such a server is made with; it takes the two inference calls out and
-drives them from the completion events themselves: a message that has come is parsed and handed to the engine, an answer
-is sent by the thread that has it.
+grpc's server module gives every call to a thread of its pool, which waits there for the message, for the engine and, in
+a stream, for each write; and before that it looks up a handler, makes a context and locks for a call that needs none.
+`DirectCalls` takes the two inference methods away from it: they have a completion queue of their own on the same
+server, and one thread that takes events from it. A message that has come is parsed and handed to the engine there; an
+answer is sent by the thread that has it. A usual call is three events: it came, its message came, its answer is out.
 
-For this it knows internals of grpc's own server module. Where these are not as expected (see `is_possible`), every call
-takes grpc's ordinary way, `safhost.serve.grpc.infer`: slower, with threads, the same to clients.
+For this it knows the layer below grpc's server module, `cygrpc`. Where that is not as expected (see `is_possible`),
+every call takes grpc's ordinary way, `safhost.serve.grpc.infer`: slower, with threads, the same to clients.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
+import threading
+import time
+from _thread import allocate_lock
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from concurrent.futures import Executor
 from typing import Any
 
-from grpc import _common, _server
+from grpc import _server
 from grpc._cython import cygrpc
 
-from safhost.serve.grpc.infer import STATUS, STREAM_DEPTH, refusal
-from safhost.serve.grpc.replies import response_of, stream_error
+from safhost.serve.auth import Security
+from safhost.serve.grpc.infer import refusal
+from safhost.serve.grpc.replies import response_of
 from safhost.serve.grpc.requests import message_of, request_of
+from safhost.serve.grpc.token import NO_TOKEN, is_permitted
 from safhost.serve.service import Placement, Service
-from safhost.serve.types import Code, Reply, Request, ServeError
+from safhost.serve.types import Code, Reply, Request
 
 log = logging.getLogger(__name__)
 
-_USED = ("_RPCState", "_RECEIVE_MESSAGE_TOKEN", "_SEND_MESSAGE_TOKEN", "_is_rpc_state_active", "_possibly_finish_call",
-         "_get_initial_metadata_operation", "_status", "_abort", "_unary_response_in_pool", "_stream_response_in_pool")
-_FLAGS = 0
+ASKED = 16
+"""Calls that the core may announce before we ask for more: one that finds none asked for waits in the core."""
+
+_USED = {cygrpc: ("CompletionQueue", "ReceiveCloseOnServerOperation", "ReceiveMessageOperation", "CompletionType",
+                  "SendInitialMetadataOperation", "SendMessageOperation", "SendStatusFromServerOperation"),
+         cygrpc.Call: ("start_server_batch",),
+         cygrpc.CompletionQueue: ("poll", "shutdown"),
+         cygrpc.Server: ("register_completion_queue", "register_method", "request_registered_call"),
+         _server: ("_Server", "_ServerState")}
+_END_POLL_S = 0.05
+
+# Operations without anything of a call in them, so that all calls can share them.
+_INITIAL = cygrpc.SendInitialMetadataOperation(None, 0)
+_GOOD = cygrpc.SendStatusFromServerOperation(None, 0, b"", 0)
 
 
 def is_possible() -> bool:
     """Whether this grpc has inside what is used here."""
-    return all(hasattr(_server, name) for name in _USED) and hasattr(cygrpc, "ReceiveMessageOperation")
+    return all(hasattr(owner, name) for owner, names in _USED.items() for name in names)
 
 
-class _Submitted:
-    """What grpc wants back for a call that it gave away: it is told at once that the call is handled."""
-
-    @staticmethod
-    def add_done_callback(callback: Callable[[Any], None]) -> None:
-        callback(None)
+def status_operation(code: Code, text: str) -> Any:
+    """Ends a call."""
+    return cygrpc.SendStatusFromServerOperation(None, int(code), text.encode(), 0)
 
 
-class DirectPool(ThreadPoolExecutor):
-    """The pool of a server: keeps calls of ``unary`` and ``stream``, the two behaviours of inference, for itself."""
+class DirectCalls:
+    """The inference calls of ``server``, a grpc.Server that has not started. ``pool`` is for what takes its time."""
 
-    def __init__(self, threads: int, service: Service, unary: Any, stream: Any) -> None:
-        super().__init__(threads, thread_name_prefix="grpc")
-        self._service = service
-        self._unary = unary
-        self._stream = stream
+    def __init__(self, server: Any, service: Service, security: Security, pool: Executor, unary: str, stream: str,
+                 make_stream: Callable[[DirectCalls, Any], Any]) -> None:
+        self.service = service
+        self.pool = pool
+        self.live: set[Any] = set()
+        """Calls that may yet start an operation: the queue must outlive them."""
+        self._security = security
+        self._server = server._state.server
+        self._queue = cygrpc.CompletionQueue()
+        self._server.register_completion_queue(self._queue)
+        self._kinds: tuple[tuple[str, Callable[[Any], None]], ...] = ((unary, self._on_unary),
+                                                                      (stream, self._on_stream))
+        for method, _ in self._kinds:
+            self._server.register_method(method)
+        self._unary, self._stream = unary, stream
+        self._make_stream = make_stream
+        self._asked = 0
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._serve, name="grpc-direct", daemon=True)
 
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        # (context.run,) _unary_response_in_pool, event, state, behavior, … ; with the state's lock held
-        if len(args) > 3:
-            if args[0] is _server._unary_response_in_pool and args[3] is self._unary:
-                _Unary(self, self._service, args[1], args[2]).receive()
-                return _Submitted
-            if args[0] is _server._stream_response_in_pool and args[3] is self._stream:
-                _Stream(self, self._service, args[1], args[2]).receive()
-                return _Submitted
-        return super().submit(fn, *args, **kwargs)
+    def start(self) -> None:
+        """After the server's start."""
+        for method, tag in self._kinds:
+            for _ in range(ASKED):
+                self._asked += 1
+                self._ask(method, tag)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Before the server's stop: the thread ends when the last call has."""
+        self._is_stopping = True
+
+    def join(self, timeout_s: float) -> None:
+        """Until the thread has ended, after `stop` and the server's."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def _ask(self, method: str, tag: Callable[[Any], None]) -> None:
+        try:
+            self._server.request_registered_call(self._queue, self._queue, method, tag)
+        except ValueError:  # the server is shutting down
+            self._asked -= 1
+
+    def _serve(self) -> None:
+        poll = self._queue.poll
+        while not self._is_stopping or self._asked or self.live:
+            event = poll(time.time() + _END_POLL_S) if self._is_stopping else poll()
+            tag = event.tag
+            if tag is not None:
+                try:
+                    tag(event)
+                except Exception:
+                    log.exception("a call failed in an unforeseen way")
+            # an event holds its call, which must not live on while nothing comes
+            event = tag = None
+        self._queue.shutdown()
+        while poll().completion_type != cygrpc.CompletionType.queue_shutdown:
+            continue
+
+    def _on_unary(self, event: Any) -> None:
+        if self._is_taken(event, self._unary, self._on_unary):
+            _Unary(self, event).receive()
+
+    def _on_stream(self, event: Any) -> None:
+        if self._is_taken(event, self._stream, self._on_stream):
+            self._make_stream(self, event).receive()
+
+    def _is_taken(self, event: Any, method: str, tag: Callable[[Any], None]) -> bool:
+        """Ask for the next call; whether this one is to be handled."""
+        if not event.success:  # the server is shutting down
+            self._asked -= 1
+            return False
+        self._ask(method, tag)
+        if self._security.token and not is_permitted(self._security, event.invocation_metadata):
+            operations = (cygrpc.ReceiveCloseOnServerOperation(0), _INITIAL,
+                          status_operation(Code.UNAUTHENTICATED, NO_TOKEN))
+            _Refused(self, event.call, operations)
+            return False
+        return True
 
 
-class _Rpc:
-    """A call as grpc's server module keeps it."""
+class _Refused:
+    """A call that ends before its message is looked at."""
 
-    __slots__ = ("_call", "_event", "_pool", "_service", "_state")
+    __slots__ = ("_calls",)
 
-    def __init__(self, pool: DirectPool, service: Service, event: Any, state: Any) -> None:
-        self._pool = pool
-        self._service = service
+    def __init__(self, calls: DirectCalls, call: Any, operations: tuple[Any, ...]) -> None:
+        self._calls = calls
+        calls.live.add(self)
+        call.start_server_batch(operations, self._on_done)
+
+    def _on_done(self, _event: Any) -> None:
+        self._calls.live.discard(self)
+
+
+class DirectCall:
+    """A call under way, from its arrival to the end of its last operation."""
+
+    __slots__ = ("_call", "_calls", "_event", "_service", "is_cancelled")
+
+    def __init__(self, calls: DirectCalls, event: Any) -> None:
+        self._calls = calls
+        self._service = calls.service
         self._event = event
-        self._state = state
         self._call = event.call
+        self.is_cancelled = False
+        calls.live.add(self)
 
     def receive(self) -> None:
-        """Have the next message delivered to `_on_event`."""
-        state = self._state
-        with state.condition:
-            if _server._is_rpc_state_active(state):
-                self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_FLAGS),), self._on_event)
-                state.due.add(_server._RECEIVE_MESSAGE_TOKEN)
+        """Have the next message delivered to `_on_message`."""
+        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(0),), self._on_message)
 
-    def _on_event(self, event: Any) -> Any:
-        """In grpc's thread that waits for events."""
-        data = event.batch_operations[0].message()
-        state = self._state
-        with state.condition:
-            ended = _server._possibly_finish_call(state, _server._RECEIVE_MESSAGE_TOKEN)
-        try:
-            if data is None:
-                self.closed()
-            else:
-                self.arrived(data)
-        except Exception:
-            log.exception("a call failed in an unforeseen way")
-            self.abort(Code.INTERNAL, "the call failed in an unforeseen way")
-        return ended
+    def watch(self) -> None:
+        """Have `is_cancelled` set when the client goes away, or its deadline has passed."""
+        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(0),), self._on_close)
 
-    def arrived(self, data: bytes) -> None:
-        raise NotImplementedError
+    def _on_close(self, event: Any) -> None:
+        self.is_cancelled = event.batch_operations[0].cancelled()
 
-    def closed(self) -> None:
-        """The client sends no more."""
+    def _on_message(self, event: Any) -> None:
         raise NotImplementedError
 
     def metadata(self) -> Any:
         return self._event.invocation_metadata
 
     def is_gone(self) -> bool:
-        return not _server._is_rpc_state_active(self._state)
+        return self.is_cancelled
 
-    def abort(self, code: Code, text: str) -> None:
-        """End the call with an error."""
-        state = self._state
-        status = STATUS[int(code)]
-        details = text.encode()
-        with state.condition:
-            if not state.statused:
-                state.code, state.details = status, details
-                _server._abort(state, self._call, _common.STATUS_CODE_TO_CYGRPC_STATUS_CODE[status], details)
+    def over(self, _event: Any = None) -> None:
+        """Nothing more is done with the call."""
+        self._calls.live.discard(self)
 
 
-class _Unary(_Rpc):
+class _Unary(DirectCall):
     """ModelInfer."""
 
-    __slots__ = ("_placement", "_request")
+    __slots__ = ("_close", "_is_done", "_placement", "_request")
 
-    def arrived(self, data: bytes) -> None:
+    def __init__(self, calls: DirectCalls, event: Any) -> None:
+        super().__init__(calls, event)
+        self._close = allocate_lock()  # whoever gets it has the end of the call watched
+        self._is_done = False
         self._request: Request | None = None
         self._placement: Placement | None = None
-        try:
-            self._request, self._placement = request_of(*message_of(data), self._service, self.on_reply, self.is_gone,
-                                                        self.metadata)
-            self._service.engine.infer(self._request)
-        except Exception as error:
-            self.abort(*refusal(error))
 
-    def closed(self) -> None:
-        if self._state.client is not _server._CANCELLED:
-            self.abort(Code.UNIMPLEMENTED, "ModelInfer takes exactly one message")
+    def _on_message(self, event: Any) -> None:
+        data = event.batch_operations[0].message()
+        if data is None:
+            self._finish(_INITIAL, status_operation(Code.UNIMPLEMENTED, "ModelInfer takes exactly one message"))
+            return
+        service = self._service
+        try:
+            self._request, self._placement = request_of(*message_of(data), service, self.on_reply, self.is_gone,
+                                                        self.metadata)
+            service.engine.infer(self._request)
+        except Exception as error:
+            self._refuse(error)
+            return
+        if self._close.acquire(False):  # not answered yet: now it matters whether the client waits
+            self.watch()
 
     def on_reply(self, reply: Reply) -> None:
         if self._placement is None or not self._placement.classes:
             self._send(reply)
         else:  # classifying takes its time
-            self._pool.submit(self._send, reply)
+            self._calls.pool.submit(self._send, reply)
 
     def _send(self, reply: Reply) -> None:
         request = self._request
         assert request is not None
         try:
             data = response_of(reply, self._placement, self._service, request.id)
-            _server._status(self._event, self._state, data)
         except Exception as error:
-            self.abort(*refusal(error))
+            self._refuse(error)
+        else:
+            self._finish(_INITIAL, cygrpc.SendMessageOperation(data, 0), _GOOD)
         finally:
             if self._placement is not None:
                 self._placement.close()
             if request.trace is not None:
                 self._service.traced(request, reply)
 
+    def _refuse(self, error: Exception) -> None:
+        self._finish(_INITIAL, status_operation(*refusal(error)))
 
-class _Answer:
-    """A place in the order of a stream's answers."""
-
-    __slots__ = ("_stream", "error", "placement", "reply", "request", "request_id")
-
-    def __init__(self, stream: _Stream) -> None:
-        self._stream = stream
-        self.request: Request | None = None
-        self.placement: Placement | None = None
-        self.request_id = ""
-        self.reply: Reply | None = None
-        self.error: ServeError | None = None
-
-    def on_reply(self, reply: Reply) -> None:
-        self.reply = reply
-        self._stream.advance()
+    def _finish(self, *operations: Any) -> None:
+        """The last operations of the call, in one batch: one write of the core."""
+        if self._is_done:
+            return
+        self._is_done = True
+        if self.is_cancelled:
+            self.over()
+            return
+        if self._close.acquire(False):  # nobody watches the end, and a call must have heard of it
+            operations = (cygrpc.ReceiveCloseOnServerOperation(0), *operations)
+        self._call.start_server_batch(operations, self.over)
 
 
-class _Stream(_Rpc):
-    """ModelStreamInfer: answers in the order of the requests, one write at a time."""
-
-    __slots__ = ("_answers", "_has_ended", "_is_over", "_is_paused", "_is_strict", "_is_writing", "_lock")
-
-    def __init__(self, pool: DirectPool, service: Service, event: Any, state: Any) -> None:
-        super().__init__(pool, service, event, state)
-        self._answers: deque[_Answer] = deque()
-        self._lock = Lock()
-        self._is_writing = False
-        self._is_paused = False
-        self._has_ended = False  # the client sends no more
-        self._is_over = False  # and has all its answers
-        # a client that asks for it gets an error as the status that ends the stream
-        self._is_strict = ("triton_grpc_error", "true") in tuple(event.invocation_metadata or ())
-
-    def arrived(self, data: bytes) -> None:
-        answer = _Answer(self)
-        self._answers.append(answer)
-        try:
-            message, raw = message_of(data)
-            answer.request_id = message.id
-            answer.request, answer.placement = request_of(message, raw, self._service, answer.on_reply, self.is_gone,
-                                                          self.metadata)
-            self._service.engine.infer(answer.request)
-        except Exception as error:
-            answer.error = ServeError(*refusal(error))
-            self.advance()
-        self._is_paused = len(self._answers) >= STREAM_DEPTH
-        if not self._is_paused:
-            self.receive()
-
-    def closed(self) -> None:
-        self._has_ended = True
-        self.advance()
-
-    def advance(self) -> None:
-        """Send the oldest answer when it is there and nothing is being written."""
-        with self._lock:
-            if self._is_writing:
-                return
-            self._is_writing = True
-        self._write_next()
-
-    def _write_next(self) -> None:
-        """With ``_is_writing``: write an answer, or be done with writing."""
-        while True:
-            answer = self._next()
-            if answer is None:
-                return
-            if answer.placement is not None and answer.placement.classes:
-                self._pool.submit(self._write_and_go_on, answer)
-                return
-            if self._write(answer):
-                return
-
-    def _next(self) -> _Answer | None:
-        with self._lock:
-            answers = self._answers
-            if answers and (answers[0].reply is not None or answers[0].error is not None):
-                answer = answers.popleft()
-                if self._is_paused and len(answers) <= STREAM_DEPTH // 2:
-                    self._is_paused = False
-                    self.receive()
-                return answer
-            self._is_writing = False
-            is_over = self._has_ended and not answers and not self._is_over
-            self._is_over = self._is_over or is_over
-        if is_over and not self._state.statused:
-            _server._status(self._event, self._state, None)
-        return None
-
-    def _write_and_go_on(self, answer: _Answer) -> None:
-        if not self._write(answer):
-            self._write_next()
-
-    def _write(self, answer: _Answer) -> bool:
-        """Whether something is being written now; its end goes on with the next."""
-        data = self._message(answer)
-        state = self._state
-        with state.condition:
-            if data is None or not _server._is_rpc_state_active(state):
-                return False
-            operations: tuple[Any, ...] = (cygrpc.SendMessageOperation(data, _FLAGS),)
-            if state.initial_metadata_allowed:
-                operations = (_server._get_initial_metadata_operation(state, None), *operations)
-                state.initial_metadata_allowed = False
-            self._call.start_server_batch(operations, self._on_written)
-            state.due.add(_server._SEND_MESSAGE_TOKEN)
-            return True
-
-    def _on_written(self, _event: Any) -> Any:
-        state = self._state
-        with state.condition:
-            ended = _server._possibly_finish_call(state, _server._SEND_MESSAGE_TOKEN)
-        self._write_next()
-        return ended
-
-    def _message(self, answer: _Answer) -> bytes | None:
-        reply = answer.reply
-        try:
-            if answer.error is not None:
-                raise answer.error
-            assert reply is not None
-            return response_of(reply, answer.placement, self._service, answer.request_id, stream=True)
-        except Exception as error:
-            code, text = refusal(error)
-            if self._is_strict:
-                self.abort(code, text)
-                return None
-            return stream_error(ServeError(code, text), answer.request_id)
-        finally:
-            if answer.placement is not None:
-                answer.placement.close()
-            if reply is not None and answer.request is not None and answer.request.trace is not None:
-                self._service.traced(answer.request, reply)
-
-
-__all__ = ["DirectPool", "is_possible"]
+__all__ = ["ASKED", "DirectCall", "DirectCalls", "is_possible", "status_operation"]

@@ -14,7 +14,8 @@ from tritonclient.grpc import service_pb2 as pb
 from safhost.errors import LinkError
 from safhost.serve.auth import Security
 from safhost.serve.grpc.calls import Calls
-from safhost.serve.grpc.direct import DirectPool, is_possible
+from safhost.serve.grpc.direct import DirectCalls, is_possible
+from safhost.serve.grpc.direct_stream import DirectStream
 from safhost.serve.grpc.infer import Inference
 from safhost.serve.grpc.token import TokenInterceptor
 from safhost.serve.service import Service
@@ -31,6 +32,9 @@ LOADS = 16
 
 STREAMS = 4096
 """Streams at once; each holds a thread, of their own pool, so that they never keep a call waiting."""
+
+JOIN_S = 5.0
+"""For calls that were cancelled when the drain was over and are being answered all the same."""
 
 OPTIONS = (
     ("grpc.so_reuseport", 1),
@@ -82,21 +86,21 @@ class GrpcServer:
         inference = Inference(service)
         self._streams = ThreadPoolExecutor(STREAMS, thread_name_prefix="grpc-stream")
 
-        def unary(data: bytes, context: grpc.ServicerContext) -> bytes:
-            return inference.unary(data, context)
-
         def stream(messages: Any, context: grpc.ServicerContext) -> Any:
             return inference.stream(messages, context)
-        self._pool = (DirectPool(THREADS, service, unary, stream) if direct
-                      else ThreadPoolExecutor(THREADS_THAT_WAIT, thread_name_prefix="grpc"))
-        if not direct:
-            stream.experimental_thread_pool = self._streams  # type: ignore[attr-defined]
+        stream.experimental_thread_pool = self._streams  # type: ignore[attr-defined]
+        self._pool = ThreadPoolExecutor(THREADS if direct else THREADS_THAT_WAIT, thread_name_prefix="grpc")
         self._server = grpc.server(
             self._pool, options=OPTIONS, interceptors=[TokenInterceptor(security)] if security.token else [])
         self._slow = ThreadPoolExecutor(LOADS, thread_name_prefix="grpc-load")
         handlers = Calls(service).handlers(self._slow)
-        handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(unary)
-        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(stream)
+        self._direct: DirectCalls | None = None
+        if direct:
+            self._direct = DirectCalls(self._server, service, security, self._pool, f"/{SERVICE}/ModelInfer",
+                                       f"/{SERVICE}/ModelStreamInfer", DirectStream)
+        else:
+            handlers["ModelInfer"] = grpc.unary_unary_rpc_method_handler(inference.unary)
+            handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(stream)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         self._server.add_registered_method_handlers(SERVICE, handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -116,6 +120,8 @@ class GrpcServer:
 
     def start(self) -> None:
         self._server.start()
+        if self._direct is not None:
+            self._direct.start()
         self._watch.start()
 
     def _watch_ready(self) -> None:
@@ -134,12 +140,16 @@ class GrpcServer:
         """Take no more calls; those under way may go on for ``drain_s``. The event is set when all have ended."""
         self._ended.set()
         self._health.enter_graceful_shutdown()
+        if self._direct is not None:
+            self._direct.stop()
         ended: threading.Event = self._server.stop(drain_s)
         return ended
 
     def close(self) -> None:
         """After `stop`: end the threads."""
         self._watch.join()
+        if self._direct is not None:
+            self._direct.join(JOIN_S)
         self._pool.shutdown(wait=False)
         self._streams.shutdown(wait=False)
         self._slow.shutdown(wait=False)
