@@ -60,24 +60,48 @@ def run(url: str, body: bytes, headers: Sequence[str], *, requests: int, clients
     with tempfile.TemporaryDirectory() as folder:
         data, log = Path(folder, "body"), Path(folder, "log")
         data.write_bytes(body)
-        command = [find(), "-n", str(requests), "-c", str(clients), "-m", str(streams), "-d", str(data),
-                   f"--log-file={log}", "--connection-window-bits=30", "--window-bits=30"]
+        command = ["-n", str(requests), "-c", str(clients), "-m", str(streams), *_common(data, log, headers)]
         command += ["--h1"] if http1 else []
         command += [f"--rps={per_client_per_s:g}"] if per_client_per_s else []
         if ramp_per_s:  # h2load opens what a period brings at once: short ones spread the phases
             command += [f"--rate={max(1, round(ramp_per_s * _PERIOD_MS / 1e3))}", f"--rate-period={_PERIOD_MS}ms"]
-        for header in headers:
-            command += ["-H", header]
-        process = subprocess.Popen([*pinned(cpus), *command, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   text=True)
-        try:
-            text, _ = process.communicate(timeout=timeout_s + _GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise SafError(f"h2load did not end within {timeout_s + _GRACE_S:g} s",
-                           "the server does not answer, or ask for fewer requests") from None
-        return _parse(text, log, skip_s)
+        return _parse(_execute([*command, url], cpus, timeout_s), log, skip_s)
+
+
+def trace(url: str, body: bytes, headers: Sequence[str], *, seconds: float, clients: int, streams: int,
+          per_client_per_s: float, cpus: Sequence[int] = ()) -> NDArray[np.int64]:
+    """Load at a given rate for ``seconds``: a row for each answer, (begin in µs since 1970, HTTP status, µs it took),
+    in order of their beginning. Raises SafError as `run` does, and when a request had no answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, log = Path(folder, "body"), Path(folder, "log")
+        data.write_bytes(body)
+        requests = max(1, round(per_client_per_s * seconds)) * clients
+        text = _execute(["-n", str(requests), "-c", str(clients), "-m", str(streams), f"--rps={per_client_per_s:g}",
+                         *_common(data, log, headers), url], cpus, seconds)
+        found = _parse(text, log, 0.0)
+        if found.failed or found.requests != requests:
+            raise SafError(f"{requests - found.requests} of {requests} requests had no answer", "see the server's log")
+        rows: NDArray[np.int64] = np.loadtxt(log, dtype=np.int64, ndmin=2)
+        return rows[np.argsort(rows[:, 0], kind="stable")]
+
+
+def _common(data: Path, log: Path, headers: Sequence[str]) -> list[str]:
+    return ["-d", str(data), f"--log-file={log}", "--connection-window-bits=30", "--window-bits=30",
+            *(word for header in headers for word in ("-H", header))]
+
+
+def _execute(arguments: Sequence[str], cpus: Sequence[int], timeout_s: float) -> str:
+    """What h2load prints."""
+    process = subprocess.Popen([*pinned(cpus), find(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True)
+    try:
+        text, _ = process.communicate(timeout=timeout_s + _GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise SafError(f"h2load did not end within {timeout_s + _GRACE_S:g} s",
+                       "the server does not answer, or ask for fewer requests") from None
+    return text
 
 
 def _parse(text: str, log: Path, skip_s: float) -> Load:

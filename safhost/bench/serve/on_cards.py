@@ -6,15 +6,11 @@ that what the kernels of all cards would do fits this machine. Server, daemon an
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +18,10 @@ import numpy as np
 
 from safhost import paths
 from safhost.bench.paper.models import TEN_GBE_BYTES_S
-from safhost.bench.serve import bodies, load, modelled, servers
+from safhost.bench.serve import load, modelled, servers, with_lab
 from safhost.bench.serve.repository import Shape
-from safhost.client import connect
-from safhost.errors import SafError
-from safhost.lab import manager
-from safhost.lab.state import LabSpec
+from safhost.bench.serve.with_lab import Model
 from safhost.lab.timing import describe_timing
-from safhost.plan.image import build_image
 
 RESNET_MS = 1e3 / modelled.FAAST_RESNET_ARRIA10_PER_S
 """What one Arria 10 takes for an image, as published: FaaST, 460 a second at batch 1."""
@@ -46,33 +38,8 @@ needs some ten milliseconds for all parts of it."""
 
 RINGS, UNITS = (1, 2, 4, 8), (1, 2)
 GOAL_PER_CARD = 7.6 / 8
-_READY_S = 60.0
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model of one input INPUT and one output OUTPUT, float32 rows."""
-
-    shape: Shape
-    kernel: Path
-    mapping: str
-    weights: dict[str, Any]
-    out_width: int
-
-    def write(self, repository: Path, buffers: str = "") -> None:
-        """Into a model repository; ``buffers``: the line of mapping.yaml."""
-        version = repository / self.shape.name / "1"
-        version.mkdir(parents=True, exist_ok=True)
-        (repository / self.shape.name / "config.pbtxt").write_text(
-            f'name: "{self.shape.name}"\nbackend: "saf"\nmax_batch_size: {self.shape.max_batch}\n'
-            f'input [ {{ name: "INPUT" data_type: TYPE_FP32 dims: [ {self.shape.width} ] }} ]\n'
-            f'output [ {{ name: "OUTPUT" data_type: TYPE_FP32 dims: [ {self.out_width} ] }} ]\n')
-        build_image(self.kernel, version / "model.saf", 1 << 20)
-        (version / "mapping.yaml").write_text(self.mapping + buffers)
-        if self.weights:
-            np.savez(version / "weights.npz", **self.weights)
 
 
 _TIMED = """\
@@ -164,55 +131,14 @@ def scan(rounds: int = 3, say: Say = lambda _text: None, requests: int = 10, rin
 @contextmanager
 def serving(cards: int, model: Model, stretch: float, scratch: Path, buffers: str = "",
             link_rate: int = 0) -> Iterator[servers.Server]:
-    """Our server over a lab of its own; yields when all cards hold the image and an answer has come.
+    """Our server over a lab of its own whose cards take their modelled time; yields when all of them hold the image and
+    an answer has come.
 
     ``link_rate``: bytes a second of the host's port, 0 for no limit.
     """
-    repository = scratch / "models"
-    model.write(repository, buffers)
-    name = f"bench-{os.getpid()}-serve"
-    manager.up(LabSpec(name=name, cards=cards, topology="chassis", mtu=9000, timing="arria10", time_scale=stretch,
-                       link_rate=link_rate))
-    try:
-        grpc_port, http_port, metrics_port = servers.free_ports(3)
-        command = [sys.executable, "-m", "safhost.cli", "serve", str(repository), f"--grpc-port={grpc_port}",
-                   f"--http-port={http_port}", f"--metrics-port={metrics_port}", "--cluster", name]
-        with servers.running("safhost", command, grpc_port, http_port, scratch / "log") as server:
-            _wait_cards(name, cards)
-            _ask(server, model)
-            yield server
-    finally:
-        manager.down(name)
-        shutil.rmtree(paths.cluster_state_dir(name), ignore_errors=True)
-
-
-def _wait_cards(name: str, count: int) -> None:
-    """Until so many cards run an image."""
-    deadline = time.monotonic() + _READY_S
-    with connect(name) as cluster:
-        while True:
-            running = [card for card in cluster.cards() if card.info.get("image")]
-            if len(running) >= count:
-                return
-            if time.monotonic() > deadline:
-                raise SafError(f"{len(running)} of {count} cards hold the model's image after {_READY_S:g} s",
-                               "see the lab's log and the server's")
-            time.sleep(0.1)
-
-
-def _ask(server: servers.Server, model: Model) -> None:
-    """One request, answered with the right number of rows."""
-    from tritonclient.grpc import InferenceServerClient, InferInput
-
-    given = bodies.rows(model.shape, min(model.shape.max_batch, 64))
-    tensor = InferInput("INPUT", list(given.shape), "FP32")
-    tensor.set_data_from_numpy(given)
-    with InferenceServerClient(server.grpc) as client:
-        found = client.infer(model.shape.name, [tensor]).as_numpy("OUTPUT")
-    if found.shape != (len(given), model.out_width):
-        raise SafError(f"{model.shape.name} answers {found.shape} to {given.shape}", f"see {server.log}")
-    if model.shape.name == "timed" and not np.array_equal(found[:, 0], given[:, 0]):
-        raise SafError("a card gave wrong values", f"see {server.log}")
+    with with_lab.lab(cards, timing="arria10", stretch=stretch, link_rate=link_rate) as lab, \
+            with_lab.serving(lab, [model], scratch, buffers=buffers) as found:
+        yield found.server
 
 
 __all__ = ["Model", "facile_model", "goal", "scaling", "scan", "serving", "timed_model"]
