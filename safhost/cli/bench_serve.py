@@ -12,7 +12,10 @@ from safhost.cli.context import Settings, pass_settings
 from safhost.cli.output import emit_json, note, say, table
 from safhost.errors import ConfigError
 
-PARTS = ("rows", "crowd", "sweep", "workflow", "cards", "scan", "paper")
+PARTS = ("rows", "crowd", "sweep", "workflow", "cards", "scan", "facile", "pull", "lone", "paper")
+_PARTS = (("client_ms", "client to daemon and back"), ("queued_ms", "waiting for the card"),
+          ("inputs_ms", "inputs to the card, verified"), ("start_ms", "command to the card and its answer"),
+          ("kernel_ms", "kernel"), ("results_ms", "results from the card, verified"))
 _PREFIX = click.Path(file_okay=False)
 
 
@@ -96,6 +99,30 @@ def show(result: Mapping[str, Any]) -> None:
             table([f"{found['model']}, {kind}: UNITS", "BUFFERS", "ROWS/S", "LIMIT"], [
                 [p["units"], p["ring"], f"{p['per_s']:,.0f}", p.get("limit", "")] for p in found.get(kind) or ()],
                 right=["BUFFERS", "ROWS/S"])
+    if found := result["facile"]:
+        table(["REQUESTS", "MODEL", "PER S", "P50", "SERVER CPU", "DAEMON CPU", "CARDS CPU", "BESIDE IDENTITY"], [
+            [f"{row['batch']:,} rows, {row['in_flight']} in flight", name, f"{cells['per_s']['median']:,.0f}",
+             _us(cells["p50_us"]["median"]), *(f"{cells[who]['median']:,.0f} µs" for who in
+                                               ("server_us", "daemon_us", "cards_us")),
+             f"{row['ratio']['median']:.2f} ± {row['ratio']['spread'] / 2:.0%}" if name == "facile" else ""]
+            for row in found["rows"] for name, cells in row["models"].items()],
+            right=["PER S", "P50", "SERVER CPU", "DAEMON CPU", "CARDS CPU", "BESIDE IDENTITY"])
+    if found := result["pull"]:
+        table(["A CARD OF MANY PULLED", ""], [
+            ["requests that failed", f"{found['failed']} of {found['requests']:,}"],
+            ["p99 before", f"{found['p99_ms']['median']:,.1f} ms"],
+            ["p99 is what it was after, median", f"{found['recovery_s']['median']:.2f} s"],
+            ["p99 is what it was after, longest", f"{found['recovery_s']['max']:.2f} s"],
+            ["longest latency", f"{found['longest_ms']['max']:,.0f} ms"],
+            ["last card: refused after", f"{found['last']['refused_s']:.2f} s"],
+            ["last card: not ready after", f"{found['last']['unready_s']:.2f} s"]])
+    if found := result["lone"]:
+        table(["ONE REQUEST IN FLIGHT, ONE CARD", "P50", "P99"], [
+            *([f"{name}, through the server", _ms(cells["p50_ms"]), _ms(cells["p99_ms"])]
+              for name, cells in found["served"].items()),
+            ["facile, a unit of a job", _ms(found["unit"]["p50_ms"]), _ms(found["unit"]["p99_ms"])]],
+            right=["P50", "P99"])
+        table(["PART OF THE UNIT, MEAN", ""], [[text, _ms(found["unit"][part])] for part, text in _PARTS], right=[""])
     if found := result["paper"]:
         table(["WHAT", "PAPER", "MEASURED ON LAB", "MODELLED ON 385A", "LIMIT"], [
             [r["what"], r["paper"], _or_not_run(r["lab"]), _or_not_run(r["modelled"], "—"), r["limit"]]
@@ -123,6 +150,10 @@ def _rows(rows: list[Mapping[str, Any]]) -> None:
                           beside.get("cpu") or ""])
     columns = ["LOAD", "SERVER", "PER S", "SPREAD", "P50", "P99", "CPU", "OURS BESIDE", "BY CPU"]
     table(columns, cells, right=columns[2:])
+
+
+def _ms(found: Mapping[str, Any]) -> str:
+    return f"{found['median']:.2f} ms"
 
 
 def _us(value: float) -> str:

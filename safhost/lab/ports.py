@@ -23,7 +23,7 @@ from safhost.lab.topology import card_mac, card_number, card_serial
 from safhost.link.base import LinkDown
 from safhost.units import BROADCAST, Mac
 from safhost.wire.codec import DataGroup, split_batch
-from safhost.wire.generated import DropReason, Opcode
+from safhost.wire.generated import FLAG_LAST, DropReason, Opcode
 
 if TYPE_CHECKING:
     from safhost.lab.roles import RoleBroker
@@ -40,16 +40,24 @@ BATCH_FRAMES = 512
 
 FEW_BYTES = 600_000
 REST_S = 0.006
-"""After a batch of so few blocks the loop rests: the cost of a batch hardly depends on its size. Commands are not
-delayed unless blocks arrive at the same time; and a ring holds what comes meanwhile, as cards ask for no more than
-`WINDOW_SHARE` of it."""
+"""After a batch of so few blocks the loop rests, when more of the same object are to come: the cost of a batch hardly
+depends on its size. What ends with an object's last block, or with a command, is dealt with at once, and who sent it
+is not kept waiting; a ring holds what comes meanwhile, as cards ask for no more than `WINDOW_SHARE` of it."""
 
 BACKLOG_MAX = 4096
 """Outputs (a control frame or a batch of blocks each) that wait for a full link before some are dropped."""
 
 _DATA = int(Opcode.DATA)
+_FLAGS_AT = 23
+"""The low byte of a header's flags (codec.HEADER)."""
+
 _MAC_MASK = np.uint64(int.from_bytes(b"\xff" * 6 + b"\0\0", "little"))
 _BROADCAST_KEY = int.from_bytes(bytes(BROADCAST), "little")
+
+
+def _more_to_come(frames: Frames) -> bool:
+    """Whether a batch is of blocks, and ends before its object does."""
+    return bool(frames[0, 15] == _DATA == frames[-1, 15] and not frames[-1, _FLAGS_AT] & FLAG_LAST)
 
 
 class Outlet:
@@ -224,7 +232,7 @@ class _Port(ABC):
         if mask & ~select.EPOLLOUT:
             batch = self.link.receive(BATCH_FRAMES)
             if batch is not None:
-                if batch.frames[0, 15] == _DATA and len(batch) * batch.lengths.item(0) < FEW_BYTES:
+                if _more_to_come(batch.frames) and len(batch) * batch.lengths.item(0) < FEW_BYTES:
                     self._loop.rest(REST_S)
                 try:
                     self._deliver(batch.frames, batch.lengths, now_ns)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from safhost.bench.serve import load, on_cards
+from safhost.bench.serve import cost, load, lone, on_cards, pull
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
@@ -24,3 +24,27 @@ def test_facile_with_two_compute_units_answers(tmp_path: Path) -> None:
     with on_cards.serving(1, model, 10.0, tmp_path / "served", "buffers: {ring: 2, units: 2}\n") as server:
         figures = load.measure(server, load.grpc(model.shape, 1000, 12, 2, 4), (), model.shape)
     assert figures.failed == 0
+
+
+def test_lone_unit_has_parts_that_add_up() -> None:
+    found = lone.run(1, 20)
+    unit = {name: cell["median"] for name, cell in found["unit"].items()}
+    assert unit["kernel_ms"] > 0
+    assert all(value >= 0 for value in unit.values()), unit
+    assert found["served"]["facile"]["p50_ms"]["median"] > found["served"]["identity"]["p50_ms"]["median"]
+
+
+@pytest.mark.slow
+def test_cost_counts_server_daemon_and_cards_apart() -> None:
+    found = cost.run(1, 1000, in_flight={1: (16,), 16_000: (4,)})
+    for row in found["rows"]:
+        assert row["models"]["facile"]["daemon_us"]["median"] > row["models"]["identity"]["daemon_us"]["median"]
+        assert row["models"]["facile"]["cards_us"]["median"] > 0
+
+
+@pytest.mark.slow
+def test_pulled_card_fails_no_request_and_the_last_one_refuses() -> None:
+    found = pull.run(1)
+    assert found["failed"] == 0
+    assert found["last"]["refused_s"] < 10
+    assert found["last"]["unready_s"] < 10

@@ -27,6 +27,7 @@ MANY, LARGE = 1, 16_000
 
 IN_FLIGHT = {MANY: (64, 128, 256), LARGE: (16,)}
 CONNECTIONS = 8
+FIGURES = ("per_s", "p50_us", "p99_us", "server_us", "daemon_us", "cards_us")
 _BATCHING = "dynamic_batching { }\n"
 
 Say = Callable[[str], None]
@@ -81,13 +82,12 @@ def _row(served: LabServer, both: tuple[Model, Model], batch: int, in_flight: in
             if number:
                 found[model.shape.name].append(cost)
     ratios = [ratio(a.host_us, b.host_us) or 0.0 for a, b in zip(*found.values(), strict=True)]
-    row = {"batch": batch, "in_flight": in_flight, "ratio": summarize(ratios, 3),
-           "models": {name: {what: summarize([getattr(c, what) for c in costs], 1)
-                             for what in ("per_s", "p50_us", "p99_us", "server_us", "daemon_us", "cards_us")}
-                      for name, costs in found.items()}}
+    row: dict[str, Any] = {"batch": batch, "in_flight": in_flight, "ratio": summarize(ratios, 3)}
+    row["models"] = {name: {what: summarize([getattr(c, what) for c in costs], 1) for what in FIGURES}
+                     for name, costs in found.items()}
     facile, identity = (statistics.median(c.host_us for c in costs) for costs in found.values())
     say(f"batch {batch:,}, {in_flight} in flight: server and daemon {facile:,.0f} µs a request on cards, "
-        f"{identity:,.0f} µs for the identity, {row['ratio']['median']:.2f} times")
+        f"{identity:,.0f} µs for the identity, {statistics.median(ratios):.2f} times")
     return row
 
 

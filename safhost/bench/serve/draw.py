@@ -30,6 +30,10 @@ def all_parts(result: Mapping[str, Any], folder: str | Path) -> list[Path]:
         out += cards(result["cards"], folder / "serve-cards")
     if result.get("scan"):
         out += scan(result["scan"], folder / "serve-scan")
+    if result.get("facile"):
+        out += cost(result["facile"], folder / "serve-facile")
+    if result.get("pull"):
+        out += pull(result["pull"], folder / "serve-pull")
     if result.get("xgboost"):
         out += xgboost(result["xgboost"], folder / "serve-xgboost")
     return out
@@ -136,6 +140,44 @@ def scan(result: Mapping[str, Any], stem: Path) -> list[Path]:
     if result.get("measured"):
         panels.insert(0, panel(result["measured"], f"Virtual card, {result['timing']} (measured)"))
     return draw(panels, stem, f"{result['model']}, batch {result['batch']:,}. After FaaST, figure 3.")
+
+
+def cost(result: Mapping[str, Any], stem: Path) -> list[Path]:
+    """CPU time a request of server and daemon, one bar a load and model; a panel a size of requests."""
+    def panel(rows: Sequence[Mapping[str, Any]]) -> Any:
+        def fill(axes: Axes) -> None:
+            bars = [(f"{row['in_flight']} in flight, {name}", cells) for row in rows
+                    for name, cells in row["models"].items()]
+            labels = [label for label, _ in bars]
+            left = [0.0] * len(bars)
+            for who, text, colour in (("server_us", "server", BLUE), ("daemon_us", "daemon", ORANGE)):
+                values = [cells[who]["median"] for _, cells in bars]
+                axes.barh(labels, values, left=left, color=colour, label=text)
+                left = [a + b for a, b in zip(left, values, strict=True)]
+            axes.invert_yaxis()
+            axes.set_xlabel("CPU time a request, µs")
+            axes.set_title(f"{rows[0]['batch']:,} rows a request")
+            axes.legend()
+        return fill
+    batches = sorted({row["batch"] for row in result["rows"]})
+    return draw([panel([row for row in result["rows"] if row["batch"] == batch]) for batch in batches], stem,
+                f"FACILE on {result['cards']} virtual cards beside the identity, dynamic batching on both; measured.",
+                width=12)
+
+
+def pull(result: Mapping[str, Any], stem: Path) -> list[Path]:
+    """The 99th percentile around the moment at which a card is pulled, a line a round."""
+    def panel(axes: Axes) -> None:
+        for number, curve in enumerate(result["curves"]):
+            axes.plot([t for t, _ in curve], [p99 for _, p99 in curve], color=_COLOURS[number % len(_COLOURS)],
+                      label=f"round {number + 1}")
+        axes.axvline(0, color=GREY, linestyle="--")
+        axes.set_xlabel("seconds after the cable was pulled")
+        axes.set_ylabel("p99 of the last half second, ms")
+        axes.set_ylim(bottom=0)
+        axes.legend()
+    return draw([panel], stem, f"One of {result['cards']} virtual cards pulled under {result['rate_per_s']:g} "
+                "requests/s; what is waited for counts with the time it has waited. Measured.", width=8)
 
 
 def xgboost(points: Sequence[Mapping[str, Any]], stem: Path) -> list[Path]:

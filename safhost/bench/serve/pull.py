@@ -3,8 +3,8 @@
 FACILE on several virtual cards under a steady load, well below what they can do. The cable of one card is pulled in the
 middle. Counted are requests without a good answer, and how long it takes until the 99th percentile of latencies is
 again what it was: at every moment over what was answered within the last half second and what is still waited for,
-which counts with the time it has waited. Then all other cards are pulled: how long until a request is refused, and until
-the model says that it is not ready.
+which counts with the time it has waited. Then all other cards are pulled: how long until a request is refused, and
+until the model says that it is not ready.
 """
 
 from __future__ import annotations

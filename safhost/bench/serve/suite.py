@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safhost.bench.report import Goal, document
-from safhost.bench.serve import crowd, modelled, on_cards, sweep, table, workflow
+from safhost.bench.serve import cost, crowd, lone, modelled, on_cards, pull, sweep, table, workflow
 from safhost.bench.serve.peers import OURS, TRITON, Peers, serving
 
 Say = Callable[[str], None]
@@ -21,8 +21,8 @@ def run_parts(peers: Peers, parts: Sequence[str], rounds: int, requests: int, on
               most_cards: int, say: Say) -> tuple[dict[str, Any], list[Goal]]:
     """Results by part and their goals."""
     cores = sorted(os.sched_getaffinity(0))
-    found: dict[str, Any] = dict.fromkeys(("rows", "workers", "crowd", "sweep", "workflow", "cards", "scan", "paper",
-                                           "xgboost"))
+    found: dict[str, Any] = dict.fromkeys(("rows", "workers", "crowd", "sweep", "workflow", "cards", "scan", "facile",
+                                           "pull", "lone", "paper", "xgboost"))
     goals: list[Goal] = []
     if "rows" in parts:
         measured, reached = table.run(peers, rounds, requests, only=only, say=say)
@@ -45,6 +45,14 @@ def run_parts(peers: Peers, parts: Sequence[str], rounds: int, requests: int, on
                           on_cards.goal(most_cards), "at least", "times"))
     if "scan" in parts:
         found["scan"] = on_cards.scan(rounds, say)
+    if "facile" in parts:
+        found["facile"] = cost.run(rounds, requests, say=say)
+        goals += cost.goals(found["facile"])
+    if "pull" in parts:
+        found["pull"] = pull.run(rounds, say=say)
+        goals += pull.goals(found["pull"])
+    if "lone" in parts:
+        found["lone"] = lone.run(rounds, say=say)
     if "paper" in parts:
         found["paper"] = {"table": modelled.table_one(_measured(found))}
         found["xgboost"] = modelled.xgboost_sweep()
@@ -53,8 +61,8 @@ def run_parts(peers: Peers, parts: Sequence[str], rounds: int, requests: int, on
 
 def run(peers: Peers, parts: Sequence[str], *, rounds: int = 5, requests: int = 20_000, only: Sequence[str] = (),
         clients: int = crowd.CLIENTS, most_cards: int = 8, say: Say = lambda _text: None) -> dict[str, Any]:
-    """Measure ``parts`` (of rows, crowd, sweep, workflow, cards, scan, paper) and return a JSON-ready document, with
-    None for parts that were not asked for.
+    """Measure ``parts`` (of rows, crowd, sweep, workflow, cards, scan, facile, pull, lone, paper) and return a
+    JSON-ready document, with None for parts that were not asked for.
 
     Raises ConfigError for what measures nothing and SafError when our server fails.
     """

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safhost.bench.serve import bodies, draw, h2load, latency_model, modelled, perf, repository, suite, triton
+from safhost.bench.serve import bodies, draw, h2load, latency_model, modelled, perf, pull, repository, suite, triton
 from safhost.bench.serve.peers import Peers
 from safhost.errors import ConfigError, SafError
 
@@ -143,9 +143,34 @@ def test_every_plot_has_its_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "cards": {"points": [{"cards": n, "per_s": 11.0 * n} for n in (1, 2)], "model": "m", "timing": "t", "batch": 1},
         "scan": {"model": "facile", "batch": 16_000, "timing": "t", "measured": [{"ring": 1, "units": 1, "per_s": 1e5}],
                  "modelled": modelled.scan()},
+        "facile": {"cards": 2, "rows": [{"batch": batch, "in_flight": 16, "models": {name: {
+            "server_us": {"median": 100.0}, "daemon_us": {"median": 50.0}} for name in ("facile", "identity")}}
+            for batch in (1, 16_000)]},
+        "pull": {"cards": 3, "rate_per_s": 320.0, "curves": [[[-1.0, 20.0], [0.5, 90.0], [2.0, 20.0]]]},
         "xgboost": modelled.xgboost_sweep()}
     written = draw.all_parts(found, tmp_path)
-    assert len(written) == 6
+    assert len(written) == 8
+
+
+def test_latency_of_those_that_wait_counts_as_they_wait() -> None:
+    begin = np.arange(0, 10_000_000, 10_000)  # a hundred a second, 5 ms each
+    took = np.full(len(begin), 5_000)
+    stuck = np.flatnonzero((begin >= 4_000_000) & (begin < 4_200_000))[::2]  # a card that is pulled at 4 s
+    took[stuck] = 1_500_000
+    moments, p99 = pull.sliding(begin, begin + took, 2_000_000, 9_000_000)
+    limit_us = float(p99[moments < 4_000_000].max())
+    assert limit_us == 5_000
+    recovered_s = pull.recovery_s(moments, p99, 4_000_000, limit_us)
+    assert 2.15 <= recovered_s <= 2.25  # the last one ends after 1.68 s and is in the window for half a second
+    at = int(np.searchsorted(moments, 5_000_000))
+    assert p99[at] == pytest.approx(1_000_000, rel=0.03)  # what is not answered yet has waited a second
+
+
+def test_latency_that_never_recovers_is_said_to_last() -> None:
+    moments = np.arange(0, 5_000_000, pull.STEP_US)
+    p99 = np.where(moments < 1_000_000, 10.0, 20.0)
+    assert pull.recovery_s(moments, p99, 1_000_000, 10.0) == pytest.approx(4, abs=0.05)
+    assert pull.recovery_s(moments, np.full(len(moments), 10.0), 1_000_000, 10.0) == 0.0
 
 
 @pytest.mark.parametrize("find", [triton.find, perf.find])
