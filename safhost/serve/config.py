@@ -29,7 +29,7 @@ DATATYPE_NAMES: dict[int, str] = {
     pb.TYPE_STRING: "BYTES", pb.TYPE_BF16: "BF16"}
 """What the configuration calls a type, as KServe v2 calls it."""
 
-_UNSUPPORTED = ("runtime", "batch_input", "batch_output", "ensemble_scheduling", "cc_model_filenames", "model_warmup",
+_UNSUPPORTED = ("runtime", "batch_input", "batch_output", "ensemble_scheduling", "cc_model_filenames",
                 "model_operations", "model_repository_agents", "model_metrics")
 
 
@@ -44,7 +44,7 @@ def parse_config(text: str, source: str, name: str) -> pb.ModelConfig:
         said = re.sub(r"^\d+:\d+ ?: ?", "", str(error)).replace("\n", " ")
         raise ConfigError(f"{source}:{line}: {said}", "see Triton's model_config.proto for what may stand there") \
             from None
-    return _checked(config, _Places(text, source), name)
+    return _checked(config, Places(text, source), name)
 
 
 def parse_override(text: str, name: str) -> pb.ModelConfig:
@@ -54,10 +54,10 @@ def parse_override(text: str, name: str) -> pb.ModelConfig:
         json_format.Parse(text, config)
     except json_format.ParseError as error:
         raise ConfigError(f"Invalid config override: {error}", "send a ModelConfig as JSON") from None
-    return _checked(config, _Places("", "config override"), name)
+    return _checked(config, Places("", "config override"), name)
 
 
-class _Places:
+class Places:
     """Where fields stand in the text, for errors."""
 
     def __init__(self, text: str, source: str) -> None:
@@ -69,11 +69,22 @@ class _Places:
         found = [m.start() for m in re.finditer(rf"(?m)^[^#\n]*?\b{re.escape(key)}\b", self.text)] if key else []
         if not found:
             return ConfigError(f"{self.source}: {message}")
-        line = self.text.count("\n", 0, found[min(number, len(found) - 1)]) + 1
-        return ConfigError(f"{self.source}:{line}: {message}")
+        return ConfigError(f"{self._line(found[min(number, len(found) - 1)])}: {message}")
+
+    def within(self, key: str, number: int, value: str) -> str:
+        """"file:line" of the quoted ``value`` in the ``number``-th ``key``, or of that key; the file alone without."""
+        found = [m.start() for m in re.finditer(rf"(?m)^[^#\n]*?\b{re.escape(key)}\b", self.text)]
+        if not found:
+            return self.source
+        start = found[min(number, len(found) - 1)]
+        inside = re.compile(rf"['\"]{re.escape(value)}['\"]").search(self.text, start) if value else None
+        return self._line(start if inside is None else inside.start())
+
+    def _line(self, at: int) -> str:
+        return f"{self.source}:{self.text.count(chr(10), 0, at) + 1}"
 
 
-def _checked(config: pb.ModelConfig, places: _Places, name: str) -> pb.ModelConfig:
+def _checked(config: pb.ModelConfig, places: Places, name: str) -> pb.ModelConfig:
     if config.name and config.name != name:
         raise places.error(f"unexpected directory name '{name}' for model '{config.name}', directory name must equal "
                            "model name", "name")
@@ -100,7 +111,7 @@ def _checked(config: pb.ModelConfig, places: _Places, name: str) -> pb.ModelConf
     return config
 
 
-def _check_backend(config: pb.ModelConfig, places: _Places) -> None:
+def _check_backend(config: pb.ModelConfig, places: Places) -> None:
     if not config.backend and not config.platform:
         raise places.error(f"must specify 'platform' or 'backend' for '{config.name}'")
     backend = config.backend or config.platform
@@ -116,7 +127,7 @@ def _check_backend(config: pb.ModelConfig, places: _Places) -> None:
         config.default_model_filename = "model.saf"
 
 
-def _check_tensors(config: pb.ModelConfig, kind: str, tensors: Sequence[Any], places: _Places) -> None:
+def _check_tensors(config: pb.ModelConfig, kind: str, tensors: Sequence[Any], places: Places) -> None:
     if not tensors:
         raise places.error(f"model '{config.name}' must specify at least one {kind}")
     seen: set[str] = set()
@@ -155,7 +166,7 @@ def _check_reshape(config: pb.ModelConfig, tensor: Any, who: str, wrong: Callabl
         raise wrong(f"{who}has different size for dims and reshape")
 
 
-def _check_versions(config: pb.ModelConfig, places: _Places) -> None:
+def _check_versions(config: pb.ModelConfig, places: Places) -> None:
     policy = config.version_policy
     if not policy.WhichOneof("policy_choice"):
         policy.latest.num_versions = 1
@@ -165,7 +176,7 @@ def _check_versions(config: pb.ModelConfig, places: _Places) -> None:
         raise places.error(f"version_policy of {config.name} must name versions from 1", "specific")
 
 
-def _check_instances(config: pb.ModelConfig, places: _Places) -> None:
+def _check_instances(config: pb.ModelConfig, places: Places) -> None:
     if not config.instance_group:
         config.instance_group.add()
     for number, group in enumerate(config.instance_group):
@@ -191,7 +202,7 @@ def _check_instances(config: pb.ModelConfig, places: _Places) -> None:
                            "selects them", "instance_group", 1)
 
 
-def _check_batching(config: pb.ModelConfig, places: _Places) -> None:
+def _check_batching(config: pb.ModelConfig, places: Places) -> None:
     batching, name = config.dynamic_batching, config.name
     for size in batching.preferred_batch_size:
         if size <= 0:
@@ -217,7 +228,7 @@ def _check_batching(config: pb.ModelConfig, places: _Places) -> None:
                                f"for {name}", "timeout_action")
 
 
-def _check_sequences(config: pb.ModelConfig, places: _Places) -> None:
+def _check_sequences(config: pb.ModelConfig, places: Places) -> None:
     batching, name = config.sequence_batching, config.name
     if batching.state:
         raise places.error(f"implicit state is not supported by this server: sequence_batching of {name}", "state")
@@ -246,4 +257,5 @@ def read_config(folder: Path, name: str) -> pb.ModelConfig:
     return parse_config(text, shown, name)
 
 
-__all__ = ["ANY", "BACKENDS", "CONFIG_NAME", "DATATYPE_NAMES", "parse_config", "parse_override", "read_config"]
+__all__ = ["ANY", "BACKENDS", "CONFIG_NAME", "DATATYPE_NAMES", "Places", "parse_config", "parse_override",
+           "read_config"]

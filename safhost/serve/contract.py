@@ -114,6 +114,12 @@ class Contract:
         return f"input byte size mismatch for input '{port.name}' for model '{self.model}'. Expected {count * size}, " \
             "got 0"
 
+    def misshapen(self, request: Request, port: Port, shape: tuple[int, ...]) -> ServeError:
+        """The error of an input of another shape."""
+        full = (ANY, *port.dims) if self.max_batch else port.dims
+        return self._wrong(request, f"unexpected shape for input '{port.name}' for model '{self.model}'. Expected "
+                           f"{shown(full)}, got {shown(shape)}.{' ' + _BATCH_NOTE if self.max_batch else ''}")
+
     def _wrong(self, request: Request, message: str, tagged: bool = True) -> ServeError:
         tag = f"[request id: {request.id or '<id_unknown>'}] " if tagged else ""
         return ServeError(Code.INVALID_ARGUMENT, tag + message)
@@ -152,10 +158,7 @@ class Contract:
                 return self._wrong(request, f"inference input '{name}' data-type is '{tensor.datatype}', but model "
                                    f"'{self.model}' expects '{port.datatype}'")
             if not port.takes(tensor.shape[1:] if self.max_batch else tensor.shape):
-                full = (ANY, *port.dims) if self.max_batch else port.dims
-                return self._wrong(request, f"unexpected shape for input '{name}' for model '{self.model}'. Expected "
-                                   f"{shown(full)}, got {shown(tensor.shape)}."
-                                   f"{' ' + _BATCH_NOTE if self.max_batch else ''}")
+                return self.misshapen(request, port, tensor.shape)
         return self._wrong(request, self._empty())
 
 

@@ -179,6 +179,9 @@ class Engine:
             with self._lock:
                 entry = self._entries[name]
         if not entry.wait_ready(READY_S):
+            with self._change(name):
+                if entry is self._entries.get(name) and (why := entry.why_failed()):
+                    raise self._failed(entry, None, entry.stamp, why)
             why = next((v.unready() for v in entry.versions.values() if v.unready()), "")
             raise ServeError(Code.UNAVAILABLE, f"'{name}' is loaded, but not ready after {READY_S:g} s: {why}")
 
@@ -235,20 +238,25 @@ class Engine:
         try:
             new.versions = self._loader.load(found)
         except SafError as error:
-            found.discard()
-            self._log.error("failed to load '%s': %s", name, error)
-            if entry is not None and entry.is_loaded():
-                entry.tried(stamp, str(error))
-            else:
-                new.failure = str(error)
-                self._put(new)
-            raise ServeError(Code.INVALID_ARGUMENT, f"load failed for model '{name}': {error}\n") from None
+            raise self._failed(new, entry, stamp, str(error)) from None
         if entry is not None and entry.is_loaded() and not new.wait_ready(SWAP_S):
+            if why := new.why_failed():
+                raise self._failed(new, entry, stamp, why)
             self._log.warning("no card runs the new '%s' after %g s; the old one goes all the same", name, SWAP_S)
         self._put(new)
         self._log.info("successfully loaded '%s' version %s", name, ", ".join(str(v) for v in new.versions))
         if entry is not None:
             entry.close(DRAIN_S)
+
+    def _failed(self, new: Entry, old: Entry | None, stamp: tuple[Any, ...], why: str) -> ServeError:
+        """``new`` cannot be served: it goes, what was served before stays; the error that says so."""
+        self._log.error("failed to load '%s': %s", new.name, why)
+        new.close(0.0)
+        if old is not None and old.is_loaded():
+            old.tried(stamp, why)
+        else:
+            self._put(Entry(new.name, new.stamp, new.found, why))
+        return ServeError(Code.INVALID_ARGUMENT, f"load failed for model '{new.name}': {why}\n")
 
     def _put(self, entry: Entry) -> None:
         with self._lock:

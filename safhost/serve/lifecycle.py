@@ -48,6 +48,11 @@ class Entry:
         until = time.monotonic() + timeout_s
         return all(v.wait_ready(max(0.0, until - time.monotonic())) for v in tuple(self.versions.values()))
 
+    def why_failed(self) -> str:
+        """Why one of its versions, which was made, will never answer; empty otherwise."""
+        return next((f"version {v.text} is at UNAVAILABLE state: {v.failure()};" for v in tuple(self.versions.values())
+                     if v.failure()), "")
+
     def tried(self, stamp: tuple[Any, ...], failure: str) -> None:
         """Its files changed and cannot be loaded: what is served goes on, and polling does not try them again."""
         self.stamp, self.failure = stamp, failure
@@ -112,7 +117,12 @@ class Loader:
         except BaseException:
             row.free()
             raise
-        return ModelVersion(found, number, contract, backend, row, self._timer)
+        try:
+            return ModelVersion(found, number, contract, backend, row, self._timer, self._log)
+        except BaseException:
+            backend.close()
+            row.free()
+            raise
 
     def _backend(self, found: Found, number: int, contract: Contract, row: Row) -> Backend:
         if found.config.backend == "identity":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING
 
+from safhost.errors import SafError
 from safhost.serve.backends.base import Backend, Batch
 from safhost.serve.batcher import Batcher, Dropped
 from safhost.serve.contract import Contract
@@ -15,16 +17,18 @@ from safhost.serve.sequence import SequenceQueue
 from safhost.serve.statistics import Row
 from safhost.serve.timer import Timer
 from safhost.serve.types import Code, ModelMetadata, Reply, Request, ServeError, TensorSpec
+from safhost.serve.warmup import Warmer, samples_of
 
 if TYPE_CHECKING:
     from safhost.serve.types import Tensor
 
 
 class ModelVersion:
-    """One version of a model, from load to unload. ``infer`` may be called by any thread."""
+    """One version of a model, from load to unload. ``infer`` may be called by any thread. Raises SafError when a sample
+    of its warm-up is wrong, or fails at once."""
 
     def __init__(self, found: Found, version: int, contract: Contract, backend: Backend, row: Row,
-                 timer: Timer) -> None:
+                 timer: Timer, log: logging.Logger) -> None:
         self.found = found
         self.name = found.name
         self.version = version
@@ -32,6 +36,7 @@ class ModelVersion:
         self.contract = contract
         self.backend = backend
         self.row = row
+        self._log = log
         config = found.config
         in_series = config.HasField("sequence_batching")
         batching = config.dynamic_batching if config.HasField("dynamic_batching") else None
@@ -41,15 +46,19 @@ class ModelVersion:
         self._scheduler = Scheduler(queue, backend, timer, batching is not None and batching.preserve_ordering,
                                     self._ended, self._dropped, row.pending)
         self._changed = threading.Condition()
-        backend.attach(self._backend_changed)
         self._closed = False
+        self._warmer = Warmer(samples_of(found, contract), backend, contract, config.instance_group[0].name)
+        self._warming: threading.Thread | None = None
+        backend.attach(self._backend_changed)
+        if self._warmer.why:
+            self._begin_to_warm()
 
     def infer(self, request: Request) -> None:
         """Answer a request, now or later."""
         try:
             size = self.contract.size(request)
             if self._inline is None:
-                if self.backend.unready():
+                if self._warmer.why or self.backend.unready():
                     raise self.not_ready()
                 self._scheduler.put(request, size, self.contract.shapes(request))
                 return
@@ -61,17 +70,45 @@ class ModelVersion:
         self._answer(request, size, time.monotonic_ns())
 
     def _backend_changed(self) -> None:
-        if self.backend.unready():
+        if self.unready():
             self._scheduler.refuse_waiting(self.not_ready())
         else:
             self._scheduler.pump()
+        self._warmer.backend_changed()
         with self._changed:
             self._changed.notify_all()
 
     def wait_ready(self, timeout_s: float) -> bool:
-        """Until it can answer, or for so long; whether it can."""
+        """Until it can answer, never will, or for so long; whether it can."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self.backend.unready(), timeout_s)
+            self._changed.wait_for(lambda: self.failure() or not self.unready(), timeout_s)
+        return not self.unready()
+
+    # -- warm-up -------------------------------------------------------------------------------------------
+
+    def failure(self) -> str:
+        """Why it will never answer: a sample of its warm-up failed. Empty otherwise."""
+        return self._warmer.why if self._warmer.failed else ""
+
+    def _begin_to_warm(self) -> None:
+        """At once where the backend can run; else when it can, in a thread of its own. Raises SafError."""
+        if self.backend.unready():
+            self._warming = threading.Thread(target=self._warm_up, name=f"saf-warm-{self.name}", daemon=True)
+            self._warming.start()
+            return
+        self._warmer.warm()
+        if self.failure():
+            raise SafError(self.failure())
+
+    def _warm_up(self) -> None:
+        warm = self._warmer.warm()
+        if self.failure():
+            self._log.error("failed to load '%s' version %s: %s", self.name, self.text, self.failure())
+            self.close(0.0)
+        if warm:
+            self._scheduler.pump()
+        with self._changed:
+            self._changed.notify_all()
 
     def _dropped(self, drop: Dropped) -> None:
         self._refuse(drop.waiting.request, drop.error, drop.reason)
@@ -129,7 +166,7 @@ class ModelVersion:
 
     def unready(self) -> str:
         """Why it cannot answer now; empty when it can."""
-        return self.backend.unready()
+        return self.failure() or self.backend.unready() or self._warmer.why
 
     def not_ready(self) -> ServeError:
         """What a client is told while it is not ready."""
@@ -151,9 +188,12 @@ class ModelVersion:
         if self._closed:
             return
         self._closed = True
+        self._warmer.stop()
         self._scheduler.close(ServeError(Code.UNAVAILABLE, "Server is stopping, scheduler for model has stopped "
                                          "accepting new inference requests"), drain_s)
         self.backend.close()
+        if self._warming is not None and self._warming is not threading.current_thread():
+            self._warming.join()
         self.row.free()
 
 

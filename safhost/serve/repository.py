@@ -25,7 +25,8 @@ MAX_VERSION = 2**31 - 1
 
 class Found(NamedTuple):
     """A model as it lies in its folder. ``versions``: those that its policy serves, newest last. ``labels`` by output;
-    ``temporary``: the folder is of a load request and goes with the model."""
+    ``temporary``: the folder is of a load request and goes with the model; ``overridden``: the configuration is of a
+    load request, not of the folder's file."""
 
     name: str
     folder: Path
@@ -33,6 +34,7 @@ class Found(NamedTuple):
     versions: tuple[int, ...]
     labels: dict[str, tuple[str, ...]]
     temporary: bool = False
+    overridden: bool = False
 
     def discard(self) -> None:
         """The model is not served any more."""
@@ -106,7 +108,7 @@ class Repository:
             folder = self.folder(name)
             if folder is None:
                 raise ConfigError(f"model '{name}' is not in the repository")
-            return self._found(name, folder, parse_override(config, name), False)
+            return self._found(name, folder, parse_override(config, name), False, True)
         parsed = parse_override(config, name)
         folder = Path(tempfile.mkdtemp(prefix="saf-model."))
         try:
@@ -118,16 +120,17 @@ class Repository:
                 target = folder / parts
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-            return self._found(name, folder, parsed, True)
+            return self._found(name, folder, parsed, True, True)
         except (OSError, ConfigError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(f"files of model '{name}' cannot be kept: {error}") from None
 
-    def _found(self, name: str, folder: Path, config: pb.ModelConfig, temporary: bool) -> Found:
+    def _found(self, name: str, folder: Path, config: pb.ModelConfig, temporary: bool,
+               overridden: bool = False) -> Found:
         labels = {o.name: _labels(folder, name, o.label_filename) for o in config.output if o.label_filename}
-        return Found(name, folder, config, _versions(name, folder, config), labels, temporary)
+        return Found(name, folder, config, _versions(name, folder, config), labels, temporary, overridden)
 
 
 def _labels(folder: Path, name: str, file: str) -> tuple[str, ...]:

@@ -73,6 +73,9 @@ MODELS: dict[str, str] = {
 }
 """Name to config.pbtxt without name and backend. All but `spare` are loaded at the start."""
 
+WARMUP = {"four": bytes(16), "long": bytes(24), "short": bytes(3), "text": b"\x02\0\0\0ab\x01\0\0\0c"}
+"""Files of `spare` for warm-up by name."""
+
 BROKEN = 'name: "broken"\nmax_batch_size: 8\ninput [ { name: "IN" data_type: TYPE_FP99 dims: [ 4 ] } ]\n'
 
 
@@ -86,6 +89,10 @@ def write(folder: Path, backend: str) -> Path:
                 (model / str(version) / "model.py").write_text(PYTHON_MODEL)
         (model / "config.pbtxt").write_text(f'name: "{name}"\nbackend: "{backend}"\n{config}')
     (folder / "ranked/labels.txt").write_text("up\ndown\nleft\nright\n")
+    warmup = folder / "spare/warmup"
+    warmup.mkdir(exist_ok=True)
+    for name, content in WARMUP.items():
+        (warmup / name).write_bytes(content)
     (folder / "broken/1").mkdir(parents=True, exist_ok=True)
     (folder / "broken/config.pbtxt").write_text(BROKEN)
     (folder / "nothing").mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ from safhost.bench.serve import servers, triton
 from tools.triton_probe import models
 from tools.triton_probe.context import CASES, Context, Outcome
 
-for _file in ("grpc", "flow", "shm", "http"):  # they register in this order, which is that of the calls
+for _file in ("grpc", "flow", "shm", "http", "warmup"):  # they register in this order, which is that of the calls
     import_module(f"tools.triton_probe.cases_{_file}")
 FIXED: dict[str, Any] = import_module("tools.triton_probe.cases_other").FIXED
 

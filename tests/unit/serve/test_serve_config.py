@@ -62,7 +62,7 @@ def test_defaults_are_filled_in_as_triton_does() -> None:
      "priority queue policy must have priority level in range [1, 2]"),
     ("version_policy", "model_transaction_policy { decoupled: true }\nversion_policy", 11, "decoupled"),
     ("version_policy", "response_cache { enable: true }\nversion_policy", 11, "response_cache"),
-    ("version_policy", 'model_warmup { name: "w" }\nversion_policy', 11, "model_warmup is not supported"),
+    ("version_policy", 'runtime: "w"\nversion_policy', 11, "runtime is not supported"),
     ("version_policy", "sequence_batching { }\nversion_policy", 13, "scheduling_choice"),
 ])
 def test_errors_name_file_and_line(old: str, new: str, line: int, said: str) -> None:
