@@ -153,6 +153,11 @@ class Batcher:
         delay = max(self._delay_ns, hold_ns) if self.combine else 0
         if len(self._order) == 1 and len(self._order[0].queue) == 1 and not self._order[0].late:
             return self._only(now, delay, full_only, dropped)
+        if not self._preferred and self.may_grow():
+            if full_only:
+                return [], 0, dropped
+            if now - self._order[0].queue[0].since_ns >= delay and (taken := self._all()):
+                return taken, 0, dropped
         if self._is_too_early(now, delay):
             return [], self._wake_ns(0 if full_only else self._first().since_ns + delay), dropped
         batch: list[Waiting] = []
@@ -183,6 +188,11 @@ class Batcher:
             return self._remove(len(batch), size), self._wake_ns(0), dropped
         return [], self._wake_ns(0 if full_only else oldest + delay), dropped
 
+    def may_grow(self) -> bool:
+        """Whether all that waits could go as one batch and is not full: while none may begin, nothing is to be done."""
+        return self.combine and 0 < self.rows < self._least and not self._shapes_differ and \
+            not self._next_deadline_ns and len(self._order) == 1 and not self._order[0].late
+
     def deadline_ns(self) -> int:
         """When the next request is past its time; 0 for never."""
         return self._next_deadline_ns + 1 if self._next_deadline_ns else 0
@@ -206,6 +216,18 @@ class Batcher:
         self.rows = self._next_deadline_ns = 0
         self._shapes_differ = False
         return [waiting], 0, dropped
+
+    def _all(self) -> list[Waiting]:
+        """All that waits in the one queue; nothing when somebody's client went away."""
+        queue = self._order[0].queue
+        for waiting in queue:
+            gone = waiting.request.is_gone
+            if gone is not None and gone():
+                return []
+        taken = list(queue)
+        queue.clear()
+        self.rows = 0
+        return taken
 
     def clear(self, error: ServeError) -> list[Dropped]:
         """Everything that waits is refused."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from safhost.errors import SafError
 from safhost.serve.backends.base import Backend, Batch
@@ -16,11 +16,8 @@ from safhost.serve.scheduler import Scheduler
 from safhost.serve.sequence import SequenceQueue
 from safhost.serve.statistics import Row
 from safhost.serve.timer import Timer
-from safhost.serve.types import Code, ModelMetadata, Reply, Request, ServeError, TensorSpec
+from safhost.serve.types import Code, Home, ModelMetadata, Reply, Request, ServeError, TensorSpec
 from safhost.serve.warmup import Warmer, samples_of
-
-if TYPE_CHECKING:
-    from safhost.serve.types import Tensor
 
 
 class ModelVersion:
@@ -132,31 +129,33 @@ class ModelVersion:
             for request in batch.requests:
                 self._refuse(request, batch.error, batch.reason)
             return
-        now = time.monotonic_ns()
-        start = batch.start_ns
-        if len(batch.requests) == 1 and not isinstance(batch.outputs[0], ServeError):  # the short way
-            request = batch.requests[0]
-            self.row.executed(batch.size, 1, now - request.arrived_ns, start - request.arrived_ns,
-                              batch.input_end_ns - start, batch.output_start_ns - batch.input_end_ns,
-                              now - batch.output_start_ns)
-            self._reply(request, batch.outputs[0], batch, now)
-            return
-        good = [i for i, o in enumerate(batch.outputs) if not isinstance(o, ServeError)]
-        arrived = [batch.requests[i].arrived_ns for i in good]
-        if good:
-            self.row.executed(sum(batch.sizes[i] for i in good), len(good), sum(now - a for a in arrived),
-                              sum(start - a for a in arrived), batch.input_end_ns - start,
-                              batch.output_start_ns - batch.input_end_ns, now - batch.output_start_ns)
-        for request, outputs in zip(batch.requests, batch.outputs, strict=True):
+        now, start = time.monotonic_ns(), batch.start_ns
+        inferences = count = arrived = 0
+        homes: dict[Home | None, list[tuple[Callable[[Reply], None], Reply]]] = {}
+        for request, size, outputs in zip(batch.requests, batch.sizes, batch.outputs, strict=True):
             if isinstance(outputs, ServeError):
                 self._refuse(request, outputs, "BACKEND")
-            else:
-                self._reply(request, outputs, batch, now)
-
-    def _reply(self, request: Request, outputs: list[Tensor], batch: Batch, now: int) -> None:
-        if request.trace is not None:
-            request.trace.computed(request.arrived_ns, batch.start_ns, batch.input_end_ns, batch.output_start_ns, now)
-        request.on_reply(Reply(self.name, self.text, outputs, None, request.id))
+                continue
+            inferences += size
+            count += 1
+            arrived += request.arrived_ns
+            if request.trace is not None:
+                request.trace.computed(request.arrived_ns, start, batch.input_end_ns, batch.output_start_ns, now)
+            home = request.home
+            replies = homes.get(home)
+            if replies is None:
+                replies = homes[home] = []
+            replies.append((request.on_reply, Reply(self.name, self.text, outputs, None, request.id)))
+        if count:
+            self.row.executed(inferences, count, count * now - arrived, count * start - arrived,
+                              batch.input_end_ns - start, batch.output_start_ns - batch.input_end_ns,
+                              now - batch.output_start_ns)
+        for home, replies in homes.items():
+            if home is not None:
+                home(replies)
+                continue
+            for on_reply, reply in replies:
+                on_reply(reply)
 
     def _refuse(self, request: Request, error: ServeError, reason: str) -> None:
         self.row.failed(reason, time.monotonic_ns() - request.arrived_ns)

@@ -38,8 +38,10 @@ class Scheduler:
         self._idle = threading.Condition(self._lock)
         self._running = 0  # in the backend
         self._active = 0  # those, and those whose replies are on their way
+        self._soft = self._hard = 1  # the backend's slots, as they were seen last
         self._pumping = self._again = False
         self._wake_ns = 0
+        self._held_ns = 0  # until then a batch that could grow is held
         self._told = 0
         self._closed: ServeError | None = None
         self._ordered = ordered
@@ -57,9 +59,20 @@ class Scheduler:
             if self._pumping:
                 self._again = True
                 return
+            if self._must_wait():
+                self._told += 1
+                self._on_pending(self._told)
+                return
             self._pumping = True
             batch, dropped = self._next(now)
         self._pump_on(batch, dropped)
+
+    def _must_wait(self) -> bool:
+        """With the lock, in the usual cases: nothing can be done for what was put last before a batch ends, or the
+        timer comes."""
+        if self._running and self._running >= self._soft:
+            return self._queue.may_grow() or (self._running >= self._hard and not self._queue.deadline_ns())
+        return 0 < self._wake_ns <= self._held_ns and self._queue.may_grow()
 
     def pump(self) -> None:
         """Start what can go. Called whenever something changed; any thread."""
@@ -94,13 +107,16 @@ class Scheduler:
 
     def _next(self, now: int) -> tuple[Batch | None, list[Dropped]]:
         """With the lock: what goes now, and what goes no more."""
-        soft, hard = self._backend.slots()
+        self._soft, self._hard = self._backend.slots()
         batch = None
-        if self._running < hard:
+        self._held_ns = 0
+        if self._running < self._hard:
             hold_ns = self._backend.hold_ns() if self._running else 0
-            taken, wake, dropped = self._queue.take(now, hold_ns, self._running >= soft)
+            taken, wake, dropped = self._queue.take(now, hold_ns, self._running >= self._soft)
             if taken:
                 batch = self._batch(taken)
+            else:
+                self._held_ns = wake
         else:
             dropped = self._queue.expire(now)
             wake = self._queue.deadline_ns()
@@ -140,24 +156,24 @@ class Scheduler:
         self._active += 1
         number = self._next_start
         self._next_start += 1
-        return Batch([w.request for w in taken], [w.size for w in taken], lambda batch: self._end(batch, number))
+        return Batch([w.request for w in taken], [w.size for w in taken], self._end, number)
 
-    def _end(self, batch: Batch, number: int) -> None:
+    def _end(self, batch: Batch) -> None:
         with self._lock:
             self._running -= 1
             self._queue.ended(batch.requests)
         if self._ordered:
-            self._deliver(batch, number)
+            self._deliver(batch)
         else:
             self._on_end(batch)
             self._is_out()
         if self._queue.rows:
             self.pump()
 
-    def _deliver(self, batch: Batch, number: int) -> None:
+    def _deliver(self, batch: Batch) -> None:
         """In the order of their starts, by whichever thread ended the one that was waited for."""
         with self._delivery:
-            self._ended[number] = batch
+            self._ended[batch.number] = batch
             while self._next_end in self._ended:
                 due = self._ended.pop(self._next_end)
                 self._next_end += 1
@@ -178,7 +194,7 @@ class Scheduler:
 
     def _woken(self) -> None:
         with self._lock:
-            self._wake_ns = 0
+            self._wake_ns = self._held_ns = 0
         self.pump()
 
 

@@ -91,6 +91,10 @@ class SequenceQueue:
         self._after(dropped, now)
         return dropped
 
+    def may_grow(self) -> bool:
+        """As Batcher.may_grow()."""
+        return self._inner.may_grow()
+
     def deadline_ns(self) -> int:
         return self._inner.deadline_ns()
 

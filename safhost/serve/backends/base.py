@@ -13,25 +13,28 @@ class Batch:
     """Requests that run as one. A backend ends it exactly once: :meth:`succeed` or :meth:`fail`, in any thread.
 
     ``sizes`` are the rows of each request, ``size`` their sum. Times are on the monotonic clock: the batch began at
-    ``start_ns``; inputs were ready at ``input_end_ns``; outputs could be taken from ``output_start_ns`` on.
+    ``start_ns``; inputs were ready at ``input_end_ns``; outputs could be taken from ``output_start_ns`` on. ``number``
+    counts a model's batches.
     """
 
-    __slots__ = ("_on_end", "error", "input_end_ns", "output_start_ns", "outputs", "reason", "requests", "size",
-                 "sizes", "start_ns")
+    __slots__ = ("_on_end", "error", "input_end_ns", "number", "output_start_ns", "outputs", "reason", "requests",
+                 "size", "sizes", "start_ns")
 
-    def __init__(self, requests: list[Request], sizes: list[int], on_end: Callable[[Batch], None]) -> None:
+    def __init__(self, requests: list[Request], sizes: list[int], on_end: Callable[[Batch], None],
+                 number: int = 0) -> None:
         self.requests = requests
         self.sizes = sizes
         self.size = sum(sizes)
         self.start_ns = self.input_end_ns = self.output_start_ns = time.monotonic_ns()
-        self.outputs: list[list[Tensor] | ServeError] = []
+        self.outputs: Sequence[list[Tensor] | ServeError] = ()
         self.error: ServeError | None = None
         self.reason = ""
+        self.number = number
         self._on_end = on_end
 
     def succeed(self, outputs: Sequence[list[Tensor] | ServeError]) -> None:
         """``outputs`` of each request, in the configuration's order, or why this one of them has none."""
-        self.outputs = list(outputs)
+        self.outputs = outputs
         self._on_end(self)
 
     def fail(self, error: ServeError, reason: str = "BACKEND") -> None:

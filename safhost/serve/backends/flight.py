@@ -29,7 +29,7 @@ _UINT16 = np.dtype(np.uint16)
 class Flight:
     """A batch that became a unit. ``over`` once it was answered; ``card_bytes`` of its inputs and of its outputs."""
 
-    __slots__ = ("_contract", "_inputs", "_mapping", "batch", "errors", "in_bytes", "over")
+    __slots__ = ("_contract", "_mapping", "batch", "errors", "in_bytes", "over")
 
     def __init__(self, batch: Batch, mapping: Mapping, contract: Contract) -> None:
         self.batch = batch
@@ -38,7 +38,6 @@ class Flight:
         self.in_bytes = 0
         self._mapping = mapping
         self._contract = contract
-        self._inputs = [{t.name: t.array for t in r.inputs} for r in batch.requests]
 
     def unit(self) -> Unit:
         """What the job gets. Raises ConfigError when the kernel cannot take a batch of this size."""
@@ -65,20 +64,27 @@ class Flight:
         return fill
 
     def _encode(self, lane: Lane, into: NDArray[Any]) -> None:
-        name, elements, sizes = lane.port.name, lane.elements, self.batch.sizes
-        arrays = [inputs[name].reshape(size, elements) for inputs, size in zip(self._inputs, sizes, strict=True)]
+        elements, sizes = lane.elements, self.batch.sizes
+        arrays = self._arrays(lane.port.name)
         if len(arrays) > 1 and self.batch.size < GATHER_ROWS * len(arrays):
-            self._encode_gathered(lane, np.concatenate(arrays), into)
+            self._encode_gathered(lane, np.concatenate(arrays).reshape(-1, elements), into)
             return
         at = 0
-        for number, array in enumerate(arrays):
-            part = into[at:at + len(array)]
-            at += len(array)
+        for number, (array, size) in enumerate(zip(arrays, sizes, strict=True)):
+            part = into[at:at + size]
+            at += size
             try:
-                lane.codec.encode(array, part)
+                lane.codec.encode(array.reshape(size, elements), part)
             except Unfit as unfit:
                 self._refuse(number, lane, unfit.row, unfit.why)
                 part[...] = 0
+
+    def _arrays(self, name: str) -> list[NDArray[Any]]:
+        """Each request's array of an input."""
+        requests = self.batch.requests
+        if len(self._contract.inputs) == 1:
+            return [r.inputs[0].array for r in requests]
+        return [next(t.array for t in r.inputs if t.name == name) for r in requests]
 
     def _encode_gathered(self, lane: Lane, gathered: NDArray[Any], into: NDArray[Any]) -> None:
         starts = np.cumsum([0, *self.batch.sizes])
@@ -105,14 +111,19 @@ class Flight:
         batch = self.batch
         batch.output_start_ns = time.monotonic_ns()
         outputs = self._decoded(views)
+        is_batched = bool(self._contract.max_batch)
         answers: list[list[Tensor] | ServeError] = []
         at = 0
-        for number, (request, size) in enumerate(zip(batch.requests, batch.sizes, strict=True)):
-            wanted = {w.name for w in request.wanted}
-            answers.append(self.errors[number] if number in self.errors else [
-                Tensor(name, datatype, array[at:at + size] if self._contract.max_batch else array[0])
-                for name, datatype, array in outputs if not wanted or name in wanted])
+        for request, size in zip(batch.requests, batch.sizes, strict=True):
+            part = slice(at, at + size) if is_batched else 0
             at += size
+            if request.wanted and len(outputs) > 1:
+                wanted = {w.name for w in request.wanted}
+                answers.append([Tensor(n, d, a[part]) for n, d, a in outputs if n in wanted])
+            else:
+                answers.append([Tensor(n, d, a[part]) for n, d, a in outputs])
+        for number, error in self.errors.items():
+            answers[number] = error
         self.over = True
         batch.succeed(answers)
         return sum(v.nbytes for v in views)

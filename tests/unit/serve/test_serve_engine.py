@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -303,3 +306,47 @@ def test_load_and_unload_among_requests_answer_each_once(tmp_path: Path, engines
     codes = {r.error.code if r.error is not None else Code.OK for r in asked.replies}
     assert codes <= {Code.OK, Code.NOT_FOUND, Code.UNAVAILABLE}
     assert Code.OK in codes
+
+
+@pytest.fixture
+def grouped(tmp_path: Path, engines: Make, monkeypatch: pytest.MonkeyPatch) -> tuple[Engine, threading.Event]:
+    """An engine whose model "m" batches, and what ends its executions."""
+    go_on = threading.Event()
+    monkeypatch.setattr("safhost.serve.backends.identity.time", SimpleNamespace(
+        monotonic_ns=time.monotonic_ns, sleep=lambda _seconds: go_on.wait(20.0)))
+    delay = 'parameters { key: "delay_us" value { string_value: "1" } }'
+    add_model(tmp_path, "m", f"{IDENTITY} dynamic_batching {{}} {delay}")
+    return engines(tmp_path), go_on
+
+
+def test_replies_of_a_batch_go_home_together(grouped: tuple[Engine, threading.Event]) -> None:
+    engine, go_on = grouped
+    asked = Asked(engine)
+    calls: list[int] = []
+
+    def home(replies: Any) -> None:
+        calls.append(len(replies))
+        for on_reply, reply in replies:
+            on_reply(reply)
+    for number in range(7):
+        asked.ask("m", id=str(number), home=home if number % 3 else None)
+    go_on.set()
+    replies = asked.wait(7)
+    assert sorted(r.id for r in replies) == [str(n) for n in range(7)]
+    assert all(r.error is None for r in replies)
+    assert calls == [4]  # the first runs alone, the six that came meanwhile as one batch
+
+
+def test_a_batch_counts_as_so_many_requests(grouped: tuple[Engine, threading.Event]) -> None:
+    engine, go_on = grouped
+    asked = Asked(engine)
+    began = time.monotonic_ns()
+    for rows in (1, 2, 3):
+        asked.ask("m", rows)
+    go_on.set()
+    asked.wait(3)
+    took = time.monotonic_ns() - began
+    (_, _, counts), = engine.counts("m")
+    assert (counts.inferences, counts.executions, counts.successes, list(counts.batches)) == (6, 2, 3, [1, 5])
+    assert 0 < counts.queue_ns < counts.success_ns < 3 * took
+    assert counts.success_ns == counts.queue_ns + counts.input_ns + counts.infer_ns + counts.output_ns
