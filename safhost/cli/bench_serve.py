@@ -12,7 +12,7 @@ from safhost.cli.context import Settings, pass_settings
 from safhost.cli.output import emit_json, note, say, table
 from safhost.errors import ConfigError
 
-PARTS = ("rows", "crowd", "sweep", "workflow", "cards", "scan", "facile", "pull", "lone", "paper")
+PARTS = ("rows", "crowd", "sweep", "workflow", "cards", "scan", "facile", "pull", "lone", "trees", "paper")
 _PARTS = (("client_ms", "client to daemon and back"), ("queued_ms", "waiting for the card"),
           ("inputs_ms", "inputs to the card, verified"), ("start_ms", "command to the card and its answer"),
           ("kernel_ms", "kernel"), ("results_ms", "results from the card, verified"))
@@ -123,10 +123,13 @@ def show(result: Mapping[str, Any]) -> None:
             ["facile, a unit of a job", _ms(found["unit"]["p50_ms"]), _ms(found["unit"]["p99_ms"])]],
             right=["P50", "P99"])
         table(["PART OF THE UNIT, MEAN", ""], [[text, _ms(found["unit"][part])] for part, text in _PARTS], right=[""])
+    if found := result["trees"]:
+        table(["BOOSTED TREES, VIRTUAL CARD: ROWS A BATCH", "ROWS/S", "P50"], [
+            [f"{p['batch']:,}", f"{p['per_s']:,.0f}", _us(p["p50_us"])] for p in found["points"]],
+            right=["ROWS/S", "P50"])
     if found := result["paper"]:
-        table(["WHAT", "PAPER", "MEASURED ON LAB", "MODELLED ON 385A", "LIMIT"], [
-            [r["what"], r["paper"], _or_not_run(r["lab"]), _or_not_run(r["modelled"], "—"), r["limit"]]
-            for r in found["table"]])
+        table(["WHAT", "PAPER", "MEASURED ON LAB", "MODELLED ON 385A", "LIMIT OF THE MODEL"], [
+            [r["what"], r["paper"], _lab(r), _or_not_run(r["modelled"], "—"), r["limit"]] for r in found["table"]])
         table(["ROWS A BATCH (modelled)", "ONE AT A TIME", "RING OF 8", "KERNEL ALONE", "ROWS/S A WATT, AT LEAST"], [
             [p["batch"], f"{p['one_at_a_time_per_s']:,.0f}", f"{p['ring_per_s']:,.0f}",
              f"{p['kernel_only_per_s']:,.0f}", f"{p['per_s_per_w_at_least']:,.0f}"] for p in result["xgboost"]],
@@ -158,6 +161,11 @@ def _ms(found: Mapping[str, Any]) -> str:
 
 def _us(value: float) -> str:
     return f"{value / 1000:,.1f} ms" if value >= 10_000 else f"{value:,.0f} µs"
+
+
+def _lab(row: Mapping[str, Any]) -> str:
+    figure = _or_not_run(row["lab"], "not run" if row["measurable"] else "—")
+    return f"{figure} ({row['lab_how']})" if row["lab_how"] else figure
 
 
 def _or_not_run(value: float | None, none: str = "not run") -> str:

@@ -14,9 +14,12 @@ GRPC_HEADERS = ("content-type: application/grpc", "te: trailers")
 GRPC_INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
-def rows(shape: Shape, batch: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def rows(shape: Shape, batch: int) -> np.ndarray[Any, np.dtype[Any]]:
     """Numbers that differ, the same in every run."""
-    return np.random.default_rng(shape.width * 100_003 + batch).random((batch, shape.width), np.float32)
+    chance = np.random.default_rng(shape.width * 100_003 + batch)
+    if shape.datatype == "UINT8":
+        return chance.integers(0, 256, (batch, shape.width), np.uint8)
+    return chance.random((batch, shape.width), np.float32)
 
 
 def grpc_message(shape: Shape, batch: int) -> Any:
@@ -24,7 +27,7 @@ def grpc_message(shape: Shape, batch: int) -> Any:
     from tritonclient.grpc import service_pb2
 
     request = service_pb2.ModelInferRequest(model_name=shape.name)
-    request.inputs.add(name="INPUT", datatype="FP32", shape=(batch, shape.width))
+    request.inputs.add(name="INPUT", datatype=shape.datatype, shape=(batch, shape.width))
     request.outputs.add(name="OUTPUT")
     request.raw_input_contents.append(rows(shape, batch).tobytes())
     return request
@@ -53,7 +56,7 @@ def http_body(shape: Shape, batch: int) -> tuple[bytes, list[str]]:
     raw = rows(shape, batch).tobytes()
     head = json.dumps({
         "id": "1",  # KServe's server refuses its own answers without
-        "inputs": [{"name": "INPUT", "datatype": "FP32", "shape": [batch, shape.width],
+        "inputs": [{"name": "INPUT", "datatype": shape.datatype, "shape": [batch, shape.width],
                     "parameters": {"binary_data_size": len(raw)}}],
         "outputs": [{"name": "OUTPUT", "parameters": {"binary_data": True}}]}).encode()
     return head + raw, [f"Inference-Header-Content-Length: {len(head)}", "Content-Type: application/octet-stream"]
@@ -62,7 +65,7 @@ def http_body(shape: Shape, batch: int) -> tuple[bytes, list[str]]:
 def json_body(shape: Shape, batch: int) -> tuple[bytes, list[str]]:
     """The same in JSON alone, for servers that know no binary tensors."""
     given = rows(shape, batch)
-    return json.dumps({"id": "1", "inputs": [{"name": "INPUT", "datatype": "FP32", "shape": list(given.shape),
+    return json.dumps({"id": "1", "inputs": [{"name": "INPUT", "datatype": shape.datatype, "shape": list(given.shape),
                                               "data": given.ravel().tolist()}]}).encode(), [
         "Content-Type: application/json"]
 

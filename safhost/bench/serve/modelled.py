@@ -11,6 +11,7 @@ section V), and for boosted trees the streaming design that takes a row of 112 f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,21 +41,38 @@ XGBOOST_BATCHES = tuple(1 << n for n in range(0, 23, 2))
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Bytes a row in and out, and the kernel's seconds for so many rows."""
+    """Bytes a row in and out, and the kernel's seconds for so many rows. ``rows``: what kernel.yaml calls their number;
+    ``others``: further numbers that its cycle model needs."""
 
     kernel: str
     in_bytes: int
     out_bytes: int
+    rows: str = "n"
+    others: tuple[tuple[str, int], ...] = ()
 
     def kernel_s(self, batch: int) -> float:
         """Cycles of kernel.yaml's model at its clock."""
         spec = KernelPackage.load(paths.kernels_dir() / self.kernel).kernels[self.kernel]
         assert spec.model is not None, f"{self.kernel} has no cycle model"
-        return float(spec.model.cycles.evaluate({"n": batch})) / (spec.model.clock_mhz * 1e6)
+        return float(spec.model.cycles.evaluate({self.rows: batch} | dict(self.others))) / (spec.model.clock_mhz * 1e6)
 
 
 FACILE = Load("facile", 64, 2)
 XGBOOST = Load("xgboost", 56, 4)
+
+RESNET_CYCLES = 610_496
+"""Of an image: what `safhost.serve.add.convnet_clocks` counts for the program of kernels/resnet50's tagger (trunk of
+224 × 224, head 2048-1024-2), on the array that kernels/resnet50/README.md declares."""
+
+RESNET50 = Load("resnet50", RESNET_IMAGE_BYTES, 8, "batch", (("cycles", RESNET_CYCLES),))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A figure of this machine, and under what conditions."""
+
+    figure: float
+    how: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +111,34 @@ def xgboost_sweep(batches: tuple[int, ...] = XGBOOST_BATCHES) -> list[dict[str, 
     return found
 
 
-def table_one(measured: dict[str, float | None]) -> list[dict[str, Any]]:
-    """FaaST's Table I and what stands beside it. ``measured``: rows or requests a second by key, from other parts of a
-    run: facile_lab, resnet50_lab, cards_ratio, grpc_1."""
-    facile = rate(FACILE, FAAST_FACILE_BATCH)
-    trees = rate(XGBOOST, FAAST_FACILE_BATCH)
+def cards_per_s(load: Load, batch: int, cards: int) -> Rate:
+    """Several cards behind one host, whose port carries what goes to all of them."""
+    one = rate(load, batch)
+    host = line_rate_bytes_s(MTU) / load.in_bytes
+    return Rate(cards * one.per_s, one.limit) if cards * one.per_s <= host else Rate(host, "the host's link")
+
+
+def table_one(measured: Mapping[str, Measured]) -> list[dict[str, Any]]:
+    """FaaST's Table I and what stands beside it. ``measured``: figures of other parts of a run and their conditions by
+    key: facile, resnet50, cards_ratio, grpc_1, xgboost."""
+    facile, trees = rate(FACILE, FAAST_FACILE_BATCH), rate(XGBOOST, FAAST_FACILE_BATCH)
+    image, eight = rate(RESNET50, 1), cards_per_s(RESNET50, 1, 8)
+
+    def row(what: str, paper: str, key: str, model: float | None, limit: str = "") -> dict[str, Any]:
+        lab = measured.get(key)
+        return {"what": what, "paper": paper, "lab": lab.figure if lab else None, "lab_how": lab.how if lab else "",
+                "measurable": bool(key), "modelled": model, "limit": limit}
     return [
-        {"what": "FACILE, batch 16,000, one card, rows/s",
-         "paper": f"{FAAST_FACILE_PER_S / 1e6:.0f} M (Alveo U250, PCIe)",
-         "lab": measured.get("facile_lab"), "modelled": facile.per_s, "limit": facile.limit},
-        {"what": "ResNet-50, 8 cards, images/s", "paper": "1,350–1,400 (AWS F1)", "lab": measured.get("resnet50_lab"),
-         "modelled": None, "limit": ""},
-        {"what": "ResNet-50, 8 cards beside 1", "paper": "5.5–6.1 ×", "lab": measured.get("cards_ratio"),
-         "modelled": min(8.0, line_rate_bytes_s(MTU) / RESNET_IMAGE_BYTES / FAAST_RESNET_ARRIA10_PER_S),
-         "limit": "460/s a card; the host's link would carry more"},
-        {"what": "ResNet-50, batch 1, one Arria 10, images/s",
-         "paper": f"{FAAST_RESNET_ARRIA10_PER_S:.0f} (Azure Stack Edge)", "lab": None, "modelled": None, "limit": ""},
-        {"what": "gRPC requests/s of one server", "paper": "2,000 until 8 server threads stood behind HAProxy",
-         "lab": measured.get("grpc_1"), "modelled": None, "limit": ""},
-        {"what": "boosted trees (100 × 3 levels), batch 16,000, rows/s", "paper": f"{XGBOOST_PER_S / 1e6:.0f} M (PCIe)",
-         "lab": measured.get("xgboost_lab"), "modelled": trees.per_s, "limit": trees.limit}]
+        row("FACILE, batch 16,000, one card, rows/s", f"{FAAST_FACILE_PER_S / 1e6:.0f} M (Alveo U250, PCIe)", "facile",
+            facile.per_s, facile.limit),
+        row("ResNet-50, batch 1, one card, images/s", f"{FAAST_RESNET_ARRIA10_PER_S:.0f} (Arria 10, Azure Stack Edge)",
+            "", image.per_s, image.limit),
+        row("ResNet-50, batch 1, 8 cards, images/s", "{:,.0f}–{:,.0f} (AWS F1)".format(*FAAST_RESNET_F1_PER_S),
+            "resnet50", eight.per_s, eight.limit),
+        row("ResNet-50, 8 cards beside 1", "{}–{} ×".format(*FAAST_RESNET_F1_SCALING), "cards_ratio",
+            eight.per_s / image.per_s, "the host's link would carry "
+            f"{line_rate_bytes_s(MTU) / RESNET_IMAGE_BYTES / image.per_s:.0f} cards"),
+        row("gRPC requests/s of one server", f"{FAAST_GRPC_CAP_PER_S:,.0f} until 8 server threads stood behind HAProxy",
+            "grpc_1", None),
+        row("boosted trees (100 × 3 levels), batch 16,000, rows/s", f"{XGBOOST_PER_S / 1e6:.0f} M (PCIe)", "xgboost",
+            trees.per_s, trees.limit)]

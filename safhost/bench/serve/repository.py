@@ -18,12 +18,13 @@ MAX_BATCH = 16_000
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A model: rows of ``width`` FP32."""
+    """A model: rows of ``width`` FP32, or UINT8."""
 
     name: str
     width: int
     max_batch: int = MAX_BATCH
     extra: str = ""
+    datatype: str = "FP32"
 
 
 _DELAY = f'parameters {{ key: "delay_us" value {{ string_value: "{EXECUTION_US}" }} }}\n'

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safhost.bench.report import Goal, document
-from safhost.bench.serve import cost, crowd, lone, modelled, on_cards, pull, sweep, table, workflow
+from safhost.bench.serve import cost, crowd, lone, modelled, on_cards, pull, sweep, table, trees, workflow
 from safhost.bench.serve.peers import OURS, TRITON, Peers, serving
 
 Say = Callable[[str], None]
@@ -22,7 +22,7 @@ def run_parts(peers: Peers, parts: Sequence[str], rounds: int, requests: int, on
     """Results by part and their goals."""
     cores = sorted(os.sched_getaffinity(0))
     found: dict[str, Any] = dict.fromkeys(("rows", "workers", "crowd", "sweep", "workflow", "cards", "scan", "facile",
-                                           "pull", "lone", "paper", "xgboost"))
+                                           "pull", "lone", "trees", "paper", "xgboost"))
     goals: list[Goal] = []
     if "rows" in parts:
         measured, reached = table.run(peers, rounds, requests, only=only, say=say)
@@ -53,6 +53,8 @@ def run_parts(peers: Peers, parts: Sequence[str], rounds: int, requests: int, on
         goals += pull.goals(found["pull"])
     if "lone" in parts:
         found["lone"] = lone.run(rounds, say=say)
+    if "trees" in parts:
+        found["trees"] = trees.run(min(rounds, 3), say=say)
     if "paper" in parts:
         found["paper"] = {"table": modelled.table_one(_measured(found))}
         found["xgboost"] = modelled.xgboost_sweep()
@@ -61,8 +63,8 @@ def run_parts(peers: Peers, parts: Sequence[str], rounds: int, requests: int, on
 
 def run(peers: Peers, parts: Sequence[str], *, rounds: int = 5, requests: int = 20_000, only: Sequence[str] = (),
         clients: int = crowd.CLIENTS, most_cards: int = 8, say: Say = lambda _text: None) -> dict[str, Any]:
-    """Measure ``parts`` (of rows, crowd, sweep, workflow, cards, scan, facile, pull, lone, paper) and return a
-    JSON-ready document, with None for parts that were not asked for.
+    """Measure ``parts`` (of rows, crowd, sweep, workflow, cards, scan, facile, pull, lone, trees, paper) and return
+    a JSON-ready document, with None for parts that were not asked for.
 
     Raises ConfigError for what measures nothing and SafError when our server fails.
     """
@@ -72,15 +74,24 @@ def run(peers: Peers, parts: Sequence[str], *, rounds: int = 5, requests: int = 
                               "clients": clients, "cards": most_cards}, goals, **found)
 
 
-def _measured(found: dict[str, Any]) -> dict[str, float | None]:
+def _measured(found: dict[str, Any]) -> dict[str, modelled.Measured]:
     """What other parts of this run have for the table of papers."""
-    out: dict[str, float | None] = {}
+    out: dict[str, modelled.Measured] = {}
     for row in found["rows"] or ():
         if row["key"] == "grpc-1" and "per_s" in row["servers"].get(OURS, {}):
-            out["grpc_1"] = row["servers"][OURS]["per_s"]["median"]
-    if found["scan"] and found["scan"]["measured"]:
-        out["facile_lab"] = max(point["per_s"] for point in found["scan"]["measured"])
+            out["grpc_1"] = modelled.Measured(row["servers"][OURS]["per_s"]["median"], "identity, batch 1, one core")
+    for row in (found["facile"] or {}).get("rows", ()):
+        if row["batch"] == modelled.FAAST_FACILE_BATCH:
+            out["facile"] = modelled.Measured(row["models"]["facile"]["per_s"]["median"] * row["batch"],
+                                              f"{found['facile']['cards']} virtual cards")
+    if found["scan"] and found["scan"]["measured"] and "facile" not in out:
+        out["facile"] = modelled.Measured(max(point["per_s"] for point in found["scan"]["measured"]),
+                                          f"a virtual card, {found['scan']['timing']}")
     if found["cards"]:
-        out["resnet50_lab"] = found["cards"]["points"][-1]["per_s"]
-        out["cards_ratio"] = found["cards"]["ratio"]
+        cards = f"{found['cards']['points'][-1]['cards']} virtual cards, {found['cards']['timing']}"
+        out["resnet50"] = modelled.Measured(found["cards"]["points"][-1]["per_s"], cards)
+        out["cards_ratio"] = modelled.Measured(found["cards"]["ratio"], cards)
+    for point in (found["trees"] or {}).get("points", ()):
+        if point["batch"] == modelled.FAAST_FACILE_BATCH:
+            out["xgboost"] = modelled.Measured(point["per_s"], "a virtual card")
     return out

@@ -31,7 +31,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model of one input INPUT and one output OUTPUT, float32 rows. Without a ``kernel`` it is the identity."""
+    """A model of one input INPUT and one output OUTPUT of float32 rows. Without a ``kernel`` it is the identity."""
 
     shape: Shape
     kernel: Path | None
@@ -46,7 +46,7 @@ class Model:
         (repository / self.shape.name / "config.pbtxt").write_text(
             f'name: "{self.shape.name}"\nbackend: "{"saf" if self.kernel else "identity"}"\n'
             f"max_batch_size: {self.shape.max_batch}\n"
-            f'input [ {{ name: "INPUT" data_type: TYPE_FP32 dims: [ {self.shape.width} ] }} ]\n'
+            f'input [ {{ name: "INPUT" data_type: TYPE_{self.shape.datatype} dims: [ {self.shape.width} ] }} ]\n'
             f'output [ {{ name: "OUTPUT" data_type: TYPE_FP32 dims: [ {self.out_width} ] }} ]\n{self.shape.extra}')
         if self.kernel is None:
             return
@@ -155,7 +155,7 @@ def ask(server: servers.Server, model: Model) -> None:
     from tritonclient.grpc import InferenceServerClient, InferInput
 
     given = bodies.rows(model.shape, min(model.shape.max_batch, 64))
-    tensor = InferInput("INPUT", list(given.shape), "FP32")
+    tensor = InferInput("INPUT", list(given.shape), model.shape.datatype)
     tensor.set_data_from_numpy(given)
     with InferenceServerClient(server.grpc) as client:
         found = client.infer(model.shape.name, [tensor]).as_numpy("OUTPUT")

@@ -11,7 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safhost.bench.serve import bodies, draw, h2load, latency_model, modelled, perf, pull, repository, suite, triton
+from safhost.bench.serve import (
+    bodies,
+    draw,
+    h2load,
+    latency_model,
+    modelled,
+    perf,
+    pull,
+    repository,
+    suite,
+    trees,
+    triton,
+)
 from safhost.bench.serve.peers import Peers
 from safhost.errors import ConfigError, SafError
 
@@ -107,9 +119,30 @@ def test_modelled_sweep_rises_and_says_watts() -> None:
 
 
 def test_table_of_papers_says_what_was_not_run() -> None:
-    rows = modelled.table_one({"grpc_1": 5000.0})
-    assert [row["lab"] for row in rows if "gRPC" in row["what"]] == [5000.0]
+    rows = modelled.table_one({"grpc_1": modelled.Measured(5000.0, "here")})
+    assert [(row["lab"], row["lab_how"]) for row in rows if "gRPC" in row["what"]] == [(5000.0, "here")]
     assert sum(row["lab"] is None for row in rows) == len(rows) - 1
+
+
+def test_resnet_is_modelled_from_its_kernels_cycles() -> None:
+    one, eight = modelled.rate(modelled.RESNET50, 1), modelled.cards_per_s(modelled.RESNET50, 1, 8)
+    assert one.limit == "kernel"
+    assert one.per_s == pytest.approx(300e6 / modelled.RESNET_CYCLES)
+    assert eight.per_s == pytest.approx(8 * one.per_s)
+    assert modelled.cards_per_s(modelled.RESNET50, 1, 100).limit == "the host's link"
+    rows = {row["what"]: row["modelled"] for row in modelled.table_one({})}
+    assert sum(value is None for value in rows.values()) == 1  # a server is no card
+
+
+def test_trees_of_the_bench_are_ones_that_the_kernel_takes(tmp_path: Path) -> None:
+    model = trees.tree_model()
+    model.write(tmp_path)
+    nodes, leaves = model.weights["N"], model.weights["L"]
+    assert (nodes.shape, leaves.shape) == ((700,), (801,))
+    assert (nodes >> 16).max() < trees.FEATURES
+    assert ((nodes >> 8 & 255) <= (nodes & 255)).all()
+    assert bodies.rows(model.shape, 3).shape == (3, trees.ROW_BYTES)
+    assert "TYPE_UINT8" in (tmp_path / "xgboost" / "config.pbtxt").read_text()
 
 
 def test_part_paper_is_modelled_alone_and_drawn(tmp_path: Path) -> None:
@@ -147,6 +180,7 @@ def test_every_plot_has_its_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "server_us": {"median": 100.0}, "daemon_us": {"median": 50.0}} for name in ("facile", "identity")}}
             for batch in (1, 16_000)]},
         "pull": {"cards": 3, "rate_per_s": 320.0, "curves": [[[-1.0, 20.0], [0.5, 90.0], [2.0, 20.0]]]},
+        "trees": {"points": [{"batch": 16, "per_s": 1e4, "p50_us": 1.0}]},
         "xgboost": modelled.xgboost_sweep()}
     written = draw.all_parts(found, tmp_path)
     assert len(written) == 8

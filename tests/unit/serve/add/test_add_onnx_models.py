@@ -6,6 +6,7 @@ import pytest
 from engine_bench import FOLDER, EngineBench, kernel_module, quantised_input
 from onnx_nets import quantise_by_onnxruntime, random_net, run_onnxruntime
 
+from safhost.bench.serve.modelled import RESNET_CYCLES
 from safhost.serve.add.common import AddOptions, write_model
 from safhost.serve.add.convnet_clocks import ARRAY_CHANNELS, ARRAY_DEPTH, ARRAY_PIXELS, CLOCK_MHZ, program_clocks
 from safhost.serve.add.convnet_parts import FIELDS, Op
@@ -83,6 +84,17 @@ def test_resnet50_equals_onnxruntime_and_takes_2_ms_on_the_declared_array(engine
     lowered = equals_onnxruntime(engine, graph, images, tmp_path)
     layers = lowered.program.build().layers
     assert 1.8 < program_clocks(layers) / CLOCK_MHZ / 1000 < 2.2
+
+
+@pytest.mark.slow
+def test_tagger_takes_the_clocks_that_the_table_of_papers_names(script):
+    jets_module, trunk = script("jets"), script("trunk")
+    image = jets_module.enlarge(jets_module.make_jets(1, 3)[0], 224)
+    rng = np.random.default_rng(3)
+    head = tuple((rng.normal(size=(a, b)).astype(np.float32), np.zeros(b, np.float32)) for a, b in
+                 ((2048, 1024), (1024, 2)))
+    graph = quantise_graph(graph_of(trunk.Trunk(image, 5).model(head), "resnet50"), [image])
+    assert program_clocks(Lowering(graph).run().program.build().layers) == RESNET_CYCLES
 
 
 def test_clocks_are_never_fewer_than_multiplications_or_weights_allow(script):
