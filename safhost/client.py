@@ -23,8 +23,8 @@ from safhost.arena import Arenas
 from safhost.calls import Calls, Progress
 from safhost.config import Config, choose_cluster, load_config
 from safhost.errors import ConfigError, DaemonError, SafError, SchedulingError
-from safhost.jobflow import Note
 from safhost.joblink import JobLink
+from safhost.joborder import Note
 from safhost.jobs import Job, as_completed
 from safhost.landing import Land, LandFailed
 from safhost.native import lanes

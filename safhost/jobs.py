@@ -1,6 +1,6 @@
 """Jobs as users have them: how far they are, their results, their end.
 
-What moves units is `safhost.jobflow`.
+What moves units is `safhost.jobfeed` and `safhost.jobflow`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from safhost.errors import DaemonError, DeadlineExceeded, JobError, SafError, SchedulingError
-from safhost.jobflow import JobFlow, Listener
+from safhost.jobflow import JobFlow
+from safhost.results import Listener
 from safhost.unitplan import UnitResult
 
 
@@ -45,9 +46,7 @@ class Job(JobFlow):
 
     def _never_began(self) -> None:
         self._link.close()
-        self._arenas.give_back(self._arena, False)
-        if self._order.resident is not None:
-            self._order.resident.close()
+        self._close(False)
 
     # -- for users -----------------------------------------------------------------------------------------
 
@@ -135,8 +134,8 @@ class Job(JobFlow):
             self._error = self._told_error(error)
             self._over = True
             self._news += 1
-            if self._listener is not None:
-                self._listener.end()
+            if self._results.listener is not None:
+                self._results.listener.end()
             self._ended.notify_all()
             self._room_made.notify_all()
         self._cards_are([])
@@ -171,8 +170,7 @@ class Job(JobFlow):
             return None
         if self._out is not None:
             return self._out.given
-        some = self._results
-        return [some[i].value if i in some else None for i in range(self._total or max(some, default=-1) + 1)]
+        return self._results.values(self._total)
 
     def abandon(self) -> None:
         """The cluster is closed: so is the job's connection, and the service ends the job."""
@@ -188,28 +186,19 @@ class Job(JobFlow):
         with self._cond:
             if self._landing is not None:
                 raise SchedulingError(f"results of job {self.id} go to its land=", "leave land= out")
-            if self._listener is not None:
+            if self._results.listener is not None:
                 raise SchedulingError(f"results of job {self.id} are handed out already", "call as_completed() once")
-            if self._late_lost:
-                raise SchedulingError(f"{self._late_lost} units of job {self.id} ended too long ago to be listed",
+            if self._results.lost:
+                raise SchedulingError(f"{self._results.lost} units of job {self.id} ended too long ago to be listed",
                                       "call as_completed() sooner; their results are in out")
-            self._listener = listener
-            for result in (*self._results.values(), *self._late):
-                listener.put(result)
-            self._results.clear()
-            self._late.clear()
+            self._results.attach(listener)
             if self._over:
                 listener.end()
 
     def detach(self, left: Iterable[UnitResult]) -> None:
         """Nobody takes them any more; those not taken are kept as before."""
         with self._cond:
-            self._listener = None
-            for result in left:
-                if self._out is None:
-                    self._results[result.index] = result
-                else:
-                    self._late.append(result)
+            self._results.detach(left)
             self._news += 1
             self._room_made.notify()
 

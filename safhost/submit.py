@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from safhost import paths
 from safhost.errors import ConfigError, ImageError, SafError
-from safhost.jobflow import Note, Order
 from safhost.joblink import JobLink
+from safhost.joborder import Note, Order
 from safhost.jobs import Job
 from safhost.landing import Land, LandFailed, Landing
 from safhost.plan.image import Image

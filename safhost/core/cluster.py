@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from safhost.core import events as ev
+from safhost.core import jobchecks
 from safhost.core.actions import Action, CardChanged, KeepGeneration, RequestEnded, SendBlocks, SendFrames
 from safhost.core.bulk import Transfer
 from safhost.core.card import Card
@@ -400,7 +401,7 @@ class Cluster:
     @property
     def unit_queue(self) -> list[Single]:
         """Single units that wait for a card."""
-        return [unit for job in self.scheduler.singles.values() for unit in (*job.again, *job.pending)
+        return [unit for job in self.scheduler.singles.values() for unit in (*job.queue.again, *job.queue.pending)
                 if isinstance(unit, Single)]
 
     def _unit(self, event: ev.StartUnit, now_ns: int) -> None:
@@ -486,7 +487,7 @@ class Cluster:
             if card.channel is None:
                 assert not card.pending, f"{card.key}: requests in flight without a session"
         assert outstanding == self.read_outstanding, "read window leaks"
-        self.scheduler.validate()
+        jobchecks.check(self.scheduler)
         for share in self._shares.values():
             share.validate()
         for transfer in self.transfers.active.values():

@@ -39,7 +39,7 @@ def fault_of_unit(job: Job, attempt: Attempt, error: SafError, now_ns: int) -> S
     if status and status not in _CARD_STATUS:
         return CommandFailed(f"unit {index}: {error.message}", error.hint, "", status)
     if status == Status.DEADLINE or isinstance(error, DeadlineExceeded):
-        job.cluster.scheduler.kill(card, attempt, now_ns)
+        job.cluster.scheduler.hangs.kill(card, attempt, now_ns)
     share = job.share(card)
     share.fails += 1
     share.waits = share.fails >= EXCLUDE_FAILS
@@ -62,7 +62,7 @@ def blame(job: Job, attempt: Attempt) -> None:
         share.blamed += 1
         if share.waits and not share.excluded:
             share.excluded = f"failed {share.fails} units in a row, and others did them"
-            job.release_bound(key)
+            job.queue.release(key)
             job.cluster.scheduler.cards_moved()
             job.note("card_excluded", job.cluster.sessions.by_key.get(key), share.excluded)
 

@@ -1,7 +1,8 @@
 """A job: units that come and end, who has which, and what becomes of those that fail.
 
 A unit goes through waiting → attempt on a card → ended, and back to waiting when a card was lost or failed it. Nothing
-is kept of a unit that has ended but numbers. The scheduler decides which card takes a unit of which job.
+is kept of a unit that has ended but numbers. The scheduler decides which card takes a unit of which job. Units that
+wait are in `unitqueue`, the steps of a phased job in `phases`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from safhost.core.actions import JobNoted, RequestEnded, UnitEnded
 from safhost.core.card import Card
 from safhost.core.events import JobUnit, StartJob
 from safhost.core.jobfaults import blame, fault_of_unit
+from safhost.core.jobreport import summary
 from safhost.core.jobshare import Share
+from safhost.core.phases import Phases
 from safhost.core.resident import Resident
-from safhost.core.units import LOADED, RAN, Attempt, Unit
+from safhost.core.unitqueue import UnitQueue
+from safhost.core.units import Attempt, Unit
 from safhost.errors import SafError, SchedulingError
 
 if TYPE_CHECKING:
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
 PRESSED_NS = 10_000_000_000  # that a job's pressure grows to at most,
 EASE_TIMES = 4  # and how much faster it goes while no unit waits
 TIMES_KEPT = 65  # of the latest units, for their median
-_PHASES = {LOADED: ("loaded", "all units are loaded"), RAN: ("ran", "all units ran")}
 
 
 class Job:
@@ -66,20 +69,20 @@ class Job:
         self.held = False
         self.all_came = False
         self.service_ns = 0.0
-        self.pending: deque[Unit] = deque()
-        self.again: list[Unit] = []
-        self.bound: dict[str, deque[Unit]] = {}
-        self.waiting = 0  # units in the three above
+        self.queue = UnitQueue()
         self.running: dict[Unit, None] = {}  # oldest first
         self.done = self.failed = self.moved = self.speculated = self.reprogrammed = 0
         self.shares: dict[str, Share] = {}
         self.unit_ns: float | None = None  # of a card that a unit takes, averaged
         self.times_ns: deque[int] = deque(maxlen=TIMES_KEPT)
-        self.parked = 0  # attempts that wait for a step of a phased job
-        self.step = 0  # of a phased job: what its units may pass
-        self.steps_ns: list[int] = [now_ns]
+        self.phases = Phases(now_ns)
         self.alone_ns: int | None = None  # since when no card is left for it
         self.due_ns: int | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Units that wait for a card."""
+        return self.queue.count
 
     # -- from the user -------------------------------------------------------------------------------------
 
@@ -91,61 +94,16 @@ class Job:
             return
         self.active_ns = now_ns
         for event in units:
-            self.enqueue(Unit(self, event, now_ns))
+            self.queue.add(Unit(self, event, now_ns))
         self.cluster.scheduler.has_units(self, now_ns)
 
     def no_more(self, now_ns: int) -> None:
         """EndUnits."""
         self.all_came = True
-        self._look(now_ns)
+        self.look(now_ns)
 
     def cancel(self, error: SafError, now_ns: int) -> None:
         self.end(error, now_ns)
-
-    # -- units that wait -----------------------------------------------------------------------------------
-
-    def enqueue(self, unit: Unit) -> None:
-        key = unit.event.card
-        if key and self.may_come(key):
-            self.bound.setdefault(key, deque()).append(unit)
-        else:
-            self.pending.append(unit)
-        self.waiting += 1
-
-    def may_come(self, key: str) -> bool:
-        """Whether a unit for this card alone has something to wait for."""
-        card = self.cluster.sessions.by_key.get(key)
-        return card is not None and card.usable and not card.draining and self.may_use(card) and (
-            card.image_digest == self.digest or (self.image is not None and not self.cluster.scheduler.stager.problem(
-                card, self.digest, self.image)))
-
-    def take(self, card: Card) -> Unit | None:
-        """The unit this card should do next, no longer waiting; None when none is for it."""
-        mine = self.bound.get(card.key)
-        if mine:
-            unit = mine.popleft()
-            if not mine:
-                del self.bound[card.key]
-        else:
-            at = next((n for n, u in enumerate(self.again) if card.key not in u.failed_on
-                       or not self.cluster.scheduler.others(self, u)), -1)
-            if at >= 0:
-                unit = self.again.pop(at)
-            elif self.pending:
-                unit = self.pending.popleft()
-            else:
-                return None
-        self.waiting -= 1
-        return unit
-
-    def put_back(self, unit: Unit) -> None:
-        """It is the first to be taken again, by its own card when it has one."""
-        key = unit.event.card
-        if key and key not in unit.failed_on and self.may_come(key):
-            self.bound.setdefault(key, deque()).appendleft(unit)
-        else:
-            self.again.insert(0, unit)
-        self.waiting += 1
 
     def press(self, now_ns: int) -> None:
         """Looked at now and then: for how long it could have used more cards than it has. While it has none, one may be
@@ -157,12 +115,6 @@ class Job:
         self.pressed_ns = min(PRESSED_NS, self.pressed_ns + passed_ns) if self.waiting else \
             max(0, self.pressed_ns - EASE_TIMES * passed_ns)
 
-    def release_bound(self, key: str) -> None:
-        """The card is gone: what was for it alone is for all."""
-        units = self.bound.pop(key, None)
-        if units:
-            self.pending.extendleft(reversed(units))
-
     # -- cards ---------------------------------------------------------------------------------------------
 
     def may_use(self, card: Card) -> bool:
@@ -171,6 +123,20 @@ class Job:
             return False
         share = self.shares.get(card.key)
         return share is None or not (share.excluded or share.waits)
+
+    def may_come(self, key: str) -> bool:
+        """Whether a unit for this card alone has something to wait for."""
+        card = self.cluster.sessions.by_key.get(key)
+        return card is not None and card.usable and not card.draining and self.may_use(card) and (
+            card.image_digest == self.digest or (self.image is not None and not self.cluster.scheduler.stager.problem(
+                card, self.digest, self.image)))
+
+    def release_hopeless(self) -> bool:
+        """Units for cards that will not come are for all; whether there were some."""
+        keys = [key for key in self.queue.bound if not self.may_come(key)]
+        for key in keys:
+            self.queue.release(key)
+        return bool(keys)
 
     def runs_on(self, card: Card) -> bool:
         """Whether the card, which runs its image, may get a unit."""
@@ -209,14 +175,9 @@ class Job:
         self.running[unit] = None
         attempt.start(now_ns)
 
-    def may_pass(self, attempt: Attempt, step: int, now_ns: int) -> bool:
-        """Whether an attempt that did ``step`` of a phased job goes on; else it is told when all have."""
-        if not self.phased or self.step >= step:
-            return True
-        attempt.waits_for = step
-        self.parked += 1
-        self._look(now_ns)
-        return False
+    def attempts(self) -> list[Attempt]:
+        """All that count."""
+        return [a for unit in self.running for a in unit.live]
 
     def running_on(self, attempt: Attempt, now_ns: int) -> None:
         """The kernel of an attempt is asked for now."""
@@ -262,7 +223,7 @@ class Job:
             now_ns - attempt.read_ns, attempt.start_ns - unit.queued_ns, now_ns), now_ns)
         if unit.failed_on:
             blame(self, attempt)
-        self._look(now_ns)
+        self.look(now_ns)
 
     def tell_done(self, unit: Unit, attempt: Attempt, ended: UnitEnded, now_ns: int) -> None:
         self.cluster.out.append(ended)
@@ -290,8 +251,7 @@ class Job:
     def requeue(self, unit: Unit, now_ns: int) -> None:
         self.running.pop(unit, None)
         unit.queued_ns = now_ns
-        self.again.append(unit)
-        self.waiting += 1
+        self.queue.add_again(unit)
         self.cluster.scheduler.has_units(self, now_ns)
 
     def move(self, attempt: Attempt, now_ns: int) -> None:
@@ -311,12 +271,8 @@ class Job:
         if not self.lasting:
             self.end(error, now_ns)
             return
-        units = [*self.again, *self.pending, *(u for queue in self.bound.values() for u in queue)]
-        self.again.clear()
-        self.pending.clear()
-        self.bound.clear()
-        self.waiting = 0
-        self.cluster.scheduler.none_waits(self)
+        units = self.queue.clear()
+        self.cluster.scheduler.turns.rest(self)
         for unit in units:
             self.give_up(unit, None, error, now_ns)
 
@@ -332,63 +288,29 @@ class Job:
         if not self.keep_going:
             self.end(error, now_ns)
         else:
-            self._look(now_ns)
+            self.look(now_ns)
 
     def tell_failed(self, unit: Unit, key: str, error: SafError, now_ns: int) -> None:
         self.cluster.out.append(UnitEnded(self.request, unit.event.index, key, error, unit.attempts, 0, 0, 0, 0, 0,
                                           now_ns))
 
-    # -- steps and the end ---------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------------------
 
-    def _look(self, now_ns: int) -> None:
+    def look(self, now_ns: int) -> None:
         """Whether a step of all is over, or everything."""
         if self.ended:
             return
-        while self.phased and self.step < RAN and self.all_came and not self.waiting \
-                and self.parked == len(self.running):
-            attempts = [a for unit in self.running for a in unit.live]
-            if any(a.waits_for != self.step + 1 for a in attempts):
-                break
-            self._advance(attempts, now_ns)
+        if self.phased:
+            self.phases.look(self, now_ns)
         if self.all_came and not self.waiting and not self.running:
             self.end(None, now_ns)
-
-    def _advance(self, attempts: list[Attempt], now_ns: int) -> None:
-        """A phased job's units go on together."""
-        self.step += 1
-        self.steps_ns.append(now_ns)
-        phase, text = _PHASES[self.step]
-        self.note("phase", None, text, phase=phase)
-        for attempt in attempts:
-            if attempt.waits_for == LOADED <= self.step:
-                attempt.run(now_ns)
-            elif attempt.waits_for == RAN <= self.step:
-                attempt.read(now_ns)
-
-    def look_if_stuck(self, now_ns: int) -> None:
-        """Units of a phased job that wait while all others wait for them, and no card has room for more."""
-        if not self.phased or not self.waiting or self.held or not self.all_came:
-            return
-        attempts = [a for unit in self.running for a in unit.live]
-        if not attempts or any(a.waits_for != self.step + 1 for a in attempts) \
-                or self.cluster.scheduler.stager.going_to(self.digest):
-            return
-        if self.step:  # cards went away, and the others are full: make room
-            self._advance(attempts, now_ns)
-        else:
-            self.end(SchedulingError(
-                f"{len(self.running)} of {len(self.running) + self.waiting} units fit the cards' DDR at once",
-                "a phased job has all its units there at once: take fewer, or more cards, or none phased"), now_ns)
 
     def end(self, error: SafError | None, now_ns: int) -> None:
         """The job is over; what is under way is given up."""
         if self.ended:
             return
         self.ended = True
-        self.pending.clear()
-        self.again.clear()
-        self.bound.clear()
-        self.waiting = 0
+        self.queue.clear()
         for unit in list(self.running):
             unit.ended = True
             for attempt in list(unit.live):
@@ -398,37 +320,14 @@ class Job:
         self.running.clear()
         self.cluster.scheduler.remove(self, now_ns)
         if self.phased and error is None:
-            self.steps_ns.append(now_ns)
-            self.note("phase", None, "all units are read", phase="read")
+            self.phases.all_read(self, now_ns)
         if left:
             error = error or SchedulingError("ended with units under way", "")
-        self.cluster.end_request(self, RequestEnded(self.request, self.summary(now_ns), error))
-
-    def summary(self, now_ns: int) -> dict[str, Any]:
-        out: dict[str, Any] = {
-            "units": self.done, "failed": self.failed, "seconds": round((now_ns - self.started_ns) / 1e9, 6),
-            "cards": {key: share.describe() for key, share in self.shares.items()},
-            "moved": self.moved, "speculated": self.speculated, "reprogrammed": self.reprogrammed}
-        if self.phased and len(self.steps_ns) == 4:
-            load, run, read = (round((b - a) / 1e9, 6) for a, b in zip(self.steps_ns, self.steps_ns[1:], strict=False))
-            out["phases"] = {"load_s": load, "run_s": run, "read_s": read}
-        return out
+        self.cluster.end_request(self, RequestEnded(self.request, summary(self, now_ns), error))
 
     def median_ns(self) -> float | None:
         """Of the latest units from the first byte of inputs to the last of outputs; None while there are few."""
         return statistics.median(self.times_ns) if len(self.times_ns) >= 3 else None
-
-    def describe(self, now_ns: int) -> dict[str, Any]:
-        """JSON form for listings."""
-        seconds = max(1e-9, (now_ns - self.started_ns) / 1e9)
-        return {"request": self.request, "digest": self.digest.hex(), "kernel": self.kernel,
-                "priority": self.priority, "weight": self.weight, "pending": self.waiting,
-                "running": len(self.running), "done": self.done, "failed": self.failed, "held": self.held,
-                "ended_units": self.all_came, "seconds": round(seconds, 3),
-                "rate_units_s": round(self.done / seconds, 3), "moved": self.moved, "speculated": self.speculated,
-                "cards": {key: share.describe() | {"running": sum(
-                    a.card.key == key for unit in self.running for a in unit.live)}
-                    for key, share in self.shares.items()}}
 
 
 __all__ = ["Job"]

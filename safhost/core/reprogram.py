@@ -138,7 +138,7 @@ class Planner:
             if owners and (idle_ns <= IDLE_PAYS * cost_ns or not _settled(card, cost_ns, cards, now_ns)):
                 continue
             left_ns = _left_ns(job, cards) if owners else self.left_ns(job, cards)
-            if cards and card.key not in job.bound and cards >= job.min_cards and left_ns <= IDLE_PAYS * cost_ns:
+            if cards and card.key not in job.queue.bound and cards >= job.min_cards and left_ns <= IDLE_PAYS * cost_ns:
                 continue  # units for this card alone have nowhere else to go
             turn = (-job.priority, cards / job.weight, job.service_ns)
             if best is None or turn < best:
@@ -265,7 +265,7 @@ def _wants(job: Job) -> bool:
 def _has_for(job: Job, card: Card) -> bool:
     """Whether the job has a unit that this card may do, or all of its units are under way and more will come: units for
     other cards alone may wait for those to be let go by a job that has the same to say of this one."""
-    return bool(job.pending or job.again or card.key in job.bound) or not (job.waiting or job.all_came or job.implicit)
+    return job.queue.has_for(card.key) or not (job.waiting or job.all_came or job.implicit)
 
 
 __all__ = ["Planner"]

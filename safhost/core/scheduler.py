@@ -1,9 +1,8 @@
 """Which card works on a unit of which job, and when.
 
-A card that has room takes a unit of the job that comes first among those whose image it runs: the highest
-priority, then the least service by weight (start-time fair queueing: who comes or wakes up starts at the present
-virtual time, so that it neither starves nor takes all). Cards are looked at when something of theirs changed, the
-least loaded first, so that a job spreads; a unit costs the same however many cards and units there are.
+A card that has room takes a unit of the job whose turn it is (`turns`) among those whose image it runs. Cards are
+looked at when something of theirs changed, the least loaded first, so that a job spreads; a unit costs the same however
+many cards and units there are.
 """
 
 from __future__ import annotations
@@ -14,24 +13,24 @@ from typing import TYPE_CHECKING, Any
 from safhost.core import card as st
 from safhost.core.actions import JobCards
 from safhost.core.card import Card
-from safhost.core.commands import KillCommand
 from safhost.core.drain import DrainRequest
 from safhost.core.events import StartUnit
+from safhost.core.hangs import Hangs
+from safhost.core.jobreport import describe
 from safhost.core.jobs import Job
 from safhost.core.reprogram import Planner
 from safhost.core.resident import Residents
 from safhost.core.singles import Single, Singles, key_of
 from safhost.core.speculate import Speculator
 from safhost.core.staging import Stager
-from safhost.core.units import Attempt, Unit
-from safhost.errors import SafError, SchedulingError
+from safhost.core.turns import Turns
+from safhost.core.units import Unit
+from safhost.errors import SchedulingError
 
 if TYPE_CHECKING:
     from safhost.core.cluster import Cluster
 
 TICK_NS = 20_000_000  # between looks at what no event tells: stragglers, cards worth another image, jobs without cards
-HANGS_MEDIANS = 20  # a kernel that nobody waits for any more hangs after so many times what the median unit takes,
-HANGS_NS = 5_000_000_000  # and so long at least
 ORPHAN_NS = 60_000_000_000  # a unit no card could take for so long ends; cards come and go, but not for ever
 
 
@@ -40,19 +39,18 @@ class Scheduler:
         self.cluster = cluster
         self.jobs: dict[int, Job] = {}
         self.singles: dict[tuple[Any, ...], Singles] = {}
-        self.by_image: dict[bytes, dict[Job, None]] = {}  # jobs with units that wait
+        self.turns = Turns()
         self.stager = Stager(cluster)
         self.planner = Planner(self)
         self.residents = Residents(self)
         self.speculator = Speculator(self)
+        self.hangs = Hangs(self)
         self.drains: list[DrainRequest] = []
-        self._hanging: list[tuple[Attempt, int]] = []  # attempts that lost a race, and when they are taken for hung
         self.due_ns: int | None = None
         self._touched: dict[Card, None] = {}
         self._all = False
         self._plan = False  # who has which image is to be looked at
         self._moved = False  # what cards can take units of which job may be another set now
-        self._clock: dict[int, float] = {}  # virtual time of each priority: service of the job served last
 
     # -- jobs ----------------------------------------------------------------------------------------------
 
@@ -74,11 +72,7 @@ class Scheduler:
         self.jobs.pop(job.request, None)
         if isinstance(job, Singles):
             self.singles.pop(job.key, None)
-        ready = self.by_image.get(job.digest)
-        if ready is not None:
-            ready.pop(job, None)
-            if not ready:
-                del self.by_image[job.digest]
+        self.turns.rest(job)
         self.stager.drop_unneeded(now_ns)
         self.residents.remove(job, now_ns)
 
@@ -89,21 +83,17 @@ class Scheduler:
         """Units of the job wait: cards are looked at at the end of this event."""
         if job.ended or not job.waiting:
             return
-        ready = self.by_image.setdefault(job.digest, {})
-        if job not in ready:
-            ready[job] = None
+        if self.turns.wake(job):
             self._plan = True
-            job.service_ns = max(job.service_ns, self._clock.get(job.priority, 0.0))
             self._all = True
-        elif job.again or job.bound or job.waiting <= len(self.cluster.sessions.by_mac):
+        elif job.queue.again or job.queue.bound or job.waiting <= len(self.cluster.sessions.by_mac):
             self._all = True
         self._wake_up(now_ns)
 
     def change(self, job: Job, priority: int | None, weight: float | None, hold: bool | None, now_ns: int) -> None:
         """ChangeJob."""
-        if priority is not None and priority != job.priority:
-            job.priority = priority
-            job.service_ns = self._clock.get(priority, 0.0)
+        if priority is not None:
+            self.turns.reprioritise(job, priority)
         if weight is not None and weight > 0:
             job.weight = weight
         if hold is not None:
@@ -160,37 +150,6 @@ class Scheduler:
         busy = sum(1 for c in self.cluster.sessions.by_mac.values() if c.units and c.link == card.link)
         return max(in_bytes, out_bytes) * 1e9 * max(1, busy) / self.cluster.config.link_rate_bytes_s
 
-    def kill(self, card: Card, guilty: Attempt, now_ns: int) -> None:
-        """A kernel passed its deadline: the role is reset, and what else it runs is tried again."""
-        if card.killing or not card.usable:
-            return
-        card.killing = True
-        for attempt in card.attempts():
-            if attempt is not guilty:
-                attempt.innocent = True
-        KillCommand(self.cluster, card, self).start(now_ns)
-
-    def left_running(self, attempt: Attempt) -> None:
-        """Another attempt was done first. A kernel that goes on for very much longer hangs: its card is reset then."""
-        median_ns = attempt.unit.job.median_ns() or 0
-        self._hanging.append((attempt, attempt.run_ns + int(max(HANGS_MEDIANS * median_ns, HANGS_NS))))
-
-    def _end_hanging(self, now_ns: int) -> None:
-        left = []
-        for attempt, late_ns in self._hanging:
-            if attempt not in attempt.card.units:
-                continue
-            if now_ns < late_ns:
-                left.append((attempt, late_ns))
-            else:
-                self.kill(attempt.card, attempt, now_ns)
-        self._hanging = left
-
-    def on_command_ended(self, command: KillCommand, error: SafError | None, now_ns: int) -> None:
-        """A KILL of ours was carried out, or the card is gone."""
-        command.card.killing = False
-        self.touch(command.card)
-
     def card_available(self, card: Card, now_ns: int) -> None:
         """A session is open with it, the first of its boot or another one."""
         self.touch(card)
@@ -207,7 +166,7 @@ class Scheduler:
         """It takes no more units: what was for it alone is for all."""
         self.stager.drop(card, now_ns)
         for job in self.jobs.values():
-            job.release_bound(card.key)
+            job.queue.release(card.key)
             if any(a.unit.job is job for a in card.units):
                 job.note("drained", card, "takes no more units: it is being drained")
         self._all = True
@@ -241,7 +200,7 @@ class Scheduler:
         for attempt in card.attempts():
             attempt.card_gone(now_ns, why)
         for job in self.jobs.values():
-            job.release_bound(card.key)
+            job.queue.release(card.key)
             if job.waiting:
                 self.has_units(job, now_ns)
             share = job.shares.get(card.key)
@@ -268,10 +227,10 @@ class Scheduler:
             for card in cards:
                 if card.leaving:
                     self.stager.look(card, now_ns)
-            if not self.by_image:
+            if not self.turns.by_image:
                 break
             heap = [(len(card.units), n, card) for n, card in enumerate(cards)
-                    if card.image_digest in self.by_image and self.takes_units(card)]
+                    if card.image_digest in self.turns.by_image and self.takes_units(card)]
             heapq.heapify(heap)
             while heap:
                 _, n, card = heap[0]
@@ -285,7 +244,7 @@ class Scheduler:
 
     def _give(self, card: Card, now_ns: int) -> bool:
         """One unit to the card; False when it has no room or nobody has work for it."""
-        ready = self.by_image.get(card.image_digest)
+        ready = self.turns.by_image.get(card.image_digest)
         if not ready:
             return False
         jobs = [job for job in ready if not job.held and job.runs_on(card)]
@@ -293,7 +252,7 @@ class Scheduler:
         if not jobs or len(card.units) >= max(job.depth(card) for job in jobs) or self.residents.starved(card, now_ns):
             return False
         if len(jobs) > 1:
-            jobs.sort(key=_turn)
+            jobs = self.turns.in_turn(jobs)
         return any(self._has_place(job, card) and self._give_of(job, card, now_ns) for job in jobs)
 
     def _has_place(self, job: Job, card: Card) -> bool:
@@ -301,11 +260,11 @@ class Scheduler:
         return job.phased or not job.fixed_depth or sum(a.unit.job is job for a in card.units) < job.depth(card)
 
     def _give_of(self, job: Job, card: Card, now_ns: int) -> bool:
-        unit = job.take(card)
+        unit = job.queue.take(card)
         if unit is None:
             return False
         if not job.waiting:
-            self.none_waits(job)
+            self.turns.rest(job)
         try:
             place = self.place(job, card, unit.event.room)
             while place is None and self.residents.evict(card):
@@ -317,10 +276,10 @@ class Scheduler:
             job.give_up(unit, card, err, now_ns)
             return True
         if place is None:
-            job.put_back(unit)
-            self.by_image.setdefault(job.digest, {})[job] = None
+            job.queue.put_back(unit)
+            self.turns.wait_on(job)
             return False
-        self._clock[job.priority] = max(self._clock.get(job.priority, 0.0), job.service_ns)
+        self.turns.served(job)
         base, copy = place
         job.begin(unit, card, base, now_ns, copy=copy)
         return True
@@ -342,14 +301,6 @@ class Scheduler:
                 return base, copy
         return None
 
-    def none_waits(self, job: Job) -> None:
-        """All its units are under way, or have ended."""
-        ready = self.by_image.get(job.digest)
-        if ready is not None and job in ready:
-            del ready[job]
-            if not ready:
-                del self.by_image[job.digest]
-
     # -- now and then --------------------------------------------------------------------------------------
 
     def _wake_up(self, now_ns: int) -> None:
@@ -365,17 +316,15 @@ class Scheduler:
         self.planner.plan(now_ns)
         self.planner.balance(now_ns)
         self.speculator.look(now_ns)
-        self._end_hanging(now_ns)
-        if self._hanging or any(not job.implicit or job.waiting for job in self.all_jobs()):
+        self.hangs.look(now_ns)
+        if self.hangs.waiting or any(not job.implicit or job.waiting for job in self.all_jobs()):
             self._wake_up(now_ns)
 
     def _look_for_cards(self, job: Job, now_ns: int) -> None:
         """A job that no card is left for ends after a while."""
-        job.look_if_stuck(now_ns)
-        if job.bound:
-            for key in [key for key in job.bound if not job.may_come(key)]:
-                job.release_bound(key)
-                self._all = True
+        job.phases.look_if_stuck(job, now_ns)
+        if job.queue.bound and job.release_hopeless():
+            self._all = True
         if not job.waiting or job.held or self.candidates(job) or self.stager.going_to(job.digest):
             job.alone_ns = None
             return
@@ -391,45 +340,7 @@ class Scheduler:
     # -- for people and tests ------------------------------------------------------------------------------
 
     def view(self, now_ns: int) -> list[dict[str, Any]]:
-        return [job.describe(now_ns) for job in self.jobs.values()]
-
-    def validate(self) -> None:
-        """Assert the invariants of jobs, units and cards."""
-        self.stager.validate()
-        self.residents.validate()
-        on_cards = {a for card in self.cluster.sessions.by_mac.values() for a in card.units}
-        for job in self.all_jobs():
-            what = f"job {job.request}"
-            assert not job.ended, f"{what} ended and is still here"
-            queued = [*job.pending, *job.again, *(u for q in job.bound.values() for u in q)]
-            assert job.waiting == len(queued), f"{what}: {job.waiting} units wait, {len(queued)} are queued"
-            assert len(set(queued)) == len(queued), f"{what}: a unit waits twice"
-            ready = job in self.by_image.get(job.digest, {})
-            assert ready == bool(job.waiting), f"{what}: {job.waiting} units wait, ready {ready}"
-            for unit in queued:
-                assert not unit.ended, f"{what}: unit {unit.event.index} waits and has ended"
-                assert not unit.live, f"{what}: unit {unit.event.index} waits and is under way"
-                assert unit not in job.running, f"{what}: unit {unit.event.index} waits and runs"
-            parked = sum(bool(a.waits_for) for u in job.running for a in u.live)
-            assert job.parked == parked, f"{what}: {parked} units wait for a step, not {job.parked}"
-            for unit in job.running:
-                assert 1 <= len(unit.live) <= 2, f"{what}: unit {unit.event.index} runs {len(unit.live)} times"
-                assert not unit.ended, f"{what}: unit {unit.event.index} ended and runs"
-                for attempt in unit.live:
-                    assert not attempt.abandoned, f"{what}: an abandoned attempt counts"
-                    assert attempt in on_cards, f"{what}: unit {unit.event.index} runs on no card"
-                assert unit.reader is None or unit.reader in unit.live, f"{what}: a stranger reads into memory"
-        for digest, jobs in self.by_image.items():
-            assert jobs, f"no job waits for image {digest.hex()[:12]}"
-            for card in self.cluster.sessions.by_mac.values():
-                if card.image_digest == digest and not card.units and self.takes_units(card):
-                    idle = [j.request for j in jobs if not j.held and j.runs_on(card) and (j.pending or any(
-                        card.key not in u.failed_on or not self.others(j, u) for u in j.again))]
-                    assert not idle, f"{card.key} does nothing while units of {idle} wait"
-
-
-def _turn(job: Job) -> tuple[int, float]:
-    return -job.priority, job.service_ns
+        return [describe(job, now_ns) for job in self.jobs.values()]
 
 
 __all__ = ["ORPHAN_NS", "Scheduler"]

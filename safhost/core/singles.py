@@ -11,6 +11,7 @@ from safhost.core.actions import RequestEnded, UnitEnded
 from safhost.core.card import Card
 from safhost.core.events import JobUnit, StartJob, StartUnit
 from safhost.core.jobs import Job
+from safhost.core.unitqueue import UnitQueue
 from safhost.core.units import Attempt, Unit
 from safhost.errors import CardLost, CommandFailed, DeadlineExceeded, SafError, SchedulingError
 from safhost.wire.generated import Status
@@ -44,7 +45,7 @@ class Single(Unit):
         return self.event.index
 
     def start(self, now_ns: int) -> None:
-        self.job.enqueue(self)
+        self.job.queue.add(self)
         self.job.cluster.scheduler.has_units(self.job, now_ns)
 
     def cancel(self, error: SafError, now_ns: int) -> None:
@@ -54,17 +55,26 @@ class Single(Unit):
         if self in job.running:
             del job.running[self]
         else:
-            for queue in (job.pending, job.again):
-                if self in queue:
-                    queue.remove(self)
-                    job.waiting -= 1
+            job.queue.remove(self)
         for attempt in list(self.live):
             attempt.abandon(now_ns)
         self.live.clear()
         if not job.waiting:
-            job.cluster.scheduler.none_waits(job)
+            job.cluster.scheduler.turns.rest(job)
         job.cluster.end_request(self, RequestEnded(self.request, {}, error))
         job.look_for_end(now_ns)
+
+
+class _Queue(UnitQueue):
+    """Of single units any card takes one that failed elsewhere."""
+
+    __slots__ = ()
+
+    def take(self, card: Card) -> Unit | None:
+        if self.again:
+            self.count -= 1
+            return self.again.pop(0)
+        return super().take(card)
 
 
 class Singles(Job):
@@ -77,12 +87,7 @@ class Singles(Job):
                                            unit_deadline_ms=event.deadline_ms, speculate=False, keep_going=True,
                                            depth=cluster.config.units_per_card), now_ns)
         self.key = key_of(event)
-
-    def take(self, card: Card) -> Unit | None:
-        if self.again:
-            self.waiting -= 1
-            return self.again.pop(0)
-        return super().take(card)
+        self.queue = _Queue()
 
     def note(self, kind: str, card: Card | None, text: str, **info: Any) -> None:
         """Nobody watches single units."""
@@ -115,14 +120,12 @@ class Singles(Job):
 
     def orphaned(self, seconds: float, now_ns: int) -> None:
         """No card has run its image for so long: units that wait end."""
-        for unit in [*self.again, *self.pending]:
+        for unit in self.queue.units():
             self.give_up(unit, None, SchedulingError(
                 f"no card ran image {self.digest.hex()[:12]} for {seconds:g} s after {unit.attempts} tries",
                 "look for the cards with `safhost cards`, then submit it again"), now_ns)
-        self.again.clear()
-        self.pending.clear()
-        self.waiting = 0
-        self.cluster.scheduler.none_waits(self)
+        self.queue.clear()
+        self.cluster.scheduler.turns.rest(self)
         self.look_for_end(now_ns)
 
     def look_for_end(self, now_ns: int) -> None:

@@ -132,7 +132,7 @@ class Attempt:
     def _loaded(self, now_ns: int) -> None:
         self._transfers.clear()
         self.run_ns = now_ns
-        if self.unit.job.may_pass(self, LOADED, now_ns):
+        if self.unit.job.phases.may_pass(self, LOADED, now_ns):
             self.run(now_ns)
 
     def run(self, now_ns: int) -> None:
@@ -149,7 +149,7 @@ class Attempt:
     def _unpark(self) -> None:
         if self.waits_for:
             self.waits_for = 0
-            self.unit.job.parked -= 1
+            self.unit.job.phases.parked -= 1
 
     def _submit(self, now_ns: int) -> None:
         job, e = self.unit.job, self.unit.event
@@ -182,7 +182,7 @@ class Attempt:
                 self._submit(now_ns)
             elif not self._commands:
                 self.read_ns = now_ns
-                if self.unit.job.may_pass(self, RAN, now_ns):
+                if self.unit.job.phases.may_pass(self, RAN, now_ns):
                     self.read(now_ns)
 
     def read(self, now_ns: int) -> None:
@@ -226,7 +226,7 @@ class Attempt:
         for other in self.unit.live:
             if other is not self:
                 if other.running:
-                    self.cluster.scheduler.left_running(other)
+                    self.cluster.scheduler.hangs.left_running(other)
                 other.abandon(now_ns)  # before anything is copied: it may be reading into the memory
         for at, out in self._scratch:
             self.unit.event.memory[at:at + len(out)] = out

@@ -22,8 +22,8 @@ JOB_MUTANTS: tuple[Planting, ...] = (
         "elif not self._commands:\n            self.read_ns", "else:\n            self.read_ns",
         "outputs are read while the kernel still works on them"),
     Planting(
-        "unit-lost-with-its-card", "safhost.core.jobs", "Job.requeue",
-        "self.again.append(unit)\n    self.waiting += 1", "self.waiting += 0",
+        "unit-lost-with-its-card", "safhost.core.unitqueue", "UnitQueue.add_again",
+        "self.again.append(unit)\n    self.count += 1", "self.count += 0",
         "a job never ends when a card was lost"),
     Planting(
         "failure-not-told", "safhost.core.jobs", "Job.give_up",
@@ -31,7 +31,7 @@ JOB_MUTANTS: tuple[Planting, ...] = (
         "a unit that failed for good never ends"),
     Planting(
         "ended-unit-stays-in-the-list", "safhost.core.jobs", "Job.attempt_done",
-        "self._look(now_ns)", "self.running_done = [*getattr(self, 'running_done', ()), unit]\n    self._look(now_ns)",
+        "self.look(now_ns)", "self.running_done = [*getattr(self, 'running_done', ()), unit]\n    self.look(now_ns)",
         "a job of a million units keeps them all"),
     Planting(
         "job-forgets-its-cards", "safhost.core.jobs", "Job.may_use",

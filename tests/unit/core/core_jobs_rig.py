@@ -143,7 +143,7 @@ def at_rest(sim: Simulation) -> None:
     """Assert that nothing is left of any job."""
     scheduler = sim.host.cluster.scheduler
     assert not scheduler.jobs
-    assert not scheduler.by_image
+    assert not scheduler.turns.by_image
     for key in sim.cards:
         card = sim.host.cluster.sessions.by_key.get(key)
         if card is not None and card.state == "available":

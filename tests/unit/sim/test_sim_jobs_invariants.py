@@ -162,7 +162,8 @@ def test_card_that_a_job_may_not_use_is_found(world):
 
 
 def test_phased_job_that_runs_before_all_is_there_is_found(world):
-    with planted(bug("safhost.core.jobs", "Job.may_pass", "if not self.phased or self.step >= step:", "if step:")):
+    with planted(bug("safhost.core.phases", "Phases.may_pass",
+                     "if not job.phased or self.step >= step:", "if step:")):
         w = world(kernel_ns=SLOW_NS)
         with fails("jobs-obey", "phased"):
             w.end(w.job(units=6, phased=True, window=64, batch=1))
