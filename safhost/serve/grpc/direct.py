@@ -99,6 +99,14 @@ class DirectCalls:
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
 
+    def home(self, replies: list[tuple[Callable[[Reply], None], Reply]]) -> None:
+        """Have many replies sent by this thread: it hears of them once, and nobody fights it for the interpreter."""
+        if threading.get_ident() == self._thread.ident:
+            _all_sent(replies)
+        else:
+            call: DirectCall = replies[0][0].__self__.rpc  # type: ignore[attr-defined]
+            call.post(lambda _event: _all_sent(replies))
+
     def _ask(self, method: str, tag: Callable[[Any], None]) -> None:
         try:
             self._server.request_registered_call(self._queue, self._queue, method, tag)
@@ -143,6 +151,11 @@ class DirectCalls:
         return True
 
 
+def _all_sent(replies: list[tuple[Callable[[Reply], None], Reply]]) -> None:
+    for on_reply, reply in replies:
+        on_reply(reply)
+
+
 class _Refused:
     """A call that ends before its message is looked at."""
 
@@ -173,6 +186,15 @@ class DirectCall:
     def receive(self) -> None:
         """Have the next message delivered to `_on_message`."""
         self._call.start_server_batch((cygrpc.ReceiveMessageOperation(0),), self._on_message)
+
+    @property
+    def rpc(self) -> DirectCall:
+        """The call that a request came with."""
+        return self
+
+    def post(self, tag: Callable[[Any], None]) -> None:
+        """Have ``tag`` called in the queue's thread: a batch of no operations is over at once."""
+        self._call.start_server_batch((), tag)
 
     def watch(self) -> None:
         """Have `is_cancelled` set when the client goes away, or its deadline has passed."""
@@ -216,6 +238,7 @@ class _Unary(DirectCall):
         try:
             self._request, self._placement = request_of(*message_of(data), service, self.on_reply, self.is_gone,
                                                         self.metadata)
+            self._request.home = self._calls.home
             service.engine.infer(self._request)
         except Exception as error:
             self._refuse(error)

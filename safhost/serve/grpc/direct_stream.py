@@ -29,6 +29,11 @@ class _Answer:
         self.reply: Reply | None = None
         self.error: ServeError | None = None
 
+    @property
+    def rpc(self) -> DirectCall:
+        """The call that the request came with."""
+        return self._stream
+
     def on_reply(self, reply: Reply) -> None:
         self.reply = reply
         self._stream.advance()
@@ -69,6 +74,7 @@ class DirectStream(DirectCall):
             answer.request_id = message.id
             answer.request, answer.placement = request_of(message, raw, self._service, answer.on_reply, self.is_gone,
                                                           self.metadata)
+            answer.request.home = self._calls.home
             self._service.engine.infer(answer.request)
         except Exception as error:
             answer.error = ServeError(*refusal(error))
