@@ -186,7 +186,7 @@ class CommandUnit:
             self._finish(number, status, now_ns)
 
     def role_finished(self, ticket: int, status: Status | str, kernel_ns: int, error: str, now_ns: int) -> None:
-        """A role process is done with ``ticket``; unknown tickets (killed meanwhile, compile jobs) are ignored."""
+        """A role process is done with ``ticket``; unknown tickets (killed meanwhile) are ignored."""
         result = status if isinstance(status, Status) else _ROLE_STATUS.get(str(status), Status.ROLE_FAULT)
         if error:
             self.last_error = error
@@ -195,6 +195,7 @@ class CommandUnit:
             if slot.ticket == ticket:
                 break
         else:
+            self._shell.commits.compiled(ticket, now_ns)
             return
         slot.ticket = 0
         slot.kernel_ns = kernel_ns

@@ -57,6 +57,7 @@ class CommitUnit:
         self._feed: PrFeed | None = None
         self._forced: Status | None = None
         self._stuck = False
+        self._compiling = 0  # ticket of the job that compiles the new role's kernels, while COMMIT waits for it
 
     @property
     def active(self) -> bool:
@@ -130,7 +131,7 @@ class CommitUnit:
         """Pass through phases until one has to wait; True when the commit is over."""
         phase = {CommitPhase.DRAIN: self._drain, CommitPhase.FREEZE: self._freeze,
                  CommitPhase.WAIT_DDR_IDLE: self._wait_ddr_idle, CommitPhase.FEED: self._feed_image,
-                 CommitPhase.CHECK: self._check}
+                 CommitPhase.CHECK: self._check, CommitPhase.RELEASE: self._release}
         while self._active:
             before = self.phase
             phase[before](now_ns)
@@ -203,9 +204,24 @@ class CommitUnit:
         shell.image_digest = slot.digest
         slot.last_used = shell.role_epoch
         shell.commands.role_changed()
+        self._compiling = 0
         if outcome.role.kernels:
-            shell.jobs.append(shell.role_job(outcome.role))
-        self._finish(Status.OK, now_ns)
+            job = shell.role_job(outcome.role)
+            shell.jobs.append(job)
+            if shell.config.compile_first:
+                self._compiling = job.ticket
+
+    def _release(self, now_ns: int) -> None:
+        """Over, once the kernels are compiled; or when that takes too long: the first RUN then waits for it."""
+        if not self._compiling or now_ns >= self._end_ns:
+            self._compiling = 0
+            self._finish(Status.OK, now_ns)
+
+    def compiled(self, ticket: int, now_ns: int) -> None:
+        """A job that compiles has ended, well or not: what is wrong with a source, a RUN says."""
+        if self._active and ticket == self._compiling:
+            self._compiling = 0
+            self.tick(now_ns)
 
     def _no_role(self, status: Status, outcome: PrOutcome, now_ns: int) -> None:
         shell = self._shell

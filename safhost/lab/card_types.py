@@ -44,6 +44,7 @@ class CardConfig:
     ``card_key``: 32 bytes make it speak suite 1 alone; None, suite 0 alone. ``ddr_bytes`` is the DDR the role
     reaches; staging memory (``image_slots`` of ``image_slot_bytes``) lies beyond. ``receive_rate`` (bytes per
     second) and ``window_blocks`` are what HELLO advertises. ``timing`` None: as fast as this machine.
+    ``compile_first``: a COMMIT is over when the role's kernels are compiled, so that the first RUN need not wait.
     """
 
     serial: str
@@ -62,6 +63,7 @@ class CardConfig:
     lease_ms: int = LEASE_MS
     hello_ms: int = HELLO_MS
     solicit_guard_ms: int = SOLICIT_GUARD_MS
+    compile_first: bool = False
 
     def __post_init__(self) -> None:
         if len(self.serial.encode("ascii", "replace")) > SERIAL_MAX_BYTES or not self.serial.isascii():

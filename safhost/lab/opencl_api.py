@@ -32,7 +32,7 @@ CL_DRIVER_VERSION = 0x102D
 CL_MEM_READ_WRITE = 1 << 0
 CL_MEM_USE_HOST_PTR = 1 << 3
 CL_MAP_READ = 1 << 0
-CL_PROGRAM_BUILD_LOG = 0x1183
+CL_PROGRAM_BINARY_SIZES, CL_PROGRAM_BINARIES, CL_PROGRAM_BUILD_LOG = 0x1165, 0x1166, 0x1183
 CL_KERNEL_NUM_ARGS = 0x1191
 CL_KERNEL_ARG_ADDRESS_QUALIFIER = 0x1196
 ARG_INFO_NOT_AVAILABLE = -19
@@ -74,6 +74,9 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "clCreateCommandQueue": (c_void_p, (c_void_p, c_void_p, c_uint64, POINTER(c_int32))),
     "clCreateProgramWithSource": (c_void_p, (c_void_p, c_uint32, POINTER(c_char_p), POINTER(c_size_t),
                                              POINTER(c_int32))),
+    "clCreateProgramWithBinary": (c_void_p, (c_void_p, c_uint32, POINTER(c_void_p), POINTER(c_size_t),
+                                             POINTER(c_void_p), POINTER(c_int32), POINTER(c_int32))),
+    "clGetProgramInfo": (c_int32, (c_void_p, c_uint32, c_size_t, c_void_p, POINTER(c_size_t))),
     "clBuildProgram": (c_int32, (c_void_p, c_uint32, POINTER(c_void_p), c_char_p, c_void_p, c_void_p)),
     "clCompileProgram": (c_int32,
                          (c_void_p, c_uint32, POINTER(c_void_p), c_char_p, c_uint32, POINTER(c_void_p),

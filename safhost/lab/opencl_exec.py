@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from safhost.errors import CommandFailed, SafError
+from safhost.lab import opencl_cache
 from safhost.lab.opencl_api import (
     ADDRESS_CONSTANT,
     ADDRESS_GLOBAL,
@@ -74,7 +75,9 @@ def build_program(device: CpuDevice, package: KernelPackage, files: Mapping[str,
             target.write_text(text, encoding="utf-8")
         # -cl-kernel-arg-info so that kernel.yaml can be checked against what was compiled
         base = f"-cl-kernel-arg-info {package.options}".strip()
-        program = _compile_all(device, package, files, folder, base)
+        name = opencl_cache.name_of(device, base, package.sources, files)
+        kept = opencl_cache.load(device, name, base)
+        program = kept or _compile_all(device, package, files, folder, base)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     kernels = {}
@@ -85,6 +88,8 @@ def build_program(device: CpuDevice, package: KernelPackage, files: Mapping[str,
             raise BuildFailed(f"kernel {spec.source_name} is not in the sources of {package.name} ({error.message})",
                               "correct its name in kernel.yaml") from None
         _check_signature(device, spec, kernels[spec.name])
+    if kept is None:
+        opencl_cache.keep(device, name, program)
     return Program(device, package, program, kernels)
 
 

@@ -195,7 +195,7 @@ class LabServer:
         config = CardConfig(serial=serial, mac=card_mac(number), mac1=card_mac(number, 1), mtu=spec.mtu,
                             card_key=self._keys.get(serial), timing=self._timing,
                             profile=spec.profile, image_slots=spec.image_slots,
-                            window_blocks=int(link.ring_slots * WINDOW_SHARE[spec.topology]))
+                            window_blocks=int(link.ring_slots * WINDOW_SHARE[spec.topology]), compile_first=True)
         card = self._rtl_card(config) if number <= spec.rtl_cards \
             else VirtualCard(config, self._codec, os.urandom, self._leaf_cache)
         slot = CardSlot(number, card, self.loop, self.broker, Wire(self.impairments, spec.seed, number))

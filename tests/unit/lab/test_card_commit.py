@@ -692,3 +692,40 @@ def test_other_ethertypes_are_used_throughout() -> None:
         assert host.data[0][12:14] == b"\x10\x06"
     finally:
         card_host.CODEC = before
+
+
+# -- COMMIT that waits for the compiler
+
+def committing(**fields: Any) -> tuple[Host, RoleJob]:
+    """A card that waits for its kernels to be compiled before a COMMIT is over."""
+    host = connected(compile_first=True)
+    payload = image()
+    host.write(payload, 1, IMAGE)
+    assert host.commit(tree_root(payload.data), 1, **fields).status == Status.RUNNING
+    job = one_job(host)
+    assert job.kernel == ""
+    return host, job
+
+
+@pytest.mark.parametrize("word", ["ok", "build_failed", "no_runtime"])
+def test_commit_is_over_when_the_kernels_are_compiled_or_cannot_be(word: str) -> None:
+    host, job = committing()
+    host.card.role_finished(job.ticket + 1, "ok", 0, "", host.now)
+    assert not [f for f in host.output() if f.opcode == Opcode.COMMITTED]
+    host.card.role_finished(job.ticket, word, 0, "", host.now)
+    (told,) = [Committed.unpack(f.payload) for f in host.output() if f.opcode == Opcode.COMMITTED]
+    assert (told.status, told.phase, told.role_epoch) == (Status.OK, CommitPhase.RELEASE, 1)
+
+
+def test_commit_waits_no_longer_for_a_compiler_than_its_deadline() -> None:
+    host, job = committing(feed_ms=300)
+    before_ns = host.now
+    wake_ns = host.card.next_wakeup_ns()
+    assert wake_ns is not None
+    assert wake_ns <= before_ns + 300_000_000
+    host.now = before_ns + 300_000_000
+    host.card.tick(host.now)
+    (told,) = [Committed.unpack(f.payload) for f in host.output() if f.opcode == Opcode.COMMITTED]
+    assert told.status == Status.OK
+    host.card.role_finished(job.ticket, "ok", 0, "", host.now)
+    assert not host.output()
