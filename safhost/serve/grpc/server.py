@@ -40,6 +40,11 @@ OPTIONS = (
     ("grpc.so_reuseport", 1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
+    # The core would measure each connection with pings: for a client that asks now and then, one more packet each way a
+    # request. A window and frames that are large from the start do without.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 8 << 20),
+    ("grpc.http2.max_frame_size", 1 << 20),
     # a client whose machine or network is gone says nothing: ask, so that its streams end
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
