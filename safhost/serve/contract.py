@@ -68,6 +68,11 @@ class Contract:
     def size(self, request: Request) -> int:
         """How many inferences a request is (1 for a model without batches). Raises ServeError INVALID_ARGUMENT, or the
         ``error`` of an input that is no plain Tensor but one that a front end knows to be wrong."""
+        form = request.form
+        if form is not None:
+            contract, size = form.fits
+            if contract is self:
+                return int(size)
         inputs, known, batch, misfit = request.inputs, self.inputs, -1, None
         for wanted in request.wanted:
             if wanted.name not in self.outputs:
@@ -95,7 +100,10 @@ class Contract:
             raise self._explained(request)
         if misfit is not None:  # what the front end found wrong; Triton looks at it after all else
             raise misfit.error  # type: ignore[attr-defined]
-        return batch if max_batch else 1
+        size = batch if max_batch else 1
+        if form is not None:
+            form.fits = (self, size)
+        return size
 
     def shapes(self, request: Request) -> Any:
         """Equal for requests that may share a batch."""

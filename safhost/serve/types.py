@@ -101,16 +101,18 @@ class Request:
     default, 1 the highest; ``timeout_us`` in the queue, 0 for the model's default. ``arrived_ns`` is on the
     monotonic clock. ``is_gone`` tells whether the client went away: what has not begun then is dropped. ``home``: takes
     many replies at once, each with its ``on_reply``, where the front end has a thread of its own to call them in.
+    ``form``: what this request has in common with others, when its front end knows.
     """
 
-    __slots__ = ("arrived_ns", "home", "id", "inputs", "is_gone", "model", "on_reply", "parameters", "priority",
+    __slots__ = ("arrived_ns", "form", "home", "id", "inputs", "is_gone", "model", "on_reply", "parameters", "priority",
                  "sequence_end", "sequence_id", "sequence_start", "timeout_us", "trace", "version", "wanted")
 
     def __init__(self, model: str, version: str, inputs: list[Tensor], on_reply: Callable[[Reply], None],
                  arrived_ns: int, *, id: str = "", wanted: tuple[Wanted, ...] = (),
                  parameters: dict[str, Any] | None = None, priority: int = 0, timeout_us: int = 0,
                  sequence_id: int | str = 0, sequence_start: bool = False, sequence_end: bool = False,
-                 is_gone: Callable[[], bool] | None = None, trace: Any = None, home: Home | None = None) -> None:
+                 is_gone: Callable[[], bool] | None = None, trace: Any = None, home: Home | None = None,
+                 form: Any = None) -> None:
         self.model = model
         self.version = version
         self.inputs = inputs
@@ -127,6 +129,7 @@ class Request:
         self.is_gone = is_gone
         self.trace = trace
         self.home = home
+        self.form = form
 
     def refuse(self, error: ServeError) -> None:
         """Answer with an error."""

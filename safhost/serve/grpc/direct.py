@@ -26,7 +26,7 @@ from grpc._cython import cygrpc
 from safhost.serve.auth import Security
 from safhost.serve.grpc.infer import refusal
 from safhost.serve.grpc.replies import response_of
-from safhost.serve.grpc.requests import message_of, request_of
+from safhost.serve.grpc.requests import request_from
 from safhost.serve.grpc.token import NO_TOKEN, is_permitted
 from safhost.serve.service import Placement, Service
 from safhost.serve.types import Code, Reply, Request
@@ -236,8 +236,7 @@ class _Unary(DirectCall):
             return
         service = self._service
         try:
-            self._request, self._placement = request_of(*message_of(data), service, self.on_reply, self.is_gone,
-                                                        self.metadata)
+            self._request, self._placement = request_from(data, service, self.on_reply, self.is_gone, self.metadata)
             self._request.home = self._calls.home
             service.engine.infer(self._request)
         except Exception as error:

@@ -11,7 +11,7 @@ from grpc._cython import cygrpc
 from safhost.serve.grpc.direct import DirectCall, DirectCalls, status_operation
 from safhost.serve.grpc.infer import STREAM_DEPTH, refusal
 from safhost.serve.grpc.replies import response_of, stream_error
-from safhost.serve.grpc.requests import message_of, request_of
+from safhost.serve.grpc.requests import id_of, request_from
 from safhost.serve.service import Placement
 from safhost.serve.types import Code, Reply, Request, ServeError
 
@@ -70,13 +70,13 @@ class DirectStream(DirectCall):
         answer = _Answer(self)
         self._answers.append(answer)
         try:
-            message, raw = message_of(data)
-            answer.request_id = message.id
-            answer.request, answer.placement = request_of(message, raw, self._service, answer.on_reply, self.is_gone,
-                                                          self.metadata)
+            answer.request, answer.placement = request_from(data, self._service, answer.on_reply, self.is_gone,
+                                                            self.metadata)
+            answer.request_id = answer.request.id
             answer.request.home = self._calls.home
             self._service.engine.infer(answer.request)
         except Exception as error:
+            answer.request_id = id_of(data)
             answer.error = ServeError(*refusal(error))
             self.advance()
         with self._lock:  # against the writer, who goes on reading when there is room again

@@ -16,10 +16,9 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from tritonclient.grpc import service_pb2 as pb
 
 from safhost.serve.grpc.replies import response_of, stream_error
-from safhost.serve.grpc.requests import Raw, message_of, request_of
+from safhost.serve.grpc.requests import id_of, request_from
 from safhost.serve.service import Placement, Service
 from safhost.serve.types import Code, Reply, Request, ServeError
 
@@ -87,17 +86,16 @@ class Inference:
         service = self._service
         call = _Call()
         try:
-            self._begin(call, *message_of(data), lambda: not context.is_active(), context.invocation_metadata)
+            self._begin(call, data, lambda: not context.is_active(), context.invocation_metadata)
             return call.response(service)
         except Exception as error:
             code, text = refusal(error)
         context.abort(STATUS[int(code)], text)
         raise AssertionError  # abort raises
 
-    def _begin(self, call: _Call, message: pb.ModelInferRequest, raw: Raw, is_gone: Callable[[], bool],
-               metadata: Callable[[], Any]) -> None:
+    def _begin(self, call: _Call, data: bytes, is_gone: Callable[[], bool], metadata: Callable[[], Any]) -> None:
         service = self._service
-        call.request, call.placement = request_of(message, raw, service, call.on_reply, is_gone, metadata)
+        call.request, call.placement = request_from(data, service, call.on_reply, is_gone, metadata)
         service.engine.infer(call.request)
 
     def stream(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -140,14 +138,11 @@ class _Stream:
 
     def _begin(self, data: bytes) -> None:
         call = _Call()
-        request_id = ""
         try:
-            message, raw = message_of(data)
-            request_id = message.id
-            self._inference._begin(call, message, raw, self._is_over, self._context.invocation_metadata)
+            self._inference._begin(call, data, self._is_over, self._context.invocation_metadata)
         except Exception as err:
             error = ServeError(*refusal(err))
-            self._calls.put(error if self._is_strict else stream_error(error, request_id))
+            self._calls.put(error if self._is_strict else stream_error(error, id_of(data)))
         else:
             self._calls.put(call)
 

@@ -7,8 +7,10 @@ from time import monotonic_ns
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
+from safhost.serve.grpc.forms import form_of, learn
 from safhost.serve.grpc.wire import WORTH_BYTES, split
 from safhost.serve.service import Placement, Service, wanted_of
 from safhost.serve.shm import Span
@@ -29,6 +31,31 @@ _NATURAL = {"bool_contents": "BOOL", "int_contents": "INT32", "int64_contents": 
 
 Raw = Sequence[bytes | memoryview]
 """The bytes of raw inputs."""
+
+
+def request_from(data: bytes, service: Service, on_reply: Callable[[Reply], None], is_gone: Callable[[], bool],
+                 metadata: Callable[[], Iterable[tuple[str, str]]]) -> tuple[Request, Placement | None]:
+    """The request that ``data`` brings, and where its outputs go unless plainly back. Raises ServeError, and protobuf's
+    DecodeError."""
+    form = form_of(data)
+    if form is not None:
+        request, placement = form.request(data, on_reply, is_gone), None
+        if service.traces.on:
+            request.trace = service.trace(request.model, metadata())
+        return request, placement
+    message, raw = message_of(data)
+    request, placement = request_of(message, raw, service, on_reply, is_gone, metadata)
+    if placement is None and not message.parameters:
+        learn(data, request)
+    return request, placement
+
+
+def id_of(data: bytes) -> str:
+    """The id of the request that ``data`` brings; "" when it is no message."""
+    try:
+        return str(message_of(data)[0].id)
+    except DecodeError:
+        return ""
 
 
 def message_of(data: bytes) -> tuple[pb.ModelInferRequest, Raw]:
@@ -222,4 +249,4 @@ def _expect(name: str, kind: str | None, *kinds: str) -> None:
                          f"{' or '.join(kinds)}.")
 
 
-__all__ = ["Raw", "message_of", "request_of"]
+__all__ = ["Raw", "id_of", "message_of", "request_from", "request_of"]
