@@ -208,15 +208,16 @@ class Cluster:
                on_note: Note | None = None, phased: bool = False, repeat: int = 1, depth: int = 0,
                total: int | None = None, ephemeral: bool = False, land: Land | None = None,
                land_failed: LandFailed | None = None, on_cards: Callable[[list[str]], None] | None = None,
-               patience_s: float = 600.0, min_cards: int = 0, resident: Mapping[str, Any] | None = None,
-               compute_units: int = 0) -> Job:
+               patience_s: float = 600.0, min_cards: int = 0, max_cards: int = 0,
+               resident: Mapping[str, Any] | None = None, compute_units: int = 0) -> Job:
         """Run ``kernel`` over ``units`` on all cards there are, and on those that come; returns at once.
 
         ``kernel``: a Kernel, or its name or index (of ``image``, or of what cards run). ``units``: an iterable, pulled
         as room is made, of `safhost.Unit`, of tuples of arrays, or of single arrays. ``out``: numpy array or memory map
         (a tuple of them when the kernel has several outputs); the i-th unit's result lands in ``out[i]``, or where its
         ``into`` says. ``image`` programs cards that do not run it; without it the image store is looked into.
-        ``priority``: higher first; ``weight``: the share among jobs of one priority. ``cards``: only these.
+        ``priority``: higher first; ``weight``: the share among jobs of one priority. ``cards``: only these;
+        ``max_cards``: at most so many at once, 0 for all; jobs of one ``name`` and image work on the same ones.
         ``unit_deadline_s`` of one run of the kernel; a unit that ``retries`` cards fail is at fault: the job ends, or
         with ``keep_going`` goes on. ``speculate``: slow units may run twice. ``window``: units outstanding at most.
         ``resume``: the id of a job that did not end well; units whose results landed are passed over. ``on_note`` gets
@@ -243,7 +244,7 @@ class Cluster:
             cards=cards, make_link=lambda owner: JobLink(owner, self.calls, self._make_transport), name=name,
             priority=priority, weight=weight, unit_deadline_s=unit_deadline_s, retries=retries, keep_going=keep_going,
             speculate=speculate, phased=phased, repeat=repeat, depth=depth, ephemeral=ephemeral, land=land,
-            land_failed=land_failed, on_cards=on_cards, patience_s=patience_s, min_cards=min_cards,
+            land_failed=land_failed, on_cards=on_cards, patience_s=patience_s, min_cards=min_cards, max_cards=max_cards,
             resident=resident, compute_units=compute_units)
         self._jobs.add(job)
         return job

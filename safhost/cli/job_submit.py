@@ -131,6 +131,7 @@ class JobProgress:
 @click.option("--weight", default=1.0, show_default=True, help="Share among jobs of one priority.")
 @click.option("--card", "pattern", metavar="SEL", multiple=True, shell_complete=complete_cards,
               help="Only these cards. Default: all, also those that come later.")
+@click.option("--max-cards", metavar="N", type=click.IntRange(1), help="At most so many cards at once.")
 @click.option("--deadline", type=Duration(), metavar="TIME", default="300s", show_default=True,
               help="Of one run of the kernel; then the unit goes to another card.")
 @click.option("--retries", default=3, show_default=True, type=click.IntRange(1),
@@ -142,8 +143,8 @@ class JobProgress:
 @pass_settings
 def submit(settings: Settings, kernel: str, image: str | None, inputs: tuple[str, ...], whole: tuple[str, ...],
            scalars: tuple[str, ...], outputs: tuple[str, ...], split: int | None, name: str, priority: int,
-           weight: float, pattern: tuple[str, ...], deadline: float, retries: int, keep_going: bool,
-           no_speculate: bool, resume_job: str | None) -> None:
+           weight: float, pattern: tuple[str, ...], max_cards: int | None, deadline: float, retries: int,
+           keep_going: bool, no_speculate: bool, resume_job: str | None) -> None:
     """Run KERNEL over the rows of .npy files; results land in .npy files.
 
     A file with as many axes as the argument is cut into pieces of rows; one with an axis more holds one argument a
@@ -168,8 +169,8 @@ def submit(settings: Settings, kernel: str, image: str | None, inputs: tuple[str
         arrays = [create_output(output, resume=earlier is not None) for output in plan.outputs]
         options: dict[str, Any] = {
             "name": name, "priority": priority, "weight": weight, "cards": cards, "unit_deadline_s": deadline,
-            "retries": retries, "keep_going": keep_going, "speculate": not no_speculate, "resume": earlier,
-            "total": plan.units}
+            "retries": retries, "max_cards": max_cards or 0, "keep_going": keep_going,
+            "speculate": not no_speculate, "resume": earlier, "total": plan.units}
         if opened is not None:
             options["image"] = opened
         say(f"cluster {cluster.name}: {clean(spec.name)} over {plan.units} unit{'' if plan.units == 1 else 's'}, "

@@ -93,7 +93,7 @@ class UnitEnded:
 @dataclass(slots=True)
 class JobNoted:
     """Something a person who watches the job wants to know. ``kind``: card_joining, card_working, card_lost,
-    card_failed, card_excluded, speculated, unit_moved, drained, reprogrammed, resident, phase."""
+    card_failed, card_excluded, card_left, card_back, speculated, unit_moved, drained, reprogrammed, resident, phase."""
 
     request: int
     kind: str

@@ -199,10 +199,12 @@ class StartJob:
     good are reported and the job goes on; else it ends. ``phased``: all units are loaded, then all run, then all
     are read. ``repeat``: kernel runs of each unit on the data it has. ``depth``: units a card at once, 0 when
     chosen from measured times. ``patience_ns``: units that no card could take for so long are given up, the job with
-    them unless it is to keep going. ``min_cards``: so many are left to it while it has nothing to do. ``lasting``: the
-    job goes on when no card is left for it, and only the units that wait are given up. ``resident``: data that each
-    card has before it gets units. ``compute_units``: so many kernels from ``kernel`` on are copies of it and
-    run units side by side, those of copy i in part i of the ``banks`` equal parts of DDR; ``depth`` is of each.
+    them unless it is to keep going. ``min_cards``: so many are left to it while it has nothing to do. ``max_cards``: it
+    works on so many at once at most, 0 for all; a card that goes silent is replaced by another, and jobs of one
+    ``name`` and image, where they have one, work on the same cards. ``lasting``: the job goes on when no card is left
+    for it, and only the units that wait are given up. ``resident``: data that each card has before it gets units.
+    ``compute_units``: so many kernels from ``kernel`` on are copies of it and run units side by side, those of copy i
+    in part i of the ``banks`` equal parts of DDR; ``depth`` is of each.
     """
 
     request: int
@@ -225,6 +227,8 @@ class StartJob:
     resident: JobResident | None = None
     compute_units: int = 1
     banks: int = 1
+    max_cards: int = 0
+    name: str = ""
 
 
 @dataclass(slots=True)

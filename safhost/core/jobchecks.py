@@ -25,6 +25,7 @@ def check(scheduler: Scheduler) -> None:
             assert not unit.ended, f"{what}: unit {unit.event.index} waits and has ended"
             assert not unit.live, f"{what}: unit {unit.event.index} waits and is under way"
             assert unit not in job.running, f"{what}: unit {unit.event.index} waits and runs"
+        assert not job.limit.most or len(job.limit.keys) <= job.limit.most, f"{what}: works on {list(job.limit.keys)}"
         parked = sum(bool(a.waits_for) for u in job.running for a in u.live)
         assert job.phases.parked == parked, f"{what}: {parked} units wait for a step, not {job.phases.parked}"
         for unit in job.running:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from safhost.core.actions import JobNoted, RequestEnded, UnitEnded
 from safhost.core.card import Card
+from safhost.core.cardsets import Limit
 from safhost.core.events import JobUnit, StartJob
 from safhost.core.jobfaults import blame, fault_of_unit
 from safhost.core.jobreport import summary
@@ -56,6 +57,8 @@ class Job:
         self.banks = event.banks
         self.patience_ns = event.patience_ns
         self.min_cards = event.min_cards
+        self.name = event.name
+        self.limit = Limit(event.max_cards)
         self.lasting = event.lasting
         self.resident = Resident(event.resident) if event.resident is not None else None
         self.active_ns = now_ns  # when a unit came or ended last
@@ -63,6 +66,7 @@ class Job:
         self._looked_ns = now_ns
         self.failing: SafError | None = None  # what it ends with, once nobody is in the midst of it
         self.told_cards: tuple[str, ...] = ()  # that can take its units, as was said last
+        self.away: dict[str, str] = {}  # cards that could and cannot now, and why
         self.cards: list[Card] = []  # of a request: a job holds no card up, its units do
         self.started_ns = now_ns
         self.ended = False
@@ -122,7 +126,7 @@ class Job:
         if self.only and card.key not in self.only:
             return False
         share = self.shares.get(card.key)
-        return share is None or not (share.excluded or share.waits)
+        return (share is None or not (share.excluded or share.waits)) and self.limit.allows(card)
 
     def may_come(self, key: str) -> bool:
         """Whether a unit for this card alone has something to wait for."""
@@ -165,6 +169,10 @@ class Job:
     def note(self, kind: str, card: Card | None, text: str, **info: Any) -> None:
         self.cluster.out.append(JobNoted(self.request, kind, card.key if card else "", text, info))
 
+    def note_of(self, kind: str, key: str, text: str, **info: Any) -> None:
+        """As :meth:`note`, of a card that may be there no more."""
+        self.cluster.out.append(JobNoted(self.request, kind, key, text, info))
+
     # -- attempts ------------------------------------------------------------------------------------------
 
     def begin(self, unit: Unit, card: Card, base: int, now_ns: int, extra: bool = False, copy: int = 0) -> None:
@@ -172,6 +180,7 @@ class Job:
         unit.attempts += 1
         attempt = Attempt(unit, card, base, copy, extra)
         unit.live.append(attempt)
+        self.limit.take(card)
         self.running[unit] = None
         attempt.start(now_ns)
 

@@ -65,8 +65,13 @@ class Group:
         """Cards it can make use of."""
         busy = [job for job in self.jobs if job.waiting or job.running]
         if any(not job.all_came and not job.implicit and (not job.lasting or job.pressed_ns) for job in busy):
-            return 1 << 30
-        return max(self.min_cards, sum(job.waiting + len(job.running) for job in busy))
+            return self.max_cards
+        return min(self.max_cards, max(self.min_cards, sum(job.waiting + len(job.running) for job in busy)))
+
+    @property
+    def max_cards(self) -> int:
+        """Cards that its jobs may work on."""
+        return sum({job.limit: job.limit.most or 1 << 30 for job in self.jobs}.values())
 
     @property
     def min_cards(self) -> int:
@@ -101,6 +106,7 @@ class Planner:
                     continue
                 job = self._neediest(card, wanting, owners, now_ns)
                 if job is not None and job.image is not None:
+                    job.limit.take(card)
                     self.stager.want(card, job.digest, job.image, now_ns)
 
     def _owners(self, card: Card) -> list[Job]:
@@ -219,6 +225,7 @@ class Planner:
                     continue
                 donor.cards.remove(card)
                 taker.cards.append(card)
+                job.limit.take(card)
                 self.stager.want(card, taker.digest, job.image, now_ns)
                 return True
         return False

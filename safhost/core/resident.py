@@ -14,6 +14,7 @@ from safhost.core import card as st
 from safhost.core import member as m_
 from safhost.core.bulk import Transfer
 from safhost.core.card import Card
+from safhost.core.cardsets import settle
 from safhost.core.commands import slowest_time_ns
 from safhost.core.events import JobResident
 from safhost.core.member import Member
@@ -150,6 +151,7 @@ class Residents:
                         and not card.draining and job.may_use(card) and card.key not in resident.places:
                     due_ns = now_ns + GATHER_NS if self.scheduler.stager.going_to(job.digest) else now_ns
                     resident.places[card.key] = Place(card, now_ns, due_ns)
+                    job.limit.take(card)
                     self._wake(due_ns)
 
     def _wake(self, at_ns: int) -> None:
@@ -209,6 +211,7 @@ class Residents:
 
     def _end_if_hopeless(self, job: Job, card: Card) -> None:
         """No card that there is can ever hold it."""
+        settle(self.scheduler)
         if not self.scheduler.candidates(job) and not self.scheduler.stager.going_to(job.digest) and not job.failing:
             size = format_bytes(job.resident.length if job.resident is not None else 0)
             job.failing = SchedulingError(

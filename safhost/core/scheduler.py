@@ -11,7 +11,7 @@ import heapq
 from typing import TYPE_CHECKING, Any
 
 from safhost.core import card as st
-from safhost.core.actions import JobCards
+from safhost.core import cardsets
 from safhost.core.card import Card
 from safhost.core.drain import DrainRequest
 from safhost.core.events import StartUnit
@@ -55,6 +55,7 @@ class Scheduler:
     # -- jobs ----------------------------------------------------------------------------------------------
 
     def add(self, job: Job, now_ns: int) -> None:
+        job.limit = cardsets.limit_of(self, job)
         self.jobs[job.request] = job
         self.residents.add(job)
         self._plan = self._moved = True
@@ -119,16 +120,13 @@ class Scheduler:
 
     def _tell_cards(self, now_ns: int) -> None:
         self._moved = False
+        cardsets.settle(self)
         self.residents.look(now_ns)
         for job in list(self.jobs.values()):
             if job.failing is not None:
                 job.end(job.failing, now_ns)
                 continue
-            cards = tuple(sorted(c.key for c in self.candidates(job) if c.state == st.AVAILABLE and not c.leaving
-                                 and job.runs_on(c)))
-            if cards != job.told_cards:
-                job.told_cards = cards
-                self.cluster.out.append(JobCards(job.request, cards))
+            cardsets.tell(self, job)
 
     def takes_units(self, card: Card) -> bool:
         """Whether the card may be given a unit at all now."""
@@ -173,6 +171,7 @@ class Scheduler:
 
     def card_suspect(self, card: Card, now_ns: int) -> None:
         """Units of a silent card go to others at once, if there are others."""
+        cardsets.settle(self)
         counts: dict[Job, int] = {}
         for attempt in card.attempts():
             job = attempt.unit.job

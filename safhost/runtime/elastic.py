@@ -135,6 +135,7 @@ class Spec(NamedTuple):
     patience_s: float
     min_cards: int
     compute_units: int
+    max_cards: int
 
     @classmethod
     def parse(cls, p: Mapping[str, Any], cards: list[str], kernel_name: str, image: str, client: str) -> Spec:
@@ -154,7 +155,14 @@ class Spec(NamedTuple):
                    params.flag(p, "phased", False), params.integer(p, "repeat", U32, 1, 1),
                    params.integer(p, "depth", 1024, 0, 0), total, client, params.flag(p, "ephemeral", False),
                    params.number(p, "patience_s", 600.0, 0.01, U32 / 1e3), params.integer(p, "min_cards", U16, 0, 0),
-                   params.integer(p, "compute_units", U16, 0, 0))
+                   params.integer(p, "compute_units", U16, 0, 0), _max_cards(p))
+
+
+def _max_cards(p: Mapping[str, Any]) -> int:
+    most = params.integer(p, "max_cards", U16, 0, 0)
+    if most and most < params.integer(p, "min_cards", U16, 0, 0):
+        raise params.bad("max_cards", most, "0 for no limit, or at least min_cards")
+    return most
 
 
 class ElasticJob:

@@ -149,7 +149,7 @@ class JobDesk(JobKeeper):
             job.number, bytes.fromhex(spec.digest), spec.kernel, spec.priority, spec.weight, tuple(spec.cards), image,
             max(1, int(spec.unit_deadline_s * 1e3)), spec.retries, spec.keep_going, spec.speculate, spec.phased,
             spec.repeat, spec.depth, int(spec.patience_s * 1e9), spec.min_cards,
-            spec.ephemeral and spec.keep_going, resident, spec.compute_units, banks))
+            spec.ephemeral and spec.keep_going, resident, spec.compute_units, banks, spec.max_cards, spec.name))
 
     def _reopen(self, resume: str, spec: Spec, same_client: bool) -> Journal:
         """The journal of a job that goes on. ``same_client``: it still has the arena, and with it the results that it

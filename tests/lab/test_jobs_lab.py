@@ -155,6 +155,13 @@ def test_jobs_of_two_images_share_the_cards(cluster: Cluster, images: dict[str, 
     assert (moved == tiles + tiles.transpose(0, 2, 1)).all()
 
 
+def test_job_of_two_cards_at_most_leaves_the_others_alone(cluster: Cluster, images: dict[str, Image]) -> None:
+    a = data(60)
+    job = cluster.submit("vadd", ((r, r) for r in a), image=images["vadd"], max_cards=2)
+    assert (np.stack(job.result(60)) == 2 * a).all()
+    assert len(job.stats["cards"]) <= 2, job.stats
+
+
 def test_cancelled_job_leaves_the_cluster_usable(cluster: Cluster) -> None:
     a = data(4)
     endless = cluster.submit("vadd", iter(lambda: (a[0], a[1]), None))

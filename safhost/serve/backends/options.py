@@ -14,11 +14,13 @@ NAMES = ("cards", "min_cards", "weight", "priority", "unit_deadline_s")
 
 
 class Options(NamedTuple):
-    """``cards`` selects; ``min_cards`` stay with the model while it idles; ``weight`` and ``priority`` among jobs;
-    ``unit_deadline_s`` of one batch on a card; ``elastic``: more cards may come when batches wait."""
+    """``cards`` selects; the model works on ``max_cards`` at most (0: all), of which ``min_cards`` stay with it while
+    it idles; ``weight`` and ``priority`` among jobs; ``unit_deadline_s`` of one batch on a card; ``elastic``: cards may
+    come and go with the load."""
 
     cards: str | None
     min_cards: int
+    max_cards: int
     weight: float
     priority: int
     unit_deadline_s: float
@@ -26,8 +28,8 @@ class Options(NamedTuple):
 
 
 def options_of(found: Found, elastic: bool) -> Options:
-    """What config.pbtxt says. instance_group's count is how many cards stay with the model; with ``elastic`` it is
-    parameter min_cards alone, so that cards may go where the load is. Raises ConfigError."""
+    """What config.pbtxt says. instance_group's count is how many cards the model has; with ``elastic`` it has so many
+    at most, and parameter min_cards says how many stay when the load is elsewhere. Raises ConfigError."""
     given = {key: value.string_value for key, value in found.config.parameters.items()}
     where = f"{found.name}/config.pbtxt"
     unknown = set(given) - set(NAMES)
@@ -44,8 +46,9 @@ def options_of(found: Found, elastic: bool) -> Options:
             raise ConfigError(f"{where}: parameter {key} is {given.get(key, default)!r}",
                               f"a number from {least:g} to {most:g}")
         return value
-    count = 0 if elastic else max(g.count for g in found.config.instance_group)
-    return Options(given.get("cards") or None, number("min_cards", int, max(1, count), 0, MAX_CARDS),
+    count = max(g.count for g in found.config.instance_group)
+    stay = 1 if elastic else max(1, count)
+    return Options(given.get("cards") or None, number("min_cards", int, stay, 0, count or MAX_CARDS), count,
                    number("weight", float, 1.0, 0.001, 1000.0), number("priority", int, 0, -1000, 1000),
                    number("unit_deadline_s", float, UNIT_DEADLINE_S, 0.001, 86400.0), elastic)
 

@@ -129,8 +129,9 @@ class SafBackend:
         return cluster.submit(
             self._mapping.kernel.name, self._units(self._queue), image=self._mapping.image, name=f"serve {self._name}",
             ephemeral=True, keep_going=True, land=self._land, land_failed=self._land_failed, on_cards=self._cards_are,
-            cards=options.cards, min_cards=options.min_cards, weight=options.weight, priority=options.priority,
-            unit_deadline_s=options.unit_deadline_s, patience_s=PATIENCE_S, depth=self._mapping.ring,
+            on_note=self._noted, cards=options.cards, min_cards=options.min_cards, max_cards=options.max_cards,
+            weight=options.weight, priority=options.priority, unit_deadline_s=options.unit_deadline_s,
+            patience_s=PATIENCE_S, depth=self._mapping.ring,
             resident=self._mapping.resident or None, compute_units=self._mapping.units)
 
     def _watch(self, job: Job) -> None:
@@ -199,9 +200,6 @@ class SafBackend:
         self._depth += (depth - self._depth) / 8
 
     def _cards_are(self, names: list[str]) -> None:
-        gone = sorted(set(self._working) - set(names))
-        if gone:
-            self._log.warning("model '%s': %s gone, %d cards left", self._name, ", ".join(gone), len(names))
         self._working = list(names)
         if names:
             with self._lock:
@@ -209,6 +207,13 @@ class SafBackend:
             self._on_change()
         else:
             self._not_ready("no card runs its image now")
+
+    def _noted(self, note: dict[str, Any]) -> None:
+        """A card that left says why: it is lost, or works for another model now."""
+        if note["kind"] in ("card_left", "card_back"):
+            level = logging.WARNING if note["info"].get("lost") else logging.INFO
+            self._log.log(level, "model '%s': card %s %s, it has %d now", self._name, note["card"], note["text"],
+                          len(self._working))
 
     def _not_ready(self, why: str) -> None:
         if why != self._why and not self._closing.is_set():

@@ -406,14 +406,14 @@ def submit_vadd(lab: Call, files: Path, *more: str) -> Any:
 
 def test_submit_cuts_rows_and_puts_results_in_their_places(lab: Call, jobs: Jobs, files: Path) -> None:
     result = submit_vadd(lab, files, "--split", "4", "--name", "sum", "--priority", "3", "--card", "c[1-2]",
-                         "--deadline", "2m", "--keep-going", "--no-speculate")
+                         "--max-cards", "2", "--deadline", "2m", "--keep-going", "--no-speculate")
     assert result.code == 0, result.err
     assert (np.load(files / "c.npy") == np.load(files / "a.npy") + np.load(files / "b.npy")).all()
     (job,) = jobs.submitted
     assert job.count == 4
     options = {key: value for key, value in job.options.items() if key not in ("on_note", "image")}
     assert options == {"name": "sum", "priority": 3, "weight": 1.0, "cards": ["c1", "c2"], "unit_deadline_s": 120.0,
-                       "retries": 3, "keep_going": True, "speculate": False, "resume": None, "total": 4}
+                       "retries": 3, "max_cards": 2, "keep_going": True, "speculate": False, "resume": None, "total": 4}
     assert job.options["image"].name == "sums"
     assert "job j9 done, 4 units" in result.out
     assert "2 units moved to another card, 1 card programmed" in result.out

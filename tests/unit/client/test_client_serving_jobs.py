@@ -257,6 +257,26 @@ def test_cards_are_those_that_run_the_image_now(ready, live, vadd):
     assert ["c1"] in s.cards
 
 
+def test_job_of_one_card_at_most_takes_another_when_that_is_lost(ready, live, vadd):
+    with pytest.raises(SafError, match="bad parameter max_cards: 1"):
+        Serving(ready, vadd, min_cards=2, max_cards=1)
+    s, notes = Serving(ready, vadd, max_cards=1), []
+    until(lambda: len(s.job.cards()) == 1)
+    port = live.ports[s.job.cards()[0] == "c2"]
+    first, other = s.job.cards()[0], "c1" if s.job.cards() == ["c2"] else "c2"
+    live.do(port.unplug)
+    until(lambda: s.job.cards() == [other])
+    live.do(port.plug)
+    for i in range(20):
+        s.put(i, np.full(8, i, np.float32), np.ones(8, np.float32))
+    until(lambda: len(s.landed) == 20)
+    assert {card for _, card in s.landed.values()} == {other}
+    assert s.job.cards() == [other]
+    notes = [(n["kind"], n["card"], n["info"]) for n in s.job.notes if n["kind"] == "card_left"]
+    assert notes == [("card_left", first, {"lost": True})]
+    s.end()
+
+
 def test_lasting_job_gives_up_units_no_card_can_take_and_goes_on(ready, live, vadd):
     s = Serving(ready, vadd, patience_s=0.3)
     s.put("before", fill(1), fill(1))

@@ -192,6 +192,9 @@ def test_options_of_cards(tmp_path: Path, twice: Image) -> None:
     found = Repository([tmp_path]).read("m")
     fixed, elastic = options_of(found, False), options_of(found, True)
     assert (fixed.cards, fixed.weight, fixed.min_cards, elastic.min_cards) == ("c[1-4]", 2.5, 3, 1)
+    assert (fixed.max_cards, elastic.max_cards) == (3, 3)
+    add_card_model(tmp_path, "m", twice, CONFIG)
+    assert options_of(Repository([tmp_path]).read("m"), False)[1:3] == (1, 0)  # as many as there are
     add_card_model(tmp_path, "m", twice, text.replace("2.5", "heavy"))
     with pytest.raises(SafError, match="parameter weight is 'heavy'"):
         options_of(Repository([tmp_path]).read("m"), False)

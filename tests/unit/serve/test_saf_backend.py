@@ -106,6 +106,23 @@ def test_a_lost_card_is_not_noticed_by_clients(served: Asked, live: LiveRig) -> 
     assert served.engine.model_ready("twice")
 
 
+def test_instance_group_of_one_is_one_card_and_another_when_that_is_lost(
+        tmp_path: Path, live: LiveRig, twice: Image, engines: Make, caplog: pytest.LogCaptureFixture) -> None:
+    add_card_model(tmp_path / "models", "twice", twice, CONFIG + "instance_group { count: 1 }")
+    engine = engines(tmp_path / "models")
+    until(lambda: engine.model_ready("twice"))
+    backend = engine._routes["twice", "1"].backend
+    served, (first,) = Asked(engine), backend.working()
+    for _ in range(20):
+        served.one("twice")
+    assert backend.working() == [first]
+    live.do(lambda: live.ports[first == "c2"].unplug() or True)
+    until(lambda: backend.working() not in ([], [first]) and engine.model_ready("twice"))
+    assert served.one("twice").error is None
+    assert len(backend.working()) == 1
+    until(lambda: any(f"card {first} is " in r.getMessage() for r in caplog.records))
+
+
 def test_without_cards_everything_is_refused_at_once_and_comes_back_with_them(served: Asked, live: LiveRig) -> None:
     hold(live)
     for _ in range(9):
