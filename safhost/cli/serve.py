@@ -54,8 +54,10 @@ class Port(click.ParamType[int]):
 @click.option("--allow-client-shared-memory", is_flag=True,
               help="Clients may register their system shared memory (same machine, same trust).")
 @click.option("--elastic", is_flag=True, help="Cards move between models by load.")
+@click.option("--lame-duck-s", type=click.FloatRange(0), default=0.0, show_default=True, metavar="SECONDS",
+              help="After SIGTERM not ready, but still serving, for so long: balancers see it first.")
 @click.option("--drain-s", type=click.FloatRange(0), default=30.0, show_default=True, metavar="SECONDS",
-              help="How long requests under way may go on after SIGTERM.")
+              help="How long requests under way may go on then.")
 @click.option("--tls-cert", type=FILE, help="Certificate (PEM) of this server, for gRPC and HTTP.")
 @click.option("--tls-key", type=FILE, help="Its private key.")
 @click.option("--tls-ca", type=FILE, help="Who signs clients' certificates: then each needs one (mTLS).")
@@ -87,8 +89,8 @@ def serve(settings: Settings, /, repositories: tuple[str, ...], **given: Any) ->
         workers=given["workers"], control_mode=given["model_control_mode"], models=given["load_model"],
         poll_s=given["repository_poll"], strict_readiness=given["strict_readiness"],
         allow_shared_memory=given["allow_client_shared_memory"], cluster=settings.cluster or "",
-        elastic=given["elastic"], drain_s=given["drain_s"], tls_certificate=given["tls_cert"] or "",
-        tls_key=given["tls_key"] or "", tls_authority=given["tls_ca"] or "",
+        elastic=given["elastic"], drain_s=given["drain_s"], lame_duck_s=given["lame_duck_s"],
+        tls_certificate=given["tls_cert"] or "", tls_key=given["tls_key"] or "", tls_authority=given["tls_ca"] or "",
         token=read_token(given["token_file"]).decode() if given["token_file"] else "",
         trace_endpoint=given["trace_endpoint"], trace_rate=given["trace_rate"],
         log_level=settings.log_level or "info", log_file=settings.log_file or "", log_json=settings.log_json)

@@ -31,6 +31,7 @@ class Options:
     allow_shared_memory: bool = False
     cluster: str = ""
     elastic: bool = False
+    lame_duck_s: float = 0.0
     drain_s: float = 30.0
     tls_certificate: str = ""
     tls_key: str = ""

@@ -53,9 +53,11 @@ class Server:
             server.start()
 
     def stop(self, drain_s: float) -> None:
-        """Not ready from now on; requests under way are answered, for ``drain_s`` at most; then everything ends."""
-        until = time.monotonic() + drain_s
+        """Not ready from now on, which balancers see while everything is still answered for ``lame_duck_s``; then
+        requests under way are answered, for ``drain_s`` at most; then everything ends."""
         self.service.draining = True
+        time.sleep(self.options.lame_duck_s)
+        until = time.monotonic() + drain_s
         ended = self._grpc.stop(drain_s) if self._grpc is not None else None
         for server in self._http:
             server.stop(drain_s)

@@ -195,7 +195,7 @@ class Supervisor:
 
     async def _kill_late(self, worker: _Worker) -> None:
         await self._stopping.wait()
-        await _wait(self._hurry, self._options.drain_s + KILL_AFTER_S)
+        await _wait(self._hurry, self._options.lame_duck_s + self._options.drain_s + KILL_AFTER_S)
         worker.process.kill()
 
     async def _operate(self, asker: _Worker, message: dict[str, Any]) -> None:

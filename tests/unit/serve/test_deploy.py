@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import kubernetes_validate
+import pytest
 import yaml
 
 from safhost.cli.serve import serve
@@ -45,7 +47,7 @@ def test_manifests_start_the_server_with_options_that_it_has() -> None:
     arguments = containers["serve"]["args"][1:]
     options = serve.make_context("serve", [arg for arg in arguments if not re.match(r"--(tls|token)", arg)],
                                  resilient_parsing=True).params
-    assert options["drain_s"] < pod["terminationGracePeriodSeconds"]
+    assert options["lame_duck_s"] + options["drain_s"] < pod["terminationGracePeriodSeconds"]
     known = {name for param in serve.params for name in param.opts}
     assert {arg.partition("=")[0] for arg in arguments if arg.startswith("--")} <= known
     ports = {port["name"]: port["containerPort"] for port in containers["serve"]["ports"]}
@@ -55,6 +57,12 @@ def test_manifests_start_the_server_with_options_that_it_has() -> None:
     volumes = {volume["name"] for volume in pod["volumes"]}
     assert all(mount["name"] in volumes for each in containers.values() for mount in each["volumeMounts"])
     assert isinstance(serve, click.Command)
+
+
+@pytest.mark.parametrize("name", ["deployment", "service"])
+def test_manifests_are_what_kubernetes_takes(name: str) -> None:
+    for each in documents(DEPLOY / "kubernetes" / f"{name}.yaml"):
+        kubernetes_validate.validate(each, "1.30", strict=True)
 
 
 def test_services_select_the_pods() -> None:
@@ -83,5 +91,6 @@ def test_balancers_ask_for_readiness_and_name_calls_that_exist() -> None:
     backends = set(re.findall(r"^backend (\w+)", haproxy, re.MULTILINE))
     assert set(re.findall(r"default_backend (\w+)", haproxy)) == backends
     assert haproxy.count("option httpchk GET /v2/health/ready") == len(backends)
+    assert "check-proto" not in re.sub(r"(?m)^ *(#|server ).*$", "", haproxy)  # 2.6 takes it from server lines alone
     ports = {int(port) for port in re.findall(r"^ +server \w+ [\d.]+:(\d+)", haproxy, re.MULTILINE)}
     assert ports == {HTTP_PORT, GRPC_PORT}

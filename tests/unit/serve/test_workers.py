@@ -22,6 +22,8 @@ from tritonclient.utils import InferenceServerException
 
 from safhost.errors import LinkError
 from safhost.serve.control import Journal
+from safhost.serve.options import OFF, Options
+from safhost.serve.server import Server
 from safhost.serve.workers import reserve
 
 X = np.arange(4, dtype=np.float32).reshape(1, 4)
@@ -201,3 +203,19 @@ def test_journal_keeps_what_still_matters() -> None:
     assert [operation for operation, _ in journal] == ["register", "log", "load"]
     journal.add("unregister", {"name": ""})
     assert [operation for operation, _ in journal] == ["log", "load"]
+
+
+def test_lame_duck_is_not_ready_but_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_model(tmp_path / "models", "m")
+    server = Server(Options(repositories=(str(tmp_path / "models"),), http_port=OFF, grpc_port=0, metrics_port=OFF,
+                            lame_duck_s=7.0))
+    server.start()
+    seen: list[Any] = []
+
+    def meanwhile(seconds: float) -> None:
+        with InferenceServerClient(f"127.0.0.1:{server.ports()['grpc']}") as client:
+            tensor = InferInput("IN", [1, 4], "FP32").set_data_from_numpy(X)
+            seen.extend([seconds, client.is_server_ready(), client.infer("m", [tensor]).as_numpy("OUT").tolist()])
+    monkeypatch.setattr("safhost.serve.server.time.sleep", meanwhile)
+    server.stop(5.0)
+    assert seen == [7.0, False, X.tolist()]
