@@ -13,6 +13,7 @@ An end of the link is the supervisor's end: the worker drains and ends too.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import logging
@@ -112,6 +113,9 @@ def main(link_descriptor: int, counters_descriptor: int) -> int:
                         workers=first["workers"])
         for operation, arguments in first["journal"]:
             _repeat(server, operation, arguments)
+        # what is here stays: collecting garbage would look at all of it, while requests wait
+        gc.collect()
+        gc.freeze()
         server.start()
     except SafError as error:
         link.send({"failed": error.to_dict()})

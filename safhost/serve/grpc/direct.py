@@ -254,6 +254,7 @@ class _Unary(DirectCall):
     def _send(self, reply: Reply) -> None:
         request = self._request
         assert request is not None
+        self._request = None  # it knows us: without this, only the garbage collector would end the two
         try:
             data = response_of(reply, self._placement, self._service, request.id)
         except Exception as error:

@@ -154,7 +154,8 @@ class DirectStream(DirectCall):
             self._call.start_server_batch(self._begun(status_operation(code, text)), self.over)
 
     def _message(self, answer: _Answer) -> bytes | None:
-        reply = answer.reply
+        reply, request = answer.reply, answer.request
+        answer.request = None  # it knows the answer: without this, only the garbage collector would end the two
         try:
             if answer.error is not None:
                 raise answer.error
@@ -171,8 +172,8 @@ class DirectStream(DirectCall):
         finally:
             if answer.placement is not None:
                 answer.placement.close()
-            if reply is not None and answer.request is not None and answer.request.trace is not None:
-                self._service.traced(answer.request, reply)
+            if reply is not None and request is not None and request.trace is not None:
+                self._service.traced(request, reply)
 
 
 __all__ = ["DirectStream"]

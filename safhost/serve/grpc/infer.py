@@ -66,6 +66,7 @@ class _Call:
         reply = self.wait()
         request = self.request
         assert request is not None
+        self.request = None  # it knows us: without this, only the garbage collector would end the two
         try:
             return response_of(reply, self.placement, service, request.id, stream=stream)
         finally:
@@ -161,6 +162,7 @@ class _Stream:
     def _answer(self, call: _Call | bytes | ServeError) -> bytes:
         if isinstance(call, bytes):
             return call
+        request_id = call.request.id if isinstance(call, _Call) and call.request else ""
         try:
             if isinstance(call, ServeError):
                 raise call
@@ -168,7 +170,7 @@ class _Stream:
         except ServeError as error:
             if self._is_strict:
                 self._context.abort(STATUS[int(error.code)], error.message)
-            return stream_error(error, call.request.id if isinstance(call, _Call) and call.request else "")
+            return stream_error(error, request_id)
 
     def _drop_rest(self) -> None:
         """Let go of what requests that nobody waits for hold: each is answered once, so waiting ends."""
