@@ -64,6 +64,7 @@ FAMILIES: Final[dict[str, str]] = {  # family → what it is about
     "COMMIT": "loading an image, exactly once",
     "PHASE": "steps of a COMMIT",
     "PRERR": "images the PR controller refuses",
+    "MEMORY": "DDR while roles come and go",
     "EPOCH": "role epochs",
     "EMPTY": "the empty kernel",
     "SLOT": "command slots, at most once",
@@ -830,6 +831,20 @@ CLAUSES: Final[dict[str, Clause]] = {
     "PRERR-2": Clause(
         "PRERR-2", "PRERR",
         "After that the card MUST go on answering, and take another COMMIT.",
+        6, "card", "image"),
+    "MEMORY-1": Clause(
+        "MEMORY-1", "MEMORY",
+        "A COMMIT MUST NOT change DDR: with another image loaded its owner MUST read all that lay there, "
+        "and its kernels MUST work on it.",
+        6, "card", "image"),
+    "MEMORY-2": Clause(
+        "MEMORY-2", "MEMORY",
+        "A COMMIT that is refused, or that the PR controller ends with an error, and a KILL MUST NOT change"
+        " DDR either.",
+        6, "card", "image"),
+    "MEMORY-3": Clause(
+        "MEMORY-3", "MEMORY",
+        "For another owner's kernels DDR MUST be zero, whatever was loaded and written before.",
         6, "card", "image"),
     "EPOCH-1": Clause(
         "EPOCH-1", "EPOCH",

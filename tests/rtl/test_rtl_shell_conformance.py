@@ -23,7 +23,7 @@ QUICK = ("FRAME-2", "LENGTH-1", "PADDING-3", "VERSION-1", "SUITE-1", "OPCODE-1",
          "NONCE-3", "OPEN-5", "CHALLENGE-1", "BUSY-2", "TAKEOVER-1", "GENERATION-2", "ADOPT-4", "SCRUB-3",
          "KEEPALIVE-2", "LEASE-1", "STRANGER-1", "SCLOSE-2", "XOPEN-10", "GROUPID-1", "MTU-1", "DATA-5", "BITMAP-1",
          "NACK-3", "CREDIT-2", "SEAL-1", "VERDICT-4", "REPAIR-4", "GUARD-1", "ABORT-3", "CONTEXTS-1", "CACHE-3",
-         "COMMIT-4", "PHASE-1", "PRERR-2", "EPOCH-2", "EMPTY-1", "SLOT-7", "STALE-1", "ROLE-4", "KILL-2",
+         "COMMIT-4", "MEMORY-2", "PHASE-1", "PRERR-2", "EPOCH-2", "EMPTY-1", "SLOT-7", "STALE-1", "ROLE-4", "KILL-2",
          "DEADLINE-1", "PUSH-1", "READ-5", "READDONE-1", "LEAVES-2", "REGS-9", "MEMBER-2")
 """One of each family, that takes little: most of the others wait for seconds of the card's time or move megabytes."""
 
