@@ -5,7 +5,6 @@ from __future__ import annotations
 from safhost.conformance.expect import pattern, want, want_bytes, want_status, written
 from safhost.conformance.images import CardImage
 from safhost.conformance.kernels import increment, loaded, spin
-from safhost.conformance.operations import FINAL_MS
 from safhost.conformance.probe import Probe
 from safhost.conformance.suite import check
 from safhost.wire.generated import Status, TransferKind
