@@ -146,8 +146,9 @@ def _workers(peers: Peers, rounds: int, requests: int, cores: Sequence[int], say
                 found[count].append(load.measure(server, runner, (), SMALL))
             say(f"round {number}, {WORKERS_TITLE}: 1 worker {found[1][-1].per_s:,.0f}/s, 2 workers "
                 f"{found[2][-1].per_s:,.0f}/s")
+    names = {"one": 1, "two": 2}
     return {"title": WORKERS_TITLE, "connections": WORKER_CONNECTIONS, "cores": len(cores),
             "cores_of_servers": [1, 2],
-            **{name: summarize([f.per_s for f in found[count]], 1) for name, count in (("one", 1), ("two", 2))},
-            "cpu_us": {name: summarize([f.cpu_us for f in found[count]], 1) for name, count in (("one", 1), ("two", 2))},
+            **{name: summarize([f.per_s for f in found[count]], 1) for name, count in names.items()},
+            "cpu_us": {name: summarize([f.cpu_us for f in found[count]], 1) for name, count in names.items()},
             "ratio": round(statistics.median(b.per_s / a.per_s for a, b in zip(found[1], found[2], strict=True)), 3)}
