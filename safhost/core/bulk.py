@@ -26,6 +26,7 @@ from safhost.errors import CardError, DeadlineExceeded, RemoteProtocolError, Saf
 from safhost.plan.blocks import block_bytes_for, block_count
 from safhost.wire.codec import BROADCAST_BYTES, DataEncoder, Frame
 from safhost.wire.generated import (
+    BLOCK_MULTIPLE,
     ETHERTYPE_IMAGE,
     ETHERTYPE_INPUT,
     HEADER_BYTES,
@@ -92,7 +93,8 @@ class Transfer:
         self.ethertype = ETHERTYPE_IMAGE if kind == TransferKind.IMAGE else ETHERTYPE_INPUT
         self.length = len(payload)
         mtu = min([self.link.mtu, *(card.hello.mtu for card, _, _ in targets)])
-        self.block_bytes = block_bytes_for(mtu)
+        # what fits one block is announced and sent in frames no longer than it is
+        self.block_bytes = min(block_bytes_for(mtu), max(1, -(-self.length // BLOCK_MULTIPLE)) * BLOCK_MULTIPLE)
         self.blocks = block_count(self.length, self.block_bytes)
         self.members = [Member(card, slot, base, self.blocks) for card, slot, base in targets]
         self.by_card = {m.card.key: m for m in self.members}

@@ -68,7 +68,8 @@ _NOBODY = _Nobody()
 
 
 class RunCommand:
-    """One kernel run on one card. Waits for a free slot; ``kernel_ns`` is the card's own time.
+    """One kernel run on one card. Waits for a free slot; ``kernel_ns`` is the card's own time, ``pushed`` how many
+    bytes it says it pushed, and their root.
 
     The owner hears once how it ended. When its deadline passes without an answer, the owner hears of that, and
     the card is asked on: the kernel may still run, so the slot stays taken, and the owner hears a second time
@@ -79,7 +80,7 @@ class RunCommand:
     """
 
     __slots__ = ("body", "card", "cluster", "deadline_ms", "due_ns", "ended", "exchange", "kernel_ns", "owner",
-                 "queued", "slot")
+                 "pushed", "queued", "slot")
 
     def __init__(self, cluster: Cluster, card: Card, body: Run, owner: CommandOwner, queued: bool = False) -> None:
         self.cluster = cluster
@@ -88,6 +89,7 @@ class RunCommand:
         self.owner = owner
         self.deadline_ms = body.deadline_ms
         self.kernel_ns = 0
+        self.pushed = (0, b"")
         self.slot = -1
         self.exchange: Exchange | None = None
         self.ended = False
@@ -136,6 +138,7 @@ class RunCommand:
             exchange.keep_asking(now_ns, self.cluster.config.retry_max_ns, status_name(done.status))
             return False
         self.kernel_ns = done.kernel_ns
+        self.pushed = (done.push_length, done.digest)
         if done.status == Status.OK:
             self._end(None, now_ns)
             return True

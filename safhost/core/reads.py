@@ -77,6 +77,26 @@ class Read:
         self._live[chunk] = None
         chunk.ask(now_ns)
 
+    def expect(self) -> Chunk:
+        """Instead of :meth:`start`: a command will push all of it, as one chunk, and :meth:`take_pushed` follows."""
+        address, out, _ = self._todo[-1]
+        chunk = Chunk(self, address, out, pushed=True)
+        self._live[chunk] = None
+        return chunk
+
+    def take_pushed(self, length_bytes: int, digest: bytes, now_ns: int) -> None:
+        """The command has ended, and says that it pushed so much. What came counts when it is whole and verifies; else
+        all of it is read."""
+        chunk = next(iter(self._live))
+        whole = chunk.have_count == chunk.blocks and length_bytes == len(self.out)
+        chunk.drop()
+        if whole and tree_root(self.out.data) == digest:
+            self._todo.clear()
+            self.chunk_ended(chunk, None, now_ns)
+            return
+        self._live.clear()
+        self.start(now_ns)
+
     def split(self, chunk: Chunk, now_ns: int) -> None:
         """Read a chunk that did not verify again, in parts."""
         self._live.pop(chunk, None)
@@ -118,9 +138,10 @@ class Read:
 
 
 class Chunk:
-    """One READ id: blocks arrive in any order, more than once, or not."""
+    """One READ id: blocks arrive in any order, more than once, or not. ``pushed``: by a command, not asked for."""
 
-    def __init__(self, read: Read, address: int, out: NDArray[np.uint8], mismatches: int = 0) -> None:
+    def __init__(self, read: Read, address: int, out: NDArray[np.uint8], mismatches: int = 0,
+                 pushed: bool = False) -> None:
         self.read = read
         self.card = read.card
         self.address = address
@@ -135,7 +156,9 @@ class Chunk:
         self.id = self.card.next_read
         self.card.next_read += 1
         self.card.reads[self.id] = self
-        read.cluster.read_outstanding += len(out)
+        self.counts = not pushed  # in the window of what was asked for: a kernel may take long before it pushes
+        if self.counts:
+            read.cluster.read_outstanding += len(out)
         self._exchange: Exchange | None = None
 
     @property
@@ -217,7 +240,7 @@ class Chunk:
         """Forget the chunk; late blocks count as no_context."""
         if self._exchange is not None:
             self._exchange.cancel()
-        if self.card.reads.pop(self.id, None) is not None:
+        if self.card.reads.pop(self.id, None) is not None and self.counts:
             self.read.cluster.read_outstanding -= len(self.out)
 
     def _end(self, error: SafError | None, now_ns: int) -> None:

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 IO_DEADLINE_NS = 120_000_000_000  # of inputs or outputs on an idle link,
 QUEUE_TIMES = 4  # and so many times what all units under way take on it
 LARGE_BYTES = 1 << 20  # of a unit: smaller ones are no matter for a link
+FLAG_PUSH = 1  # of RUN (bit 0: push the result once),
+CAPABILITY_PUSH = 1  # and of HELLO (bit 0)
+PUSH_BYTES = 32 << 10
+"""Results of so few bytes come with the end of their command, unasked: a question and its answer less. Larger ones are
+asked for, as many at once as the receive ring takes."""
+
 COMMANDS_AT_ONCE = 2  # of one unit that runs its kernel again and again: the card never waits for the host
 LOADED, RAN = 1, 2  # steps of a phased job that units wait for
 
@@ -63,9 +69,9 @@ class Attempt:
     outputs are; ``kernel_ns`` as the card measured it, of all runs. ``waits_for``: the step of a phased job it is
     ready for, else 0. ``innocent``: its command dies for another unit's sake. ``copy``: of the kernel that runs it."""
 
-    __slots__ = ("_commands", "_left", "_reads", "_runs_left", "_scratch", "_transfers", "abandoned", "base", "card",
-                 "cluster", "copy", "extra", "innocent", "kernel_ns", "read_ns", "run_ns", "running", "start_ns",
-                 "unit", "waits_for")
+    __slots__ = ("_commands", "_left", "_pushed", "_reads", "_runs_left", "_scratch", "_transfers", "abandoned",
+                 "base", "card", "cluster", "copy", "extra", "innocent", "kernel_ns", "read_ns", "run_ns", "running",
+                 "start_ns", "unit", "waits_for")
 
     def __init__(self, unit: Unit, card: Card, base: int, copy: int = 0, extra: bool = False) -> None:
         self.unit = unit
@@ -83,6 +89,7 @@ class Attempt:
         self._reads: list[Read] = []
         self._left = 0
         self._runs_left = 0
+        self._pushed = (0, b"")  # what the command said it pushed
         self._commands: list[RunCommand] = []
         self._scratch: list[tuple[int, Bytes]] = []
 
@@ -162,11 +169,37 @@ class Attempt:
             base = job.resident.base(self.card)
             for at in e.resident:
                 arguments[at:at + 8] = (int.from_bytes(arguments[at:at + 8], "little") + base).to_bytes(8, "little")
-        body = Run(0, job.kernel + self.copy, 0, job.unit_deadline_ms, 0, 0, 0, 0, e.work_dim, 0, *e.global_size,
+        flags, push = self._push()
+        body = Run(0, job.kernel + self.copy, flags, job.unit_deadline_ms, *push, e.work_dim, 0, *e.global_size,
                    *e.local_size, bytes(arguments))
         command = RunCommand(self.cluster, self.card, body, self, queued=True)
         self._commands.append(command)
         command.submit(now_ns)
+
+    def _push(self) -> tuple[int, tuple[int, int, int, int]]:
+        """Flags and fields of RUN that have the card push the results, when there is one, and small."""
+        job, e = self.unit.job, self.unit.event
+        if len(e.outputs) != 1 or job.repeat > 1 or job.phased \
+                or not 0 < e.outputs[0][1] <= PUSH_BYTES or not self.card.hello.capabilities & CAPABILITY_PUSH:
+            return 0, (0, 0, 0, 0)
+        (read,) = self._make_reads(0)
+        chunk = read.expect()
+        return FLAG_PUSH, (chunk.id, chunk.address, len(chunk.out), chunk.block_bytes)
+
+    def _make_reads(self, deadline_ns: int) -> list[Read]:
+        """Of all outputs, into the unit's memory unless somebody else reads into it."""
+        e = self.unit.event
+        aside = self.unit.job.reads_aside(self.unit) or self.unit.reader is not None
+        if not aside:
+            self.unit.reader = self
+        for offset, length, at in e.outputs:
+            out = e.memory[at:at + length]
+            if aside:
+                out = np.empty(length, np.uint8)
+                self._scratch.append((at, out))
+            self._reads.append(Read(self.cluster, self.card, ReadSpace.DDR, self.base + offset, out, self,
+                                    deadline_ns))
+        return self._reads
 
     def on_command_ended(self, command: RunCommand, error: SafError | None, now_ns: int) -> None:
         if not command.live and command in self._commands:
@@ -178,6 +211,7 @@ class Attempt:
             self._fail(error, now_ns)
         else:
             self.kernel_ns += command.kernel_ns
+            self._pushed = command.pushed
             if self._runs_left:
                 self._submit(now_ns)
             elif not self._commands:
@@ -193,17 +227,11 @@ class Attempt:
         self.read_ns = now_ns
         self._left = len(e.outputs)
         deadline_ns = self._deadline_ns(now_ns)
-        aside = self.unit.job.reads_aside(self.unit) or self.unit.reader is not None
-        if not aside:
-            self.unit.reader = self
-        for offset, length, at in e.outputs:
-            out = e.memory[at:at + length]
-            if aside:
-                out = np.empty(length, np.uint8)
-                self._scratch.append((at, out))
-            self._reads.append(Read(self.cluster, self.card, ReadSpace.DDR, self.base + offset, out, self,
-                                    deadline_ns))
-        for read in self._reads:
+        if self._reads:  # its command pushed
+            self._reads[0].deadline_ns = deadline_ns
+            self._reads[0].take_pushed(*self._pushed, now_ns)
+            return
+        for read in self._make_reads(deadline_ns):
             read.start(now_ns)
         if not e.outputs:
             self._done(now_ns)
