@@ -44,6 +44,8 @@ class App:
         self._routes = Routes(service)
         self._targets: dict[str, tuple[str, str] | None] = {}
         self._slow = ThreadPoolExecutor(_LOADS, thread_name_prefix="http-load")
+        # one at a time: a small body may become LIMIT_BYTES
+        self._unpacking = ThreadPoolExecutor(1, thread_name_prefix="http-unpack")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -98,7 +100,8 @@ class App:
             elif name == b"accept-encoding":
                 accept = value
             elif name == b"content-encoding" and value not in (b"", b"identity"):
-                body = decompressed(body, value.decode("latin-1"), LIMIT_BYTES)
+                body = await asyncio.get_running_loop().run_in_executor(
+                    self._unpacking, decompressed, body, value.decode("latin-1"), LIMIT_BYTES)
         json_bytes = header_length(length, len(body))
         call = _Call()
         model, version = target

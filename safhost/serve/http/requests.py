@@ -132,12 +132,16 @@ def _is_plain(document: dict[str, Any], request: Request, outputs: Outputs) -> b
 def parsed(text: bytes) -> dict[str, Any]:
     """A JSON object; ServeError when it is none."""
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as err:
         raise _unparsed(f"failed to parse the request JSON buffer: {err}") from None
     if not isinstance(document, dict):
         raise _unparsed("failed to parse the request JSON buffer: not an object")
     return document
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
 
 
 def _inputs(document: dict[str, Any], data: memoryview, request: Request, outputs: Outputs,
