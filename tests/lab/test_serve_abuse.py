@@ -194,7 +194,8 @@ def test_json_that_is_nested_deep(victim: Victim) -> None:
 def test_numbers_and_shapes_out_of_any_measure(victim: Victim) -> None:
     def attack() -> None:
         for shape, data in (("[1e400, 4]", "[1]"), (f"[{10**30}, 4]", "[1]"), ("[1, 4]", f"[{'9' * 5000}]"),
-                            ("[1, 4]", "[NaN, 2, 3, 4]"), ("[1, 4]", "[-Infinity, 2, 3, 4]"), ("[4294967296, 4294967296]", "[]"), ("[-1, -4]", "[1]"),
+                            ("[1, 4]", "[NaN, 2, 3, 4]"),
+                            ("[1, 4]", "[-Infinity, 2, 3, 4]"), ("[4294967296, 4294967296]", "[]"), ("[-1, -4]", "[1]"),
                             ("[1, 4]", '["a", null, {}, []]'), ("[true, 4]", "[1, 2, 3, 4]")):
             answer = http(victim, ('{"inputs": [{"name": "INPUT", "datatype": "FP32", "shape": ' + shape +
                                    ', "data": ' + data + "}]}").encode())

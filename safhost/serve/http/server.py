@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from safhost.errors import LinkError
 from safhost.serve.auth import Security
 from safhost.serve.http.app import App
+from safhost.serve.http.patience import SWEEP_S, PatientProtocol, sweep
 from safhost.serve.service import Service
 
 IDLE_S = 3600
@@ -38,6 +38,9 @@ def listening(host: str, port: int, what: str = "HTTP") -> socket.socket:
         raise LinkError(f"the {what} port {port} of {host} cannot be opened: {err.strerror}",
                         f"another server has it, or --{what.lower()}-port names another one") from None
     return sock
+
+
+_TICKS = round(SWEEP_S / 0.1)  # uvicorn's server has a tick every 0.1 s
 
 
 class _OneWrite:
@@ -70,7 +73,7 @@ class _OneWrite:
         return getattr(self._transport, name)
 
 
-class _Protocol(HttpToolsProtocol):
+class _Protocol(PatientProtocol):
     def connection_made(self, transport: Any) -> None:
         self._one_write = _OneWrite(transport)
         super().connection_made(cast("asyncio.Transport", self._one_write))
@@ -81,7 +84,12 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the program it is in."""
+    """Leaves signals to the program it is in, and looks after connections that take too long."""
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS == 0:
+            sweep(self.server_state.connections)
+        return await super().on_tick(counter)
 
     def capture_signals(self) -> Any:
         import contextlib
