@@ -176,16 +176,18 @@ class Row:
             fields[EXECUTIONS] += 1
             fields[SUCCESSES] += requests
             fields[SUCCESS_NS] += total_ns
-            fields[QUEUE_NS] += queue_ns
-            fields[INPUT_NS] += input_ns * requests
             fields[INFER_NS] += infer_ns * requests
-            fields[OUTPUT_NS] += output_ns * requests
             at = self._slots.get(size) or self._slot(size)
             if at:
                 fields[at + 1] += 1
-                fields[at + 2] += input_ns
                 fields[at + 3] += infer_ns
-                fields[at + 4] += output_ns
+            if queue_ns or input_ns or output_ns:  # what answers at once has none of them
+                fields[QUEUE_NS] += queue_ns
+                fields[INPUT_NS] += input_ns * requests
+                fields[OUTPUT_NS] += output_ns * requests
+                if at:
+                    fields[at + 2] += input_ns
+                    fields[at + 4] += output_ns
 
     def _slot(self, size: int) -> int:
         if len(self._slots) == BATCH_SIZES:

@@ -39,7 +39,7 @@ class IdentityBackend:
                               f"'{outputs[len(inputs)].name}'", "the i-th output is the i-th input")
         self._copies = [_Copy(i, o, bool(contract.max_batch), found.name) for i, o in
                         zip(inputs, outputs, strict=False)]
-        self._only = self._copies[0] if len(inputs) == 1 and self._copies else None
+        self._only = self._copies[0] if len(inputs) == len(self._copies) == 1 else None
         self._delay_s = sum(_delay_s(found, key) for key in DELAYS_S)
         self._count = sum(int(g.count) for g in config.instance_group)
         self._waiting: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
@@ -81,7 +81,7 @@ class IdentityBackend:
                 thread.join()
 
     def _answer(self, request: Request) -> list[Tensor]:
-        if self._only is not None and not request.wanted:
+        if self._only is not None:
             return [self._only.of_one(request.inputs[0])]
         by_name = {t.name: t for t in request.inputs}
         wanted = {w.name for w in request.wanted}

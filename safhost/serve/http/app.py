@@ -1,9 +1,8 @@
-"""The HTTP side as an ASGI application: inference on its shortest way, everything else by `Routes`."""
+"""The HTTP side as an ASGI application: inference that `direct` leaves to it, and everything else, by `Routes`."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -11,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
 from safhost.serve.auth import OPEN_PATHS, Security
+from safhost.serve.http.home import Home
 from safhost.serve.http.replies import STATUS, body_of, chosen_encoding, compressed, decompressed
 from safhost.serve.http.requests import header_length, request_of
 from safhost.serve.http.routes import Routes
@@ -29,20 +27,25 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 LIMIT_BYTES = 2**31 - 1
 """The longest body, and what a compressed one may become."""
 
+LARGE_JSON_BYTES = 1 << 18
+"""Parsing more would keep the other connections waiting: another thread does it."""
+
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
+_KNOWN_TARGETS = 1024  # what clients make up must not fill memory
 _LOADS = 16  # at once; others wait
-_LARGE_JSON_BYTES = 1 << 18  # parsing more would keep the other connections waiting
 
 
 class App:
     """ASGI 3. Runs in one event loop; engines answer from any thread."""
 
     def __init__(self, service: Service, security: Security | None = None) -> None:
-        self._service = service
+        self.service = service
         self._security = security or Security()
         self._routes = Routes(service)
         self._targets: dict[str, tuple[str, str] | None] = {}
+        self._urls: dict[bytes, tuple[str, str] | None] = {}
+        self._home: Home | None = None
         self._slow = ThreadPoolExecutor(_LOADS, thread_name_prefix="http-load")
         # one at a time: a small body may become LIMIT_BYTES
         self._unpacking = ThreadPoolExecutor(1, thread_name_prefix="http-unpack")
@@ -75,6 +78,25 @@ class App:
             log.exception("an HTTP request failed in an unforeseen way")
             await _send_error(send, ServeError(Code.INTERNAL, f"{type(error).__name__}: {error}"))
 
+    def home(self) -> Home:
+        """Where replies are taken; to be asked for in the event loop first."""
+        if self._home is None:
+            self._home = Home()
+        return self._home
+
+    def permits(self, authorization: bytes | None) -> bool:
+        """Whether a request with this header may go on."""
+        return not self._security.token or (authorization is not None and self._security.permits(authorization))
+
+    def target_of_url(self, url: bytes) -> tuple[str, str] | None:
+        """Model and version that a plain URL infers with; None for others, and for those that must be unquoted."""
+        found = self._urls.get(url, False)
+        if found is False:
+            found = None if b"%" in url or b"?" in url else _target_of(url.decode("latin-1"))
+            if len(self._urls) < _KNOWN_TARGETS:
+                self._urls[url] = found
+        return found  # type: ignore[return-value]
+
     def _check_token(self, scope: Scope) -> None:
         for name, value in scope["headers"]:
             if name == b"authorization" and self._security.permits(value):
@@ -86,7 +108,7 @@ class App:
         found = self._targets.get(path, False)
         if found is False:
             found = _target_of(path)
-            if len(self._targets) < 1024:  # what clients make up must not fill memory
+            if len(self._targets) < _KNOWN_TARGETS:
                 self._targets[path] = found
         return found  # type: ignore[return-value]
 
@@ -103,24 +125,23 @@ class App:
                 body = await asyncio.get_running_loop().run_in_executor(
                     self._unpacking, decompressed, body, value.decode("latin-1"), LIMIT_BYTES)
         json_bytes = header_length(length, len(body))
-        call = _Call()
+        call = _Call(self.home())
         model, version = target
-        arguments = (body, json_bytes, model, version_of(version), self._service, call.on_reply,
+        arguments = (body, json_bytes, model, version_of(version), self.service, call.on_reply,
                      _gone_of(receive), scope["headers"])
-        if json_bytes > _LARGE_JSON_BYTES:
+        if json_bytes > LARGE_JSON_BYTES:
             request, outputs = await asyncio.get_running_loop().run_in_executor(None, lambda: request_of(*arguments))
         else:
             request, outputs = request_of(*arguments)
-        self._service.engine.infer(request)
+        request.home = self.home()
+        self.service.engine.infer(request)
         reply = call.reply if call.reply is not None else await call.wait()
         try:
-            parts, header = body_of(reply, outputs, self._service, request.id)
+            parts, header = body_of(reply, outputs, self.service, request.id)
         finally:
             outputs.close()
             if request.trace is not None:
-                self._service.traced(request, reply)
-        if not accept and _sent_at_once(receive, parts, header):
-            return
+                self.service.traced(request, reply)
         await _send_parts(send, parts, header, accept)
 
 
@@ -137,29 +158,34 @@ def _target_of(path: str) -> tuple[str, str] | None:
 class _Call:
     """An answer on its way from the engine's thread to the event loop."""
 
-    __slots__ = ("_future", "_loop", "reply")
+    __slots__ = ("_future", "_home", "reply")
 
-    def __init__(self) -> None:
+    def __init__(self, home: Home) -> None:
         self.reply: Reply | None = None
-        self._loop = asyncio.get_running_loop()
+        self._home = home
         self._future: asyncio.Future[None] | None = None
 
     def on_reply(self, reply: Reply) -> None:
         self.reply = reply
         # seen by `wait` when it has not begun: the assignment comes first there too
         if self._future is not None:
-            self._loop.call_soon_threadsafe(self._wake)
+            self._home.run(self._wake)
 
     def _wake(self) -> None:
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
     async def wait(self) -> Reply:
-        self._future = self._loop.create_future()
+        self._future = asyncio.get_running_loop().create_future()
         if self.reply is None:
             await self._future
         assert self.reply is not None
         return self.reply
+
+
+def too_long() -> ServeError:
+    """What a client is told whose body goes on and on."""
+    return ServeError(Code.INVALID_ARGUMENT, f"the request is longer than {LIMIT_BYTES} bytes")
 
 
 class _Gone(Exception):
@@ -188,37 +214,8 @@ async def _body(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > LIMIT_BYTES:
-            raise ServeError(Code.INVALID_ARGUMENT, f"the request is longer than {LIMIT_BYTES} bytes")
+            raise too_long()
     return b"".join(parts)
-
-
-_CYCLE = ("disconnected", "flow", "keep_alive", "message_event", "on_response", "response_complete",
-          "response_started", "transport", "waiting_for_100_continue")
-_JSON_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-_BINARY_HEAD = (b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n"
-                b"inference-header-content-length: %d\r\ncontent-length: %d\r\n\r\n")
-_IS_KNOWN = set(_CYCLE) <= set(inspect.signature(RequestResponseCycle.__init__).parameters) | set(
-    RequestResponseCycle.__init__.__code__.co_names)
-"""Whether uvicorn's cycle has what is used of it."""
-
-
-def _sent_at_once(receive: Receive, parts: list[Any], header: int | None) -> bool:
-    """Give uvicorn's connection the whole response, without a copy of its parts and without its checks of headers,
-    which are ours; False where the connection is another server's, or in a state that is not the usual one."""
-    cycle = getattr(receive, "__self__", None)
-    if type(cycle) is not RequestResponseCycle or not _IS_KNOWN:
-        return False
-    if not cycle.keep_alive or cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
-        return False
-    size = sum([len(part) for part in parts])
-    head = _JSON_HEAD % size if header is None else _BINARY_HEAD % (header, size)
-    cycle.response_started = True
-    cycle.waiting_for_100_continue = False
-    cycle.transport.writelines([head, *parts])
-    cycle.response_complete = True
-    cycle.message_event.set()
-    cycle.on_response()
-    return True
 
 
 async def _send_parts(send: Send, parts: list[Any], header: int | None, accept: bytes) -> None:
@@ -248,4 +245,4 @@ async def _send(send: Send, status: int, data: bytes, headers: tuple[tuple[bytes
     await send({"type": "http.response.body", "body": data})
 
 
-__all__ = ["App"]
+__all__ = ["LARGE_JSON_BYTES", "LIMIT_BYTES", "App", "too_long"]

@@ -65,9 +65,14 @@ _heads: dict[Any, bytes] = {}
 
 
 def _binary_body(reply: Reply, request_id: str) -> Body:
-    parts: list[Any] = [bytes_of(tensor) for tensor in reply.outputs]
-    key = (reply.model, reply.version, *[(tensor.name, tensor.datatype, tensor.array.shape, len(data))
-                                         for tensor, data in zip(reply.outputs, parts, strict=True)])
+    parts: list[Any] = []
+    key: tuple[Any, ...] = (reply.model, reply.version)
+    data_bytes = 0
+    for tensor in reply.outputs:
+        data = bytes_of(tensor)
+        parts.append(data)
+        data_bytes += len(data)
+        key += (tensor.name, tensor.datatype, tensor.array.shape, len(data))
     head = _heads.get(key)
     if head is None:
         head = _dumps({"model_name": reply.model, "model_version": reply.version, "outputs": [
@@ -79,8 +84,7 @@ def _binary_body(reply: Reply, request_id: str) -> Body:
         _heads[key] = head
     if request_id:
         head = b'{"id":%b,%b' % (_dumps(request_id).encode(), head[1:])
-    has_data = any([len(data) for data in parts])
-    return [head, *parts], len(head) if has_data else None
+    return [head, *parts], len(head) if data_bytes else None
 
 
 def _json_data(tensor: Tensor) -> list[Any]:

@@ -41,8 +41,11 @@ def header_length(text: bytes | None, body_bytes: int) -> int:
     """The length of the JSON in front of binary data; raises ServeError when it cannot be one."""
     if text is None:
         return body_bytes
-    found = re.match(rb"\s*[+-]?\d+", text)
-    length = int(found[0]) if found else 0  # as atoi(3) reads it
+    if text.isdigit():
+        length = int(text)
+    else:
+        found = re.match(rb"\s*[+-]?\d+", text)
+        length = int(found[0]) if found else 0  # as atoi(3) reads it
     if not 0 <= length <= body_bytes:
         raise _bad(f"inference header size should be in range (0, {body_bytes}), got: {length}")
     return length

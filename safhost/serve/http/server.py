@@ -9,10 +9,12 @@ from typing import Any, cast
 
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from safhost.errors import LinkError
 from safhost.serve.auth import Security
 from safhost.serve.http.app import App
+from safhost.serve.http.direct import DirectProtocol, is_possible
 from safhost.serve.http.patience import SWEEP_S, PatientProtocol, sweep
 from safhost.serve.service import Service
 
@@ -49,6 +51,7 @@ class _OneWrite:
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
+        self.is_closing, self.writelines = transport.is_closing, transport.writelines
         self._head: bytes | None = None
 
     def write(self, data: bytes) -> None:
@@ -73,7 +76,7 @@ class _OneWrite:
         return getattr(self._transport, name)
 
 
-class _Protocol(PatientProtocol):
+class _OneWriteProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         self._one_write = _OneWrite(transport)
         super().connection_made(cast("asyncio.Transport", self._one_write))
@@ -81,6 +84,14 @@ class _Protocol(PatientProtocol):
     def on_response_complete(self) -> None:
         self._one_write.flush()  # a head without a body
         super().on_response_complete()
+
+
+class _Protocol(PatientProtocol, _OneWriteProtocol):
+    """All requests go uvicorn's way."""
+
+
+class _Direct(PatientProtocol, DirectProtocol, _OneWriteProtocol):
+    """Those do for which `direct` has none."""
 
 
 class _Server(uvicorn.Server):
@@ -99,10 +110,11 @@ class _Server(uvicorn.Server):
 class AsgiServer:
     """Serves an ASGI application from `start` to `stop`."""
 
-    def __init__(self, app: Any, sock: socket.socket, security: Security | None = None, name: str = "http") -> None:
+    def __init__(self, app: Any, sock: socket.socket, security: Security | None = None, name: str = "http",
+                 protocol: type[HttpToolsProtocol] = _Protocol) -> None:
         self._sock = sock
         config = uvicorn.Config(
-            app, loop="uvloop", http=_Protocol, ws="none", lifespan="off", interface="asgi3", log_config=None,
+            app, loop="uvloop", http=protocol, ws="none", lifespan="off", interface="asgi3", log_config=None,
             access_log=False, server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=IDLE_S)
         config.load()
         context = (security or Security()).ssl_context()
@@ -136,10 +148,13 @@ class AsgiServer:
 
 
 class HttpServer(AsgiServer):
-    """KServe v2 over HTTP on ``host``:``port`` (0: any free one)."""
+    """KServe v2 over HTTP on ``host``:``port`` (0: any free one). ``direct``: whether inference goes without a task
+    a request; None: where that is possible."""
 
-    def __init__(self, service: Service, host: str, port: int, security: Security | None = None) -> None:
-        super().__init__(App(service, security), listening(host, port), security)
+    def __init__(self, service: Service, host: str, port: int, security: Security | None = None, *,
+                 direct: bool | None = None) -> None:
+        super().__init__(App(service, security), listening(host, port), security,
+                         protocol=_Direct if (is_possible() if direct is None else direct) else _Protocol)
 
 
 __all__ = ["AsgiServer", "HttpServer", "listening"]

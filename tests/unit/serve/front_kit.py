@@ -54,7 +54,7 @@ def fronts() -> Iterator[Callable[..., Front]]:
         engine = FakeEngine()
         service = make_service(engine, **options)
         front = Front(engine, service, GrpcServer(service, "127.0.0.1", 0, security, direct=direct),
-                      HttpServer(service, "127.0.0.1", 0, security))
+                      HttpServer(service, "127.0.0.1", 0, security, direct=direct))
         front.grpc.start()
         front.http.start()
         made.append(front)

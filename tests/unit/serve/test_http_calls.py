@@ -17,6 +17,7 @@ from front_kit import Front
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
+both = pytest.mark.parametrize("front", [True, False], indirect=True, ids=["direct", "tasks"])
 X = np.arange(30, dtype=np.float32).reshape(2, 15)
 
 
@@ -62,6 +63,7 @@ def test_health_metadata_config_statistics(front: Front, http_client: InferenceS
     assert not http_client.is_server_ready()
 
 
+@both
 @pytest.mark.parametrize("coding", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("binary_in", [True, False])
 @pytest.mark.parametrize("binary_out", [True, False, None])
@@ -75,6 +77,7 @@ def test_infer_gives_back_what_came(http_client: InferenceServerClient, coding: 
     assert (response["id"], response["model_name"], response["model_version"]) == ("7", "identity", "1")
 
 
+@both
 @pytest.mark.parametrize("binary", [True, False])
 def test_infer_takes_byte_strings(http_client: InferenceServerClient, binary: bool) -> None:
     words = np.array([["a", "", "cé"]], dtype=np.object_)
@@ -99,6 +102,7 @@ def test_infer_carries_the_schedule_policy(front: Front, http_client: InferenceS
     assert request.parameters == {"mine": 1.5}
 
 
+@both
 def test_slow_answers_come_from_another_thread(front: Front) -> None:
     body = json.dumps(document()).encode()
     with ThreadPoolExecutor(4) as pool:
@@ -116,6 +120,7 @@ def test_asyncio_client_is_served(front: Front) -> None:
     assert all(np.array_equal(result.as_numpy("OUTPUT"), X) for result in asyncio.run(many()))
 
 
+@both
 def test_raw_body_is_the_one_input(front: Front) -> None:
     status, data, headers = ask(front, "/v2/models/identity/infer", X[:1].tobytes(),
                                 Inference_Header_Content_Length="0")
@@ -140,6 +145,7 @@ def test_settings_are_read_and_changed(http_client: InferenceServerClient) -> No
     assert http_client.get_trace_settings()["trace_rate"] == "1000"
 
 
+@both
 @pytest.mark.parametrize(("status", "message", "change"), [
     (400, "Shape does not match|Unable to parse", {"inputs": [{"name": "INPUT", "datatype": "FP32", "shape": [1, 3],
                                                               "data": [1, 2]}]}),
@@ -154,6 +160,7 @@ def test_infer_refuses(front: Front, status: int, message: str, change: dict[str
     assert any(part in answer["error"] for part in message.split("|"))
 
 
+@both
 def test_body_that_is_no_json_is_an_error_and_the_server_goes_on(front: Front) -> None:
     for body in (b"{", b"[]", b"\xff", b'{"inputs": 1}', b"[" * 100_000):
         status, answer, _ = ask(front, "/v2/models/identity/infer", body)
@@ -163,6 +170,7 @@ def test_body_that_is_no_json_is_an_error_and_the_server_goes_on(front: Front) -
     assert status == 200
 
 
+@both
 def test_compressed_body_that_is_broken_is_an_error(front: Front) -> None:
     body = gzip.compress(json.dumps(document()).encode())
     assert ask(front, "/v2/models/identity/infer", body, Content_Encoding="gzip")[0] == 200
