@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from safhost.sim.campaign import Summary
     from safhost.sim.storm import Outcome
 
-PROFILE_NAMES = ("quick", "full")
+PROFILE_NAMES = ("quick", "full", "resident")
 TABLES = {
     "survive": "What one job survives: loss, bursts, duplication, reordering, corruption, blackout.",
     "baseline": "The paper's plain protocol beside ours, under loss.",

@@ -6,13 +6,17 @@ import gc
 from collections import Counter
 from typing import ClassVar
 
+import numpy as np
+
 from safhost.core.actions import RequestEnded, UnitEnded
 from safhost.core.journal import JobState
+from safhost.sim.images import tag_of
 from safhost.sim.invariants import Invariant
-from safhost.sim.job_user import Expected, JobUser
+from safhost.sim.job_units import TAGS, Expected, resident_base
+from safhost.sim.job_user import JobUser
 from safhost.sim.ledger import Ledger
 from safhost.sim.network import Port
-from safhost.sim.nodes import SimHost
+from safhost.sim.nodes import SimCard, SimHost
 from safhost.sim.simulation import Simulation
 
 UNITS_KEPT = 64  # that ended, beside those that cards are still at: timers are thrown out by the dozen
@@ -157,6 +161,30 @@ class JobsObey(Invariant):
                     self.fail(f"{host.name} tries unit {index} of {user.name} on {n} cards at once")
 
 
+class ResidentIsRight(Invariant):
+    """When a kernel begins on a unit of a job with resident data, all of that data lies in its card's memory where the
+    unit looks for it, and belongs to that job."""
+
+    name: ClassVar[str] = "resident-is-right"
+
+    def on_execute(self, card: SimCard, boot_nonce: bytes, owner: int, role_epoch: int, slot: int, command: int,
+                   kernel: int, block: bytes) -> None:
+        users = self.ledger.jobs.users
+        tag = tag_of(kernel, block)
+        if tag is None or not 1 <= tag // TAGS <= len(users):
+            return
+        user, index = users[tag // TAGS - 1], tag % TAGS
+        if not user.plan.resident_bytes:
+            return
+        base = resident_base(user.plan, user.number, index, self.sim.seed, block)
+        payload = user.resident.payload
+        found = card.ddr[base:base + len(payload)]
+        if base < 0 or not np.array_equal(found, payload):
+            wrong = np.flatnonzero(found != payload[:len(found)])[:1].tolist() if base >= 0 else []
+            self.fail(f"{card.key} runs unit {index} of {user.name} on resident data at {base:#x} that is wrong from "
+                      f"byte {wrong} on")
+
+
 class EndedUnitsAreForgotten(Invariant):
     """A host keeps nothing of units that ended but what tries on silent cards may still need, and nothing of a job that
     is over."""
@@ -194,4 +222,4 @@ class EndedUnitsAreForgotten(Invariant):
 
 
 JOB_INVARIANTS: tuple[type[Invariant], ...] = (OneEndPerUnit, FinishedStaysFinished, JobResults, DrainedIsEmpty,
-                                               JobsObey, EndedUnitsAreForgotten)
+                                               JobsObey, ResidentIsRight, EndedUnitsAreForgotten)

@@ -9,7 +9,8 @@ from safhost.core import events as ev
 from safhost.core.actions import RequestEnded
 from safhost.core.journal import Record
 from safhost.sim.images import tag_of
-from safhost.sim.job_user import TAGS, JobPlan, JobUser
+from safhost.sim.job_units import TAGS, JobPlan
+from safhost.sim.job_user import JobUser
 from safhost.sim.observe import Observer
 from safhost.wire.codec import Codec, Frame
 from safhost.wire.generated import Opcode, Run

@@ -1,20 +1,22 @@
 """Jobs in a storm: which there are, what their clients do, and what happens to cards while they work.
 
 A share of the seeds has jobs. What they do is drawn from a stream of their own, so that the rest of a storm is what it
-would be without them.
+would be without them; and so is what data they have on the cards.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from safhost.core import card as st
 from safhost.core import events as ev
 from safhost.sim.job_book import JobBook
-from safhost.sim.job_user import JobPlan, JobUser
+from safhost.sim.job_units import JobPlan
+from safhost.sim.job_user import JobUser
 from safhost.sim.profiles import MS, Profile
 from safhost.sim.weather import BOUNDARIES, Weather
 from safhost.sim.work import Work
@@ -23,15 +25,19 @@ if TYPE_CHECKING:
     from safhost.sim.nodes import SimHost
     from safhost.sim.simulation import Simulation
 
-SHARE = 0.15  # of the seeds
 JOBS_MAX = 3
 NEVER_APPENDS = 1 << 60
 APPENDS = (0, 1, 2, 5, 10)
+LASTS_NS = 30 * MS  # of a kernel, at least, where jobs have data on cards: time for cards to come and go
 PLOD = 40  # how much slower a plodding card's kernels are
 
 DOINGS = {"submit": 3, "cancel": 0.5, "again": 1, "hold": 1, "change": 1, "drain": 2, "undrain": 1, "client": 0.7,
           "plod": 2, "pull": 2, "join": 2, "fail": 1.5, "host": 1.5, "append": 1.5}
 """What happens to jobs, and how often each is drawn."""
+
+
+STIRRING = ("pull", "join", "host", "again")
+"""What comes always where jobs have data on cards."""
 
 
 class JobStorm:
@@ -46,11 +52,16 @@ class JobStorm:
         self.profile = profile
         self.cards_max = cards_max
         self.rng = rng = random.Random(f"{sim.seed}/jobs")
-        self.active = rng.random() < SHARE
-        chosen = {what: weight for what, weight in DOINGS.items() if what == "submit" or rng.random() < 0.5}
+        self.active = rng.random() < profile.job_share
+        self._residents = random.Random(f"{sim.seed}/resident")
+        chosen = {what: weight for what, weight in DOINGS.items() if what == "submit" or rng.random() < 0.5
+                  or (profile.resident_share and what in STIRRING)}
         self._doings = chosen
         self._longest = rng.choice([4, 12, 12, 40])
         self._plodding: dict[str, int] = {}
+        if profile.resident_share:
+            for card in sim.cards.values():
+                card.kernel_ns = max(card.kernel_ns, LASTS_NS)
 
     # -- the storm
 
@@ -66,9 +77,10 @@ class JobStorm:
         """Jobs take longer than other requests: more of it, with time between."""
         if not self.active:
             return
-        for _ in range(self.rng.randint(3, 15)):
+        resident = bool(self.profile.resident_share)
+        for _ in range(self.rng.randint(3, 15) * (1 + resident)):
             self.step()
-            self.sim.run_for(self.rng.choice([0.002, 0.02, 0.1, 0.3]))
+            self.sim.run_for(self.rng.choice([0.02, 0.1, 0.5, 2.0] if resident else [0.002, 0.02, 0.1, 0.3]))
 
     def calm(self) -> None:
         """Nobody holds anything back any more, or dies."""
@@ -103,7 +115,7 @@ class JobStorm:
         units = rng.randint(1, self._longest)
         units = 150 if memory == "forget" and rng.random() < 0.2 else units  # enough to see what is not let go
         phased = units <= 20 and rng.random() < 0.15  # all of its units have to be there before any runs
-        return JobPlan(
+        return self._resident(JobPlan(
             image=rng.choice(self.work.images), units=units,
             floats=rng.choice([(1, 1), (1, 300), (1, 300), (400, 2500)]),
             window=64 if phased else rng.choice([1, 4, 16, 64]),
@@ -114,7 +126,17 @@ class JobStorm:
             unit_deadline_ms=rng.choice([300_000, 300_000, 10_000, 2_000, 200]), retries=rng.choice([1, 2, 3, 3]),
             keep_going=rng.random() < 0.5, speculate=rng.random() < 0.7, phased=phased,
             repeat=rng.choice([1, 1, 1, 1, 3]), depth=rng.choice([0, 0, 0, 1, 3, 8]),
-            memory=memory, pinned=rng.choice([0.0, 0.0, 0.0, 0.3]))
+            memory=memory, pinned=rng.choice([0.0, 0.0, 0.0, 0.3])))
+
+    def _resident(self, plan: JobPlan) -> JobPlan:
+        """Perhaps the same job with data on its cards, on few cards, or one that lasts."""
+        rng = self._residents
+        if rng.random() >= self.profile.resident_share:
+            return plan
+        units = plan.units if plan.phased or plan.memory == "forget" else rng.randint(10, 80)
+        return replace(plan, resident_bytes=rng.choice(self.profile.resident_bytes), floats=(1, 300), units=units,
+                       min_cards=rng.choice([0, 0, 1]), max_cards=rng.choice([0, 0, 0, 1, 2]),
+                       lasting=plan.keep_going and rng.random() < 0.5)
 
     def submit(self) -> None:
         """A client comes with a job."""
@@ -236,7 +258,9 @@ class JobStorm:
         if not self.active or host is not self.sim.hosts[0] or not keys:
             return None
         assert all(host.cluster.sessions.by_key[key].state == st.AVAILABLE for key in keys)
-        return self.jobs.add(JobPlan(self.rng.choice(self.work.images), 3 * len(keys), window=64, batch=64), self.rng)
+        size = 50_000 if self.profile.resident_share else 0
+        return self.jobs.add(JobPlan(self.rng.choice(self.work.images), 3 * len(keys), window=64, batch=64,
+                                     resident_bytes=size), self.rng)
 
 
 __all__ = ["DOINGS", "JobStorm"]

@@ -9,101 +9,20 @@ from __future__ import annotations
 import random
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from safhost.core import events as ev
 from safhost.core.actions import UnitEnded
 from safhost.core.journal import JobState, Record
 from safhost.errors import SafError
-from safhost.plan.layout import plan_arguments
-from safhost.sim.images import Bytes, SimImage, three
-from safhost.wire.digest import leaf_digests, root_digest
+from safhost.sim.images import Bytes
+from safhost.sim.job_units import KERNEL, POISON, Expected, JobPlan, make_unit, resident_of
 
 if TYPE_CHECKING:
     from safhost.sim.nodes import SimHost
     from safhost.sim.simulation import Simulation
 
-KERNEL = "stamp"
-TAGS = 4096  # units a job may have: a unit's tag is its job's number times this, plus its own
-POISON = 0xA5
 MS = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class JobPlan:
-    """What a job is. ``floats``: length of a unit's buffers, at least and at most. ``window``: units handed out at
-    once; ``batch``: of those, at most so many at a time. ``memory``: what the client does with a unit's memory when
-    it has its result: ``keep`` it, ``poison`` it, ``forget`` it. ``pinned``: share of units for one card alone."""
-
-    image: SimImage
-    units: int
-    floats: tuple[int, int] = (1, 300)
-    window: int = 8
-    batch: int = 4
-    priority: int = 0
-    weight: float = 1.0
-    cards: tuple[str, ...] = ()
-    carries_image: bool = True
-    unit_deadline_ms: int = 300_000
-    retries: int = 3
-    keep_going: bool = False
-    speculate: bool = True
-    phased: bool = False
-    repeat: int = 1
-    depth: int = 0
-    memory: str = "keep"
-    pinned: float = 0.0
-
-
-class Expected(NamedTuple):
-    """One unit as its client keeps it: ``outputs`` are (offset in memory, bytes that must be there)."""
-
-    memory: Bytes
-    outputs: tuple[tuple[int, bytes], ...]
-
-    def wrong(self) -> str:
-        """What differs from the reference; empty when nothing does."""
-        for at, wanted in self.outputs:
-            found = self.memory[at:at + len(wanted)].tobytes()
-            if found != wanted:
-                differ = sum(a != b for a, b in zip(found, wanted, strict=True))
-                return f"{differ} of {len(wanted)} bytes at {at:#x} of its memory differ from the reference"
-        return ""
-
-
-def make_unit(plan: JobPlan, number: int, index: int, seed: int, card: str = "") -> tuple[ev.JobUnit, Expected]:
-    """Unit ``index`` of job ``number``; always the same one. Outputs over inputs go behind the range's layout, as
-    nothing may be written over an input."""
-    noise = np.random.default_rng((seed, number, index))
-    n = int(noise.integers(plan.floats[0], plan.floats[1] + 1))
-    x, z = (noise.random(n, dtype=np.float32) for _ in range(2))
-    tag = number * TAGS + index
-    _, spec = plan.image.kernel(KERNEL)
-    layout = plan_arguments(spec, spec.bind(x, z, tag=tag), 0, 1 << 40)
-    z_out = z.copy()
-    for _ in range(plan.repeat):
-        z_out += 1
-    wanted = {"Y": x + np.float32(tag), "Z": z_out}
-    memory = np.full(layout.end + z.nbytes + int(noise.integers(0, 100)), POISON, np.uint8)
-    inputs = []
-    for array, address in layout.writes:
-        memory[address:address + array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
-        leaves = leaf_digests(memory[address:address + array.nbytes].data)
-        inputs.append((address, array.nbytes, leaves, root_digest(leaves)))
-    written = {address for _, address in layout.writes}
-    outputs, expected, behind = [], [], layout.end
-    for read in layout.reads:
-        at = behind if read.address in written else read.address
-        behind += read.length_bytes if read.address in written else 0
-        outputs.append((read.address, read.length_bytes, at))
-        expected.append((at, wanted[read.name].tobytes()))
-    unit = ev.JobUnit(index, memory, layout.end, tuple(inputs), tuple(outputs), layout.block,
-                      tuple(a.csr_offset for a in spec.args if a.kind == "buffer"), three(layout.global_size),
-                      work_dim=len(layout.global_size), card=card)
-    return unit, Expected(memory, tuple(expected))
 
 
 def under_way(host: SimHost, request: int) -> set[int]:
@@ -178,7 +97,14 @@ class JobUser:
         kernel, _ = p.image.kernel(KERNEL)
         image = ev.JobImage(p.image.payload, p.image.leaves, p.image.pr_compat_id) if p.carries_image else None
         return ev.StartJob(0, p.image.digest, kernel, p.priority, p.weight, p.cards, image, p.unit_deadline_ms,
-                           p.retries, p.keep_going, p.speculate, p.phased, p.repeat, p.depth)
+                           p.retries, p.keep_going, p.speculate, p.phased, p.repeat, p.depth, min_cards=p.min_cards,
+                           max_cards=p.max_cards, lasting=p.lasting,
+                           resident=self.resident if p.resident_bytes else None)
+
+    @property
+    def resident(self) -> ev.JobResident:
+        """Its data on the cards."""
+        return resident_of(self.plan.resident_bytes, self.number, self.sim.seed)
 
     def on_host_start(self, host: SimHost) -> None:
         """Its host is there again."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from safhost.core.actions import CardChanged, JobNoted, RequestEnded, UnitEnded
     from safhost.core.journal import JobState, Record
     from safhost.sim.faults import Frames, Lengths
-    from safhost.sim.job_user import Expected, JobUser
+    from safhost.sim.job_units import Expected
+    from safhost.sim.job_user import JobUser
     from safhost.sim.network import Port
     from safhost.sim.nodes import SimCard, SimHost
     from safhost.sim.simulation import Simulation

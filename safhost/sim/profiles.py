@@ -5,7 +5,7 @@ Every number of a storm is drawn from its seed within these bounds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from safhost.errors import ConfigError
 
@@ -41,7 +41,8 @@ class Profile:
 
     ``images``: sizes of images and how often each is drawn. ``steps``: requests asked, at least and at most.
     ``losses``: shares of frames. ``settle_s``: how long cards and requests may take to come to rest after the last
-    fault. ``max_steps`` and ``wall_s`` end a storm that never would.
+    fault. ``max_steps`` and ``wall_s`` end a storm that never would. ``job_share`` of the seeds have jobs, and of these
+    jobs ``resident_share`` have data on the cards, of up to so many bytes as ``resident_bytes`` says.
     """
 
     name: str
@@ -64,11 +65,14 @@ class Profile:
     settle_s: float
     max_steps: int
     wall_s: float
+    job_share: float = 0.15
+    resident_share: float = 0.0
+    resident_bytes: tuple[int, ...] = ()
 
 
 MS = 1_000_000
 
-PROFILES = {
+PROFILES: dict[str, Profile] = {
     "quick": Profile(
         "quick", "small images and few requests, some tenths of a second a seed",
         images=((8_000, 2), (20_000, 4), (45_000, 4), (60_000, 3), (100_000, 1)),
@@ -85,6 +89,10 @@ PROFILES = {
         mtus=(1500, 9000), rates_bytes_s=(50_000_000, 1_250_000_000, 1_250_000_000), ddr_bytes=16 << 20,
         settle_s=900.0, max_steps=20_000_000, wall_s=900.0),
 }
+PROFILES["resident"] = replace(
+    PROFILES["quick"], name="resident", job_share=1.0, resident_share=0.8,
+    summary="as quick; every seed has jobs, most of them with data that lies on the cards and fills their memory",
+    resident_bytes=(3_000, 50_000, 1_300_000, 2_500_000, 2_500_000, 4_000_000))
 
 
 def profile_named(name: str) -> Profile:

@@ -3,7 +3,8 @@ against.
 
 Role DDR is divided so that a result can be judged: units get their ranges from the core, from address 0 on; writes
 and reads have the third quarter, with overlaps; every RUN has a cell of its own in the last quarter, which its kernel
-increments, so that what ran once more or once less is seen in memory.
+increments, so that what ran once more or once less is seen in memory. Where jobs have data at the end of DDR, nobody
+names addresses.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ END_SLACK_NS = 5 * NS
 KINDS = {"program": 3, "write": 4, "read": 4, "run": 4, "unit": 8, "kill": 1, "solicit": 1, "release": 0.3}
 """Kinds of requests and how often each is drawn."""
 
+ADDRESSED = ("write", "read", "run")
+"""Those that name addresses themselves."""
+
 
 @lru_cache(maxsize=64)
 def image_of(size_bytes: int, version: str) -> SimImage:
@@ -60,7 +64,8 @@ class Work:
         self.released: set[str] = set()
         self.cells = 0
         chosen = {kind: weight for kind, weight in KINDS.items() if rng.random() < 0.7}
-        self.kinds = chosen or dict(KINDS)
+        taken = ADDRESSED if profile.resident_share else ()  # all of DDR is the core's to give
+        self.kinds = {kind: weight for kind, weight in (chosen or KINDS).items() if kind not in taken} or {"unit": 1}
         self.hurried = rng.random() < 0.3  # short deadlines
         quarter = profile.ddr_bytes // 4
         self.writes_at, self.cells_at = 2 * quarter, 3 * quarter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from safhost.sim import Simulation, make_image
-from safhost.sim.job_user import JobPlan
+from safhost.sim.job_units import JobPlan
 from safhost.sim.ledger import Ledger
 from safhost.sim.storm import INVARIANTS
 

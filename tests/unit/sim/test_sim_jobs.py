@@ -10,7 +10,7 @@ from safhost.core import events as ev
 from safhost.core.journal import DONE, TAKEN, encode_units, replay
 from safhost.sim.disk import SimDisk
 from safhost.sim.images import run_role, tag_of
-from safhost.sim.job_user import TAGS, JobPlan, make_unit
+from safhost.sim.job_units import TAGS, JobPlan, make_unit
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from safhost.core.ranges import Ranges
 from safhost.planting import Planting, planted
 from safhost.sim.invariants import Violation
 from safhost.sim.job_desk import job_state
-from safhost.sim.job_user import JobPlan
+from safhost.sim.job_units import JobPlan
 
 SLOW_NS = 20_000_000
 

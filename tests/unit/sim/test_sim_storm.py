@@ -116,4 +116,5 @@ def test_bad_storms_are_refused():
 
 
 def test_profiles_name_themselves():
-    assert {name: profile.name for name, profile in PROFILES.items()} == {"quick": "quick", "full": "full"}
+    assert {name: profile.name for name, profile in PROFILES.items()} == {
+        name: name for name in ("quick", "full", "resident")}
