@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
 from safhost.serve.grpc.forms import form_of, learn
+from safhost.serve.grpc.placed import learn_placed, placed_form_of
 from safhost.serve.grpc.wire import WORTH_BYTES, split
 from safhost.serve.service import Placement, Service, wanted_of
 from safhost.serve.shm import Span
@@ -43,10 +44,16 @@ def request_from(data: bytes, service: Service, on_reply: Callable[[Reply], None
         if service.traces.on:
             request.trace = service.trace(request.model, metadata())
         return request, placement
+    placed = placed_form_of(data)
+    if placed is not None and not service.traces.on:
+        return placed.request(service.regions, on_reply, is_gone)
     message, raw = message_of(data)
     request, placement = request_of(message, raw, service, on_reply, is_gone, metadata)
-    if placement is None and not message.parameters:
-        learn(data, request)
+    if not message.parameters:
+        if placement is None:
+            learn(data, request)
+        else:
+            learn_placed(data, request, placement)
     return request, placement
 
 
