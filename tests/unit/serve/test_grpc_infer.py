@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from typing import Any
 
 import grpc
@@ -29,6 +30,22 @@ def typed(**contents: Any) -> Any:
     each = message.inputs.add(name="INPUT", datatype="FP32", shape=[1, 2])
     for name, values in contents.items():
         getattr(each.contents, name).extend(values)
+    return message
+
+
+def wait_gone(front: Front) -> None:
+    gone = front.engine.held[0].is_gone
+    for _ in range(1000):
+        if gone():
+            break
+        with front.engine.held_changed:
+            front.engine.held_changed.wait(0.01)
+    assert gone()
+
+
+def slow_message() -> Any:
+    message = service_pb2.ModelInferRequest(model_name="slow", raw_input_contents=[X.tobytes()])
+    message.inputs.add(name="INPUT", datatype="FP32", shape=X.shape)
     return message
 
 
@@ -152,17 +169,51 @@ def test_client_that_vanishes_in_mid_stream_is_known_to_be_gone(front: Front) ->
     assert not front.engine.held[0].is_gone()
     client.stop_stream(cancel_requests=True)
     client.close()
-    gone = front.engine.held[0].is_gone
-    for _ in range(1000):
-        if gone():
-            break
-        front.engine.held_changed.acquire()
-        front.engine.held_changed.wait(0.01)
-        front.engine.held_changed.release()
-    assert gone()
+    wait_gone(front)
     front.engine.let_go()
     with InferenceServerClient(front.grpc_place) as other:
         assert np.array_equal(other.infer("identity", [tensor()]).as_numpy("OUTPUT"), X)
+
+
+@pytest.mark.parametrize("how", ["cancel", "deadline"])
+def test_call_that_nobody_waits_for_is_known_to_be_gone(front: Front, how: str) -> None:
+    with grpc.insecure_channel(front.grpc_place) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        call = stub.ModelInfer.future(slow_message(), timeout=1.0 if how == "deadline" else None)
+        front.engine.wait_held(1)
+        if how == "cancel":
+            assert not front.engine.held[0].is_gone()
+            call.cancel()
+        else:
+            assert call.exception(20).code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        wait_gone(front)
+        front.engine.let_go()
+    with InferenceServerClient(front.grpc_place) as other:
+        assert np.array_equal(other.infer("identity", [tensor()]).as_numpy("OUTPUT"), X)
+
+
+def test_call_without_a_message_is_refused(front: Front) -> None:
+    with grpc.insecure_channel(front.grpc_place) as channel:
+        call = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.RpcError) as error:
+            call(iter(()), timeout=20)
+        assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_answers_to_calls_that_a_stop_cut_off_go_nowhere(front: Front) -> None:
+    with grpc.insecure_channel(front.grpc_place) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        call = stub.ModelInfer.future(slow_message())
+        stream = stub.ModelStreamInfer(iter([slow_message()]))
+        front.engine.wait_held(2)
+        ended = front.grpc.stop(0.1)
+        assert call.exception(20) is not None
+        with pytest.raises(grpc.RpcError):
+            next(stream)
+    front.engine.let_go()
+    assert ended.wait(10)
+    front.grpc.close()
+    assert "grpc-direct" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_asyncio_client_is_served(front: Front) -> None:
