@@ -2,8 +2,8 @@
 
 ASGI has every request be a coroutine of its own, which is asked to run, asks for its body and is asked to run again.
 `DirectProtocol` does without for plain inference: when the body is there it is handed to the engine, and whoever has
-the answer has it written in one piece. Compression, JSON that takes long to parse, pipelined requests, clients that do
-not take their answers and everything that is no inference go uvicorn's way to `safhost.serve.http.app`.
+the answer has it written in one piece. Compressed bodies, JSON that takes long to parse, pipelined requests, clients
+that do not take their answers and everything that is no inference go uvicorn's way to `safhost.serve.http.app`.
 
 For this it knows some of uvicorn's connection. Where that is not as expected (see `is_possible`), all requests go its
 way: slower, the same to clients.
@@ -14,12 +14,13 @@ from __future__ import annotations
 import json
 import logging
 from asyncio import TimerHandle
+from functools import lru_cache
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from safhost.serve.http.app import LARGE_JSON_BYTES, LIMIT_BYTES, App, too_long
-from safhost.serve.http.replies import STATUS, body_of
+from safhost.serve.http.replies import STATUS, body_of, chosen_encoding, compressed
 from safhost.serve.http.requests import Outputs, header_length, request_of
 from safhost.serve.types import Code, Reply, Request, ServeError
 
@@ -38,6 +39,12 @@ def is_possible() -> bool:
     return set(_USED) <= set(HttpToolsProtocol.__init__.__code__.co_names) and all(
         hasattr(HttpToolsProtocol, name) for name in ("on_message_begin", "on_headers_complete", "on_body",
                                                       "on_message_complete", "on_response_complete"))
+
+
+@lru_cache(64)
+def _encoding(accepted: bytes) -> str:
+    """How an answer is compressed for a client that says what it takes."""
+    return chosen_encoding(accepted.decode("latin-1"))
 
 
 class DirectProtocol(HttpToolsProtocol):
@@ -106,6 +113,7 @@ class DirectProtocol(HttpToolsProtocol):
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or parser.should_upgrade():
             return None
         header = permit = None
+        encoding = "identity"
         size = LIMIT_BYTES  # in chunks: as large as it may be
         for name, value in self.headers:
             if name == b"content-length":
@@ -114,12 +122,14 @@ class DirectProtocol(HttpToolsProtocol):
                 header = value
             elif name == b"authorization":
                 permit = value
-            elif name in (b"accept-encoding", b"content-encoding") and value not in _CODINGS:
+            elif name == b"accept-encoding":
+                encoding = _encoding(value)
+            elif name == b"content-encoding" and value not in _CODINGS:
                 return None
         json_bytes = int(header) if header is not None and header.isdigit() else size
         if json_bytes > LARGE_JSON_BYTES or not self.direct.permits(permit):
             return None
-        return Call(self, target, header, parser.should_keep_alive())
+        return Call(self, target, header, parser.should_keep_alive(), encoding)
 
     def on_body(self, body: bytes) -> None:
         if self._call is not None:
@@ -138,14 +148,15 @@ class Call:
     """An inference; stands in uvicorn's connection where its own cycle stands for others, with what is used of that:
     ``disconnected`` and ``keep_alive`` are set by it, ``response_complete`` is read by it."""
 
-    __slots__ = ("_connection", "_header", "_outputs", "_parts", "_reply", "_request", "_size", "_target", "_waits",
-                 "disconnected", "keep_alive", "response_complete")
+    __slots__ = ("_connection", "_encoding", "_header", "_outputs", "_parts", "_reply", "_request", "_size", "_target",
+                 "_waits", "disconnected", "keep_alive", "response_complete")
 
     def __init__(self, connection: DirectProtocol, target: tuple[str, str], header: bytes | None,
-                 keep_alive: bool) -> None:
+                 keep_alive: bool, encoding: str) -> None:
         self._connection = connection
         self._target = target
         self._header = header
+        self._encoding = encoding
         self._request: Request | None = None
         self._outputs: Outputs | None = None
         self._reply: Reply | None = None
@@ -219,8 +230,12 @@ class Call:
         except Exception as error:
             self._refuse(error)
         else:
+            coded = b""
+            if self._encoding != "identity":
+                parts = [compressed(b"".join(parts), self._encoding)]
+                coded = b"content-encoding: %b\r\n" % self._encoding.encode()
             size = sum([len(part) for part in parts])
-            self._send(_JSON % size if header is None else _BINARY % (header, size), parts)
+            self._send((_JSON % size if header is None else _BINARY % (header, size)) + coded, parts)
         finally:
             self._request = self._reply = None  # they hold each other
             outputs.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from http.client import HTTPResponse
 from typing import Any
@@ -191,3 +192,18 @@ def test_an_idle_connection_is_closed(fronts: Fronts, wires: Wires, monkeypatch:
     monkeypatch.setattr("safhost.serve.http.server.IDLE_S", 0.05)
     wire = wires(fronts())
     assert wire.sock.recv(1) == b""
+
+
+@pytest.mark.parametrize(("accepted", "coding"), [("gzip, deflate, br", "gzip"), ("gzip;q=0.5, deflate", "deflate"),
+                                                  ("br", None), ("identity", None)])
+def test_an_answer_is_compressed_as_its_client_takes_it(front: Front, wires: Wires, accepted: str,
+                                                        coding: str | None) -> None:
+    wire = wires(front)
+    wire.send("identity", headers=f"Accept-Encoding: {accepted}\r\n")
+    with HTTPResponse(_Unread(wire.sock), method="POST") as response:  # type: ignore[arg-type]
+        response.begin()
+        data = response.read()
+        assert response.getheader("content-encoding") == coding
+        assert int(response.getheader("content-length", "0")) == len(data)
+    data = data if coding is None else zlib.decompress(data, zlib.MAX_WBITS | 32)
+    assert json.loads(data)["outputs"][0]["data"] == [1, 2]
