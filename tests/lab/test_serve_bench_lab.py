@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from safhost.bench.serve import cost, load, lone, on_cards, pull
+from safhost.bench.serve import cost, load, lone, on_cards, perf, pull, with_lab
+from safhost.bench.serve.repository import Shape
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
@@ -48,3 +50,27 @@ def test_pulled_card_fails_no_request_and_the_last_one_refuses() -> None:
     assert found["failed"] == 0
     assert found["last"]["refused_s"] < 10
     assert found["last"]["unready_s"] < 10
+
+
+@pytest.fixture(scope="module")
+def facile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[with_lab.LabServer]:
+    folder = tmp_path_factory.mktemp("facile")
+    model, _ = cost.models(folder)
+    with with_lab.lab(2) as lab, \
+            with_lab.serving(lab, [model], folder / "served", options=["--allow-client-shared-memory"]) as served:
+        yield served
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 1000])
+@pytest.mark.parametrize("mode", list(perf.MODES))
+def test_perf_analyzer_runs_unchanged_on_cards(facile: with_lab.LabServer, mode: str, batch: int) -> None:
+    """Installs perf_analyzer and what it links."""
+    from tools import serve_peers
+
+    serve_peers.debian(["perf"])
+    prefix = serve_peers.make("perf", serve_peers.CACHE)
+    shape = Shape("facile", 18)
+    before = load.successes(facile.server, shape)
+    assert perf.run(prefix, facile.server, "facile", mode, batch=batch, in_flight=8, window_ms=500).per_s > 0
+    assert load.successes(facile.server, shape) > before

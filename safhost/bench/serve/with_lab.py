@@ -112,15 +112,15 @@ def lab(cards: int, *, timing: str = "none", stretch: float = 1.0, link_rate: in
 
 @contextmanager
 def serving(found: Lab, models: Sequence[Model], scratch: Path, *, buffers: str = "",
-            cpus: Sequence[int] = ()) -> Iterator[LabServer]:
+            cpus: Sequence[int] = (), options: Sequence[str] = ()) -> Iterator[LabServer]:
     """Our server over a lab, on ``cpus``; yields when all cards hold an image and every model has answered.
-    ``buffers``: a line of mapping.yaml."""
+    ``buffers``: a line of mapping.yaml; ``options``: further ones of the server."""
     repository = scratch / "models"
     for model in models:
         model.write(repository, buffers)
     grpc_port, http_port, metrics_port = servers.free_ports(3)
     command = [sys.executable, "-m", "safhost.cli", "serve", str(repository), f"--grpc-port={grpc_port}",
-               f"--http-port={http_port}", f"--metrics-port={metrics_port}", "--cluster", found.name]
+               f"--http-port={http_port}", f"--metrics-port={metrics_port}", "--cluster", found.name, *options]
     with servers.running("safhost", command, grpc_port, http_port, scratch / "log", cpus=cpus) as server:
         wait_cards(found.name, found.cards)
         for model in models:
