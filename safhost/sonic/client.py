@@ -16,6 +16,13 @@ from safhost.errors import ConfigError
 from safhost.sonic.pending import Outputs, Pending
 from safhost.sonic.policy import Next, Policy, ServerState, SonicError, SonicRefused, Story, tell
 
+_CHANNEL = (
+    ("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1),
+    # a server whose machine is gone, or frozen, says nothing: a connection on which nothing comes is asked whether it
+    # is alive, and given up when it does not answer (the core goes by ping_timeout; without, a minute)
+    ("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 5_000), ("grpc.http2.ping_timeout_ms", 5_000))
+"""Arguments of a channel; tritonclient leaves out its own where there are any."""
+
 Arrays = Mapping[str, NDArray[Any]]
 LocalModel = Callable[[dict[str, NDArray[Any]]], Arrays]
 """A fail-over: inputs by name to outputs by name. Called in a thread of the client's own."""
@@ -142,6 +149,14 @@ class Client:
         return min((t for t in (left, self._attempt_s) if t is not None), default=None)
 
     def _answered(self, request: _Request, server: ServerState, result: Any, error: Any) -> None:
+        """In gRPC's thread, which only logs what is raised here: whoever waits must hear of it all the same."""
+        try:
+            self._go_on(request, server, result, error)
+        except Exception as err:
+            request.fail(SonicError(f"the answer of {server.address} cannot be taken: {err!r}", "report it"))
+            self._count("errors")
+
+    def _go_on(self, request: _Request, server: ServerState, result: Any, error: Any) -> None:
         now = time.monotonic_ns()
         if error is None:
             with self._lock:
@@ -236,7 +251,7 @@ def _connect(address: str, ssl: dict[str, Any]) -> Any:
         from tritonclient.grpc import InferenceServerClient
     except ImportError as err:
         raise ConfigError("the SONIC client needs tritonclient", "pip install 'safhost[serve]'") from err
-    return InferenceServerClient(address, **ssl)
+    return InferenceServerClient(address, **({"channel_args": list(_CHANNEL)} | ssl))
 
 
 def _tensors(request: _Request) -> tuple[list[Any], list[Any] | None]:

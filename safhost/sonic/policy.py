@@ -14,6 +14,7 @@ from safhost.errors import SafError
 
 REST_FIRST_S = 0.1
 REST_MOST_S = 5.0
+_DOUBLINGS = 10  # more than there are to REST_MOST_S, and no number that grows with the hours a server is away
 
 RETRY = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL", "UNKNOWN",
                    "CANCELLED", "NOT_FOUND", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED"})
@@ -101,7 +102,7 @@ class Policy:
             return Next.REFUSE
         server.failed += 1
         server.failures += 1
-        rest_s = min(REST_FIRST_S * 2 ** (server.failures - 1), REST_MOST_S)
+        rest_s = min(REST_FIRST_S * 2 ** min(server.failures - 1, _DOUBLINGS), REST_MOST_S)
         server.rests_until_ns = now_ns + int(rest_s * 1e9)
         late = story.deadline_ns is not None and now_ns >= story.deadline_ns
         return Next.LOCAL if late or len(story.attempts) >= self.tries else Next.RETRY

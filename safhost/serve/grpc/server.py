@@ -48,6 +48,7 @@ OPTIONS = (
     # a client whose machine or network is gone says nothing: ask, so that its streams end
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),  # the core waits a minute else, whatever keepalive says
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 0),

@@ -215,6 +215,14 @@ class Scale(sonic.Producer[int, float]):
         return event + float(outputs["OUTPUT"].sum())
 
 
+def test_fault_of_ours_reaches_who_waits(one: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    one.script.append(grpc.StatusCode.UNAVAILABLE)
+    with sonic.Client([one.address], "m") as client:
+        monkeypatch.setattr(client._policy, "failed", lambda *_: 1 // 0)
+        with pytest.raises(sonic.SonicError, match="ZeroDivisionError"):
+            client.acquire({"INPUT": ROWS}).produce(WAIT_S)
+
+
 def test_run_keeps_order_and_its_bound(one: Scripted) -> None:
     with sonic.Client([one.address], "m") as client:
         found = list(sonic.run(Scale(), client, range(30), in_flight=4))

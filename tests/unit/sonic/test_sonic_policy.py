@@ -48,6 +48,14 @@ def test_failed_server_rests_longer_each_time_and_is_tried_by_one_request() -> N
     assert policy.choose(story(), now).address == "a"
 
 
+def test_server_that_is_away_for_hours_rests_no_longer() -> None:
+    policy = Policy(["a"], 9)
+    for _ in range(5000):
+        one = story()
+        policy.failed(policy.choose(one, 0), one, "UNAVAILABLE", "", 0)
+    assert policy.servers[0].rests_until_ns == REST_MOST_S * S
+
+
 def test_choose_asks_the_next_to_wake_when_all_rest() -> None:
     policy = Policy(["a", "b"], 9)
     for now, address in ((0, "a"), (S // 100, "b")):
