@@ -275,9 +275,9 @@ class Cluster:
         """Whether some request has to do with the card."""
         return bool(card.pending or card.units) or any(card in request.cards for request in self.requests.values())
 
-    def on_card_suspect(self, card: Card, now_ns: int) -> None:
+    def on_card_suspect(self, card: Card, now_ns: int, hasty: bool = False) -> None:
         """Units of a silent card go to others at once, if there are others."""
-        self.scheduler.card_suspect(card, now_ns)
+        self.scheduler.card_suspect(card, now_ns, hasty)
 
     def on_card_lost(self, card: Card, why: str, now_ns: int) -> None:
         """The card's session is over for good: everything in flight to it ends."""

@@ -169,12 +169,15 @@ class Scheduler:
                 job.note("drained", card, "takes no more units: it is being drained")
         self._all = True
 
-    def card_suspect(self, card: Card, now_ns: int) -> None:
-        """Units of a silent card go to others at once, if there are others."""
+    def card_suspect(self, card: Card, now_ns: int, hasty: bool = False) -> None:
+        """Units of a silent card go to others at once, if there are others. ``hasty``: it may be heard again any
+        moment; only those of jobs that serve, whose units somebody waits for."""
         cardsets.settle(self)
         counts: dict[Job, int] = {}
         for attempt in card.attempts():
             job = attempt.unit.job
+            if hasty and not job.lasting:
+                continue
             if not attempt.abandoned and any(c is not card and c.state == st.AVAILABLE for c in self.candidates(job)):
                 counts[job] = counts.get(job, 0) + 1
                 job.move(attempt, now_ns)

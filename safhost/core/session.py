@@ -341,6 +341,7 @@ class Sessions:
         # silent is who was asked and did not answer: a host that was busy itself must not blame its cards
         if silent >= c.config.suspect_ns and card.unanswered >= SUSPECT_KEEPALIVES and card.state == st.AVAILABLE:
             self._set(card, st.SUSPECT, "silent")
+            c.on_card_suspect(card, now_ns, hasty=True)
         if silent >= c.config.abandon_ns and card.state == st.SUSPECT:
             c.on_card_suspect(card, now_ns)
         if now_ns - card.last_sent_ns >= c.config.keepalive_ns or silent >= c.config.keepalive_ns:

@@ -134,3 +134,17 @@ def test_little_load_takes_no_card_from_a_busy_job_beyond_what_it_needs(jobs):
     assert switches <= 2
     load.on = False
     stop(busy, light)
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_units_of_a_job_that_serves_leave_a_silent_card_as_soon_as_it_is_suspect(jobs, lasting):
+    sim = jobs(cards=3, kernel_ns=20_000_000)
+    run = JobRun(sim, IMAGE, 30, speculate=False, **(SERVES if lasting else {"keep_going": True}))
+    sim.run_for(0.03)
+    sim.unplug("c02")
+    out_ns = sim.now_ns
+    run.until(30)
+    waited_s = (sim.now_ns - out_ns) / 1e9
+    print(f"the last unit ended {waited_s:.2f} s after the cable was pulled")
+    assert waited_s < 1.6 if lasting else waited_s > 2.4
+    stop(run)
