@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from safhost.core.jobs import Job
 
 BATCH_FRAMES = 256
+EAGER_BLOCKS = 8  # of an object for one card that go right behind its XFER_OPEN: hardly ever is it refused or lost
 POLL_SHARE = 3 / 4  # of a window out: then its receiver is asked, and a quarter is left for the way there and back
 PROGRESS_NS = 100_000_000
 OPEN_GRACE_NS = 450_000_000  # five tries of XFER_OPEN: then the others begin without who has not answered
@@ -177,6 +178,33 @@ class Transfer:
                  min(self.deadline_ns, now_ns + self.cluster.config.request_deadline_ns),
                  max_ns=self.cluster.config.short_retry_max_ns, tag=member,
                  outage_until_ns=self.deadline_ns).start(now_ns)
+        card = member.card
+        if self.kind == TransferKind.DDR and not (self.group or self._started or card.is_slow or card.channel is None) \
+                and self.blocks <= min(EAGER_BLOCKS, card.hello.window_blocks):
+            member.state = m_.RECEIVING
+            member.eager = True
+            member.window = self.blocks
+            self._begin(now_ns)
+
+    def _eager_ready(self, exchange: Exchange, member: Member, ready: Ready, now_ns: int) -> bool:
+        """READY of a member to which all was sent already; False when it took none of that, so that what follows is as
+        if it had been waited for."""
+        if ready.status == Status.OK and ready.state != TransferState.CLEARING \
+                and (exchange.attempts == 1 or not ready.missing):
+            member.eager = False
+            self._opened_or_not(member, now_ns)
+            return True
+        self._take_back(member)
+        return False
+
+    def _take_back(self, member: Member) -> None:
+        """Its context was not open when the blocks came."""
+        for asked in self._asked(member):
+            if asked.opcode != Opcode.XFER_OPEN:
+                asked.cancel()
+        member.eager = False
+        member.flow = None
+        member.state = m_.OPENING
 
     def _opened_or_not(self, member: Member, now_ns: int) -> None:
         queue = member.card.open_queue
@@ -208,6 +236,11 @@ class Transfer:
         member: Member = exchange.tag  # type: ignore[assignment]  # this class tags exchanges with members only
         if exchange.opcode == Opcode.XFER_OPEN:
             ready = Ready.unpack(frame.payload)
+            if member.eager and self._eager_ready(exchange, member, ready, now_ns):
+                return True
+            if member.state != m_.OPENING:  # what it answered to CLOSE was here first
+                self._opened_or_not(member, now_ns)
+                return True
             if ready.status == Status.BUSY or ready.state == TransferState.CLEARING:
                 # BUSY: all contexts are taken, one comes free when its transfer ends
                 patience_ns = now_ns + self.cluster.config.request_deadline_ns
@@ -466,7 +499,10 @@ class Transfer:
             else:
                 self._fail(member, RemoteProtocolError(f"card {member.card.key} calls another digest verified",
                                                        "its shell is broken; take it out"), now_ns)
+        elif member.eager and verdict.status == Status.UNKNOWN_TRANSFER:
+            self._take_back(member)  # its XFER_OPEN got lost, and is sent again
         elif verdict.status == Status.BAD_STATE and verdict.missing:
+            member.eager = False
             member.state = m_.RECEIVING  # a late INVALIDATE or a card that forgot; the map tells
             member.start_map()
             self._ask(member, 0, now_ns)
@@ -502,6 +538,9 @@ class Transfer:
         self._ask(member, 0, now_ns)
 
     def _verified(self, member: Member, now_ns: int) -> None:
+        if member.eager:  # its READY got lost, and is not asked for again
+            for asked in self._asked(member):
+                asked.cancel()
         member.state = m_.VERIFIED
         member.progress = 1.0
         member.card.counters["written_bytes"] += self.length
@@ -510,7 +549,7 @@ class Transfer:
     def _fail(self, member: Member, error: SafError, now_ns: int) -> None:
         if member.ended:
             return
-        opened = member.state != m_.OPENING
+        opened = member.state != m_.OPENING and not member.eager
         member.state = m_.FAILED
         member.error = error
         self._drop_polls(member, now_ns)
@@ -538,13 +577,17 @@ class Transfer:
         self.cluster.transfers.remove(self)
         self.owner.on_transfer_ended(self, now_ns)
 
+    def _asked(self, member: Member) -> list[Exchange]:
+        """What a member was asked and has not answered."""
+        return [e for e in member.card.pending.values() if e.asker is self and e.tag is member]
+
     def _drop_polls(self, member: Member, now_ns: int) -> None:
-        for exchange in [e for e in member.card.pending.values() if e.asker is self and e.tag is member]:
-            if exchange.opcode == Opcode.XFER_OPEN:
+        for exchange in self._asked(member):
+            if exchange.opcode != Opcode.XFER_OPEN:
+                exchange.cancel()
+            elif member.state != m_.CLOSING:  # else its READY still counts
                 exchange.asker = Unwanted(self.kind)
                 exchange.deadline_ns = now_ns + 2 * self.cluster.config.lease_ns
-            else:
-                exchange.cancel()
         member.flow = None
 
     # -- time and ends -------------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ class Member:
     section since the pass ended. ``sent`` counts frames sent that it should have seen.
 
     ``lagging``: it left two polls unanswered and has not answered since. ``behind``: it lagged once, so that
-    nobody waits for it any more while others are without fault. ``joined``: it came when others had begun."""
+    nobody waits for it any more while others are without fault. ``joined``: it came when others had begun. ``eager``:
+    blocks go to it although its READY is not here yet."""
 
     def __init__(self, card: Card, slot: int, base: int, blocks: int) -> None:
         self.card = card
@@ -46,6 +47,7 @@ class Member:
         self.lagging = False
         self.behind = False
         self.joined = False
+        self.eager = False
         self.sent = 0
         self.since_poll = 0
         self._sent_at: dict[int, int] = {}

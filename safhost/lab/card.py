@@ -11,6 +11,7 @@ and dropped; nothing that arrives raises an exception.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -143,6 +144,14 @@ class VirtualCard:
         if self._paper is not None:
             self._guarded(lambda: self._paper_batch(frames, lengths, now_ns), now_ns)
             return
+        is_data = frames[:, 15] == _DATA
+        turns = np.flatnonzero(is_data[1:] != is_data[:-1]) + 1
+        edges = [0, *turns.tolist(), len(lengths)]
+        for first, last in itertools.pairwise(edges):  # as they came: a block may be right behind its XFER_OPEN
+            self._handle_run(frames[first:last], lengths[first:last], now_ns)
+
+    def _handle_run(self, frames: NDArray[np.uint8], lengths: NDArray[Any], now_ns: int) -> None:
+        """Control frames, or blocks."""
         controls, groups, drops = split_batch(frames, lengths)
         if drops:
             self._shell.rx_frames += len(drops)

@@ -69,7 +69,7 @@ def test_frames_of_a_broadcast_do_not_grow_with_the_cards(jobs):
 @pytest.mark.parametrize("loss", [0.0, 0.03])
 def test_cards_programmed_for_the_job_and_those_that_come_later_get_it_too(jobs, written, loss):
     sim = jobs(3, image=None, cards=3, kernel_ns=20_000_000, impairment=Impairment(loss=loss, corrupt=loss / 10))
-    run = ResidentRun(sim, 120)
+    run = ResidentRun(sim, 300 if loss else 120)
     run.until(20)
     assert written[0][0] == ("c01", "c02", "c03")
     before = len(written)
