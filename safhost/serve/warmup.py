@@ -69,7 +69,7 @@ def run(samples: list[Sample], backend: Backend, contract: Contract, instance: s
     for sample in samples:
         size = len(sample.requests)
         if size > max(1, contract.max_batch):
-            why = f"batch size {size} for '{instance}', max allowed is {contract.max_batch}; " * size
+            why = f"batch size {size} for '{instance}', max allowed is {contract.max_batch}; "
             raise ServeError(Code.INVALID_ARGUMENT, _failed(sample, why))
         for _ in range(sample.times):
             _run_once(sample, backend)
@@ -88,7 +88,8 @@ def _run_once(sample: Sample, backend: Backend) -> None:
         errors = [batch.error] if batch.error is not None else [o for o in batch.outputs if isinstance(o, ServeError)]
         if errors:
             code = Code.UNAVAILABLE if errors[0].code == Code.UNAVAILABLE else Code.INVALID_ARGUMENT
-            raise ServeError(code, _failed(sample, "".join(f"{error.message}; " for error in errors)))
+            reasons = dict.fromkeys(error.message for error in errors)
+            raise ServeError(code, _failed(sample, "".join(f"{why}; " for why in reasons)))
 
 
 def _failed(sample: Sample, why: str) -> str:

@@ -29,6 +29,7 @@ LINE_BYTES = 1 << 30
 """The longest message of a link: a load may bring files with it."""
 
 SLOWEST_RESTART_S = 5.0
+SAME_SIGNAL_S = 0.5  # who ends us and our process group (timeout(1) does) sends one signal twice
 KILL_AFTER_S = 5.0  # beyond the drain
 
 
@@ -68,6 +69,7 @@ class Supervisor:
 
     async def _run(self) -> None:
         self._stopping = asyncio.Event()
+        self._asked_s = 0.0
         self._hurry = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -89,7 +91,10 @@ class Supervisor:
                 sock.close()
 
     def _signalled(self) -> None:
-        if self._stopping.is_set():
+        now_s = asyncio.get_running_loop().time()
+        if not self._stopping.is_set():
+            self._asked_s = now_s
+        elif now_s - self._asked_s > SAME_SIGNAL_S:
             self._hurry.set()  # a second signal: no more patience
         self._stopping.set()
 
