@@ -36,7 +36,7 @@ BEFORE_S, AFTER_S = 6.0, 6.0
 SETTLE_S = 2.0
 """Of the time before the pull, what is not looked at: connections are opened in it."""
 
-WINDOW_US, STEP_US, CALM_US = 500_000, 20_000, 1_000_000
+WINDOW_US, STEP_US, CALM_US = 500_000, 20_000, 2_000_000
 GOAL_RECOVERY_S = 2.0
 _LIMIT_S = 30.0
 _ASK_S = 0.005
@@ -111,8 +111,8 @@ def sliding(begin_us: NDArray[np.int64], end_us: NDArray[np.int64], first_us: in
 
 
 def recovery_s(moments: NDArray[np.int64], p99_us: NDArray[np.float64], pulled_us: int, limit_us: float) -> float:
-    """Seconds after ``pulled_us`` from which on ``p99_us`` is within ``limit_us`` for a second; all that was looked at
-    when it never is."""
+    """Seconds after ``pulled_us`` from which on ``p99_us`` is within ``limit_us`` for two seconds, so that no trouble
+    within two seconds goes unseen, however late it begins; all that was looked at when it never is."""
     after = moments >= pulled_us
     moments, wrong = moments[after], p99_us[after] > limit_us
     for moment in (pulled_us, *moments[wrong] + STEP_US):

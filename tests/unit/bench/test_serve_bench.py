@@ -207,6 +207,12 @@ def test_latency_that_never_recovers_is_said_to_last() -> None:
     assert pull.recovery_s(moments, np.full(len(moments), 10.0), 1_000_000, 10.0) == 0.0
 
 
+def test_trouble_that_begins_late_is_seen() -> None:
+    moments = np.arange(0, 9_000_000, pull.STEP_US)
+    p99 = np.where((moments > 2_800_000) & (moments < 3_400_000), 20.0, 10.0)
+    assert pull.recovery_s(moments, p99, 1_000_000, 10.0) == pytest.approx(2.4, abs=0.05)
+
+
 @pytest.mark.parametrize("find", [triton.find, perf.find])
 def test_peer_that_is_not_there_is_an_error_with_a_way_out(find: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
