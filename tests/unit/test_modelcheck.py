@@ -16,6 +16,7 @@ from tools.modelcheck.spin import Outcome, SpinError
 
 needs_spin = pytest.mark.skipif(shutil.which("spin") is None, reason="spin is a Debian package: make debian")
 BY_NAME = {search.name: search for search in ALL}
+LONG = ("sessions-progress", "commands-progress")  # half a minute each; those of bulk transfers are quick
 
 
 def outcome(**changed):
@@ -95,6 +96,7 @@ def test_model_that_spin_refuses_is_an_error(tmp_path):
 
 
 @needs_spin
-@pytest.mark.parametrize("search", [s for s in ALL if not s.slow], ids=lambda search: search.name)
+@pytest.mark.parametrize("search", [pytest.param(s, marks=[pytest.mark.slow] if s.name in LONG else [], id=s.name)
+                                    for s in ALL if not s.slow])
 def test_quick_search_gives_what_it_must(search):
     assert spin.run(search).passed
