@@ -101,7 +101,7 @@ def show(result: Mapping[str, Any]) -> None:
                 right=["BUFFERS", "ROWS/S"])
     if found := result["facile"]:
         table(["REQUESTS", "MODEL", "PER S", "P50", "SERVER CPU", "DAEMON CPU", "CARDS CPU", "BESIDE IDENTITY"], [
-            [f"{row['batch']:,} rows, {row['in_flight']} in flight", name, f"{cells['per_s']['median']:,.0f}",
+            [f"batch {row['batch']:,}, {row['in_flight']} in flight", name, f"{cells['per_s']['median']:,.0f}",
              _us(cells["p50_us"]["median"]), *(f"{cells[who]['median']:,.0f} µs" for who in
                                                ("server_us", "daemon_us", "cards_us")),
              f"{row['ratio']['median']:.2f} ± {row['ratio']['spread'] / 2:.0%}" if name == "facile" else ""]

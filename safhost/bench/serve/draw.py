@@ -165,7 +165,7 @@ def cost(result: Mapping[str, Any], stem: Path) -> list[Path]:
                 left = [a + b for a, b in zip(left, values, strict=True)]
             axes.invert_yaxis()
             axes.set_xlabel("CPU time a request, µs")
-            axes.set_title(f"{rows[0]['batch']:,} rows a request")
+            axes.set_title(f"Batch {rows[0]['batch']:,}")
             axes.legend()
         return fill
     batches = sorted({row["batch"] for row in result["rows"]})
