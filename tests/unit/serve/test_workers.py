@@ -24,7 +24,7 @@ from safhost.errors import LinkError
 from safhost.serve.control import Journal
 from safhost.serve.options import OFF, Options
 from safhost.serve.server import Server
-from safhost.serve.workers import reserve
+from safhost.serve.workers import POLLING, polling, reserve
 
 X = np.arange(4, dtype=np.float32).reshape(1, 4)
 SLOW = """
@@ -220,3 +220,11 @@ def test_lame_duck_is_not_ready_but_answers(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("safhost.serve.server.time.sleep", meanwhile)
     server.stop(5.0)
     assert seen == [7.0, False, X.tolist()]
+
+
+@pytest.mark.parametrize(("found", "expected"), [("1.85.1", POLLING), ("1.62.0", POLLING), ("1.99.0", {}),
+                                                 ("2.0.0", {}), ("unknown", {})])
+def test_polling_is_chosen_where_grpc_is_known_to_have_the_choice(
+        monkeypatch: pytest.MonkeyPatch, found: str, expected: dict[str, str]) -> None:
+    monkeypatch.setattr("safhost.serve.workers.version", lambda name: found)
+    assert polling() == expected
