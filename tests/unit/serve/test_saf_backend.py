@@ -221,8 +221,7 @@ def test_a_request_larger_than_a_cards_memory_is_refused_and_the_model_goes_on(t
 
 
 def test_a_job_that_somebody_ends_is_begun_again(served: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RETRY_S", "END_S"):
-        monkeypatch.setattr(f"safhost.serve.backends.saf.{name}", 0.02)
+    monkeypatch.setattr("safhost.serve.backends.saf.RETRY_S", 0.02)
     backend: Any = served.engine._routes["twice", "1"].backend
     job = backend._job
     job.cancel()
