@@ -32,6 +32,7 @@ RETRY_S = 2.0  # between attempts to begin the job
 PATIENCE_S = 2.0  # units that no card can take for so long fail; their requests were refused before
 MAX_HOLD_NS, HOLD_PART = 1_000_000, 16
 FIRST_DEPTH, MAX_DEPTH = 2, 8  # batches a card, as the scheduler of jobs has it (core.pipeline)
+LITTLE_BYTES, LITTLE_PART = 64 << 10, 8  # a batch's bytes, and how much longer than its kernel's its time is at least
 END_S = 10.0  # a job that was told to end has this long
 
 
@@ -55,6 +56,7 @@ class SafBackend:
         self._working: list[str] = []  # cards that hold the image and take units
         self._why = "no card runs its image yet"
         self._batch_ns = 0.0  # from start to end, on average
+        self._little = False  # the last batch was little work for its card
         self._depth = float(mapping.ring or FIRST_DEPTH)
         self._queue: queue.SimpleQueue[Flight | None] = queue.SimpleQueue()
         self._closing = threading.Event()
@@ -68,12 +70,13 @@ class SafBackend:
         self._on_change = on_change
 
     def slots(self) -> tuple[int, int]:
-        """Of batches that could grow only as many as overlap one's transfer with another's computing: a batch costs the
-        host about the same, however many requests are in it. Of full ones enough that no card ever waits; where cards
-        go to those whose batches wait, of all."""
+        """Of batches that could grow only as many as overlap one's transfer with another's computing, only one where it
+        is little work for its card: a batch costs the host about the same, however many requests are in it. Of full
+        ones enough that no card ever waits; where cards go to those whose batches wait, of all."""
         cards = len(self._working) * (self._mapping.units or self._mapping.kernel.compute_units)
         hard = cards * (int(self._depth) + 1)
-        return hard if self._options.elastic else cards * (self._mapping.ring or FIRST_DEPTH), hard
+        each = self._mapping.ring or (1 if self._little else FIRST_DEPTH)
+        return hard if self._options.elastic else cards * each, hard
 
     def hold_ns(self) -> int:
         """A small part of what a batch takes: who sends the next request after an answer sends it within that time."""
@@ -168,6 +171,7 @@ class SafBackend:
         flight: Flight = info.tag
         self._pace(info)
         self._batch_ns += (time.monotonic_ns() - flight.batch.start_ns - self._batch_ns) / 8
+        self._little = flight.in_bytes <= LITTLE_BYTES and info.kernel_ns * LITTLE_PART < self._batch_ns
         if not self._ended(flight):
             return
         try:

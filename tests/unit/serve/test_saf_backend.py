@@ -220,6 +220,17 @@ def test_a_request_larger_than_a_cards_memory_is_refused_and_the_model_goes_on(t
     assert asked.one("twice").error is None
 
 
+def test_batches_that_are_little_work_come_one_a_card(served: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend: Any = served.engine._routes["twice", "1"].backend
+    assert len(backend.working()) == 2
+    assert backend.slots()[0] == 4  # nothing is known of them
+    served.one("twice")
+    assert backend.slots()[0] == 2
+    monkeypatch.setattr("safhost.serve.backends.saf.LITTLE_BYTES", 16)  # a row's
+    served.one("twice", 2)
+    assert backend.slots()[0] == 4
+
+
 def test_a_job_that_somebody_ends_is_begun_again(served: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safhost.serve.backends.saf.RETRY_S", 0.02)
     backend: Any = served.engine._routes["twice", "1"].backend
