@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from typing import Any
@@ -63,12 +64,16 @@ class Entry:
     def close(self, drain_s: float) -> None:
         """Requests under way are answered, then it is gone."""
         self.unloading = True
-        for version in self.versions.values():
-            version.close(drain_s)
+        versions, had_cards = self.versions, self.found is not None and self.found.config.backend == "saf"
+        for number in versions:
+            versions[number].close(drain_s)
         if self.found is not None:
             self.found.discard()
         self.unloaded = True
         self.versions = {}
+        del versions
+        if had_cards:  # jobs hang together in circles, which hold the mapped image and its descriptor until then
+            gc.collect()
 
     def index(self) -> list[IndexEntry]:
         if self.found is None:

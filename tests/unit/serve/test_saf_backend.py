@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -286,3 +287,22 @@ def test_elastic_cards_go_where_requests_wait_and_each_model_keeps_one(tmp_path:
             thread.join(WAIT_S)
     assert cards("a") + cards("b") == 3
     assert all(r.error is None for r in asked.replies)
+
+
+def test_images_of_models_that_were_replaced_are_not_kept_open(tmp_path: Path, live: LiveRig, twice: Image,
+                                                               engines: Make) -> None:
+    folder = add_card_model(tmp_path / "models", "model", twice)
+    engine = engines(tmp_path / "models", cluster="test", control_mode="explicit", models=["model"])
+
+    def mapped() -> int:
+        return Path("/proc/self/maps").read_text().count(str(folder))
+    gc.disable()  # nobody is to come by chance
+    try:
+        engine.load("model")
+        before = mapped()
+        for number in range(3):
+            np.savez(folder / "1" / "weights.npz", W=np.full(8, number, np.int16))
+            engine.load("model")
+        assert mapped() == before == 1
+    finally:
+        gc.enable()
