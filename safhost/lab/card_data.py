@@ -10,6 +10,7 @@ from safhost.lab.card_receive import Transfer
 from safhost.lab.card_shell import Shell
 from safhost.lab.card_verify import RECEIVE_BUDGET, LeafCache, advance, has_work
 from safhost.lab.timing import NS_PER_S
+from safhost.plan.blocks import block_bytes_for
 from safhost.wire.codec import DataGroup
 from safhost.wire.generated import ETHERTYPE_IMAGE, ETHERTYPE_INPUT, ETHERTYPE_RESULT, DropReason, TransferState
 
@@ -80,7 +81,9 @@ class DataUnit:
         drained = max(0, now_ns - self._ddr_ns) * shell.faults.ddr_rate / NS_PER_S
         self._ddr_level = max(0.0, self._ddr_level - drained)
         self._ddr_ns = now_ns
-        room = int((shell.config.window_blocks * block_bytes - self._ddr_level) // block_bytes)
+        # a window of the largest blocks: small ones come behind what is left of large ones, in the same buffer
+        buffer_bytes = shell.config.window_blocks * max(block_bytes, block_bytes_for(shell.config.mtu))
+        room = int((buffer_bytes - self._ddr_level) // block_bytes)
         n = min(len(group.index), max(0, room))
         self._ddr_level += n * block_bytes
         shell.ddr_overflow += len(group.index) - n
