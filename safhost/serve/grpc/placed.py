@@ -1,7 +1,8 @@
 """Requests in shared memory like one before: the same message says the same again, as long as its regions are there.
 
 Clients that put tensors into shared memory send one message over and over; what changes lies in the region. Spans of
-each request are asked for anew: a region that was taken away meanwhile is missed as if the message had been read.
+each request are asked for anew: a region that was taken away meanwhile is missed as if the message had been read. Ids
+may differ (see `safhost.serve.grpc.forms`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any
 
+from tritonclient.grpc import service_pb2 as pb
+
+from safhost.serve.grpc.wire import id_span
 from safhost.serve.service import Placement
 from safhost.serve.shm import Regions
 from safhost.serve.tensors import FIXED
@@ -33,7 +37,7 @@ class PlacedForm:
                         for t, span in zip(request.inputs, placement.inputs, strict=True)]
         self._outputs = [(name, span.region.name, span.offset, span.size) for name, span in placement.spans.items()]
 
-    def request(self, regions: Regions, on_reply: Callable[[Reply], None],
+    def request(self, regions: Regions, request_id: str, on_reply: Callable[[Reply], None],
                 is_gone: Callable[[], bool]) -> tuple[Request, Placement]:
         """The request of the same message. Raises ServeError when a region is not there any more, or is another."""
         arrived = monotonic_ns()
@@ -49,28 +53,47 @@ class PlacedForm:
         except BaseException:
             placement.close()
             raise
-        return Request(self._model, self._version, inputs, on_reply, arrived, is_gone=is_gone, wanted=self._wanted,
-                       form=self), placement
+        return Request(self._model, self._version, inputs, on_reply, arrived, id=request_id, is_gone=is_gone,
+                       wanted=self._wanted, form=self), placement
 
 
 _known: dict[bytes, PlacedForm] = {}
+"""By the message without its id."""
 
 
-def placed_form_of(data: bytes) -> PlacedForm | None:
-    """The form of ``data`` when it is known."""
-    return _known.get(data) if len(data) <= LONGEST_BYTES else None
+def placed_like(data: bytes, regions: Regions, on_reply: Callable[[Reply], None],
+                is_gone: Callable[[], bool]) -> tuple[Request, Placement] | None:
+    """What ``data`` brings when its form is known. Raises ServeError as `PlacedForm.request`."""
+    if len(data) > LONGEST_BYTES:
+        return None
+    form = _known.get(data)
+    if form is not None:
+        return form.request(regions, "", on_reply, is_gone)
+    start, end = id_span(data)
+    form = _known.get(data[:start] + data[end:]) if end else None
+    if form is None:
+        return None
+    try:
+        request_id = data[start + 2:end].decode()
+    except UnicodeDecodeError:  # protobuf refuses it
+        return None
+    return form.request(regions, request_id, on_reply, is_gone)
 
 
 def learn_placed(data: bytes, request: Request, placement: Placement) -> None:
-    """Keep what ``data``, whose request has no parameters, says: when it has no id, and all its inputs are in shared
-    memory and of elements of one size."""
-    if request.id or placement.classes or len(data) > LONGEST_BYTES or len(placement.inputs) != len(request.inputs):
+    """Keep what ``data``, whose request has no parameters, says: when its id is where writers put it, and all its
+    inputs are in shared memory and of elements of one size."""
+    if placement.classes or len(data) > LONGEST_BYTES or len(placement.inputs) != len(request.inputs):
         return
     if not all(type(t) is Tensor and t.datatype in FIXED for t in request.inputs):
         return
+    start, end = id_span(data) if request.id else (0, 0)
+    plain = data[:start] + data[end:]
+    if request.id and (not end or pb.ModelInferRequest.FromString(plain).id):  # it is elsewhere, or there is another
+        return
     if len(_known) >= KNOWN:
         _known.clear()
-    _known[data] = PlacedForm(request, placement)
+    _known[plain] = PlacedForm(request, placement)
 
 
-__all__ = ["PlacedForm", "learn_placed", "placed_form_of"]
+__all__ = ["PlacedForm", "learn_placed", "placed_like"]

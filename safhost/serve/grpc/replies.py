@@ -7,7 +7,7 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
 
-from safhost.serve.grpc.wire import in_stream, length, with_raw
+from safhost.serve.grpc.wire import around, in_stream, length, with_raw
 from safhost.serve.service import Placement, Service
 from safhost.serve.tensors import FIXED, bytes_of
 from safhost.serve.types import Reply, ServeError, Tensor
@@ -41,9 +41,9 @@ def response_of(reply: Reply, placement: Placement | None, service: Service, req
 
 
 def _usual(reply: Reply, request_id: str, stream: bool) -> bytes | None:
-    """The message of one output without an id, all that comes before its data made once."""
+    """The message of one output, all that comes before its data made once, but for the id."""
     outputs = reply.outputs
-    if len(outputs) != 1 or request_id or reply.parameters:
+    if len(outputs) != 1 or reply.parameters:
         return None
     tensor = outputs[0]
     array = tensor.array
@@ -53,12 +53,12 @@ def _usual(reply: Reply, request_id: str, stream: bool) -> bytes | None:
     key = (reply.model, reply.version, stream, tensor.name, tensor.datatype, array.shape)
     begin = _begins.get(key)
     if begin is None:
-        parts = with_raw(_made_head(reply, outputs, stream), [bytes(array.nbytes)])
-        begin = b"".join((in_stream(parts) if stream else parts)[:-1])
+        begin = b"".join(with_raw(_made_head(reply, outputs, stream), [bytes(array.nbytes)])[:-1])
         if len(_begins) >= _KNOWN:
             _begins.clear()
         _begins[key] = begin
-    return b"".join((begin, array.data if array.size else b""))
+    parts = [_id(request_id), begin, array.data if array.size else b""]
+    return b"".join((around(len(parts[0]) + len(begin) + array.nbytes), *parts) if stream else parts)
 
 
 def _head(reply: Reply, outputs: Sequence[Tensor], request_id: str, stream: bool) -> bytes:

@@ -10,8 +10,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
-from safhost.serve.grpc.forms import form_of, learn
-from safhost.serve.grpc.placed import learn_placed, placed_form_of
+from safhost.serve.grpc.forms import learn, request_like
+from safhost.serve.grpc.placed import learn_placed, placed_like
 from safhost.serve.grpc.wire import WORTH_BYTES, split
 from safhost.serve.service import Placement, Service, wanted_of
 from safhost.serve.shm import Span
@@ -38,15 +38,14 @@ def request_from(data: bytes, service: Service, on_reply: Callable[[Reply], None
                  metadata: Callable[[], Iterable[tuple[str, str]]]) -> tuple[Request, Placement | None]:
     """The request that ``data`` brings, and where its outputs go unless plainly back. Raises ServeError, and protobuf's
     DecodeError."""
-    form = form_of(data)
-    if form is not None:
-        request, placement = form.request(data, on_reply, is_gone), None
+    like = request_like(data, on_reply, is_gone)
+    if like is not None:
         if service.traces.on:
-            request.trace = service.trace(request.model, metadata())
-        return request, placement
-    placed = placed_form_of(data)
-    if placed is not None and not service.traces.on:
-        return placed.request(service.regions, on_reply, is_gone)
+            like.trace = service.trace(like.model, metadata())
+        return like, None
+    placed = None if service.traces.on else placed_like(data, service.regions, on_reply, is_gone)
+    if placed is not None:
+        return placed
     message, raw = message_of(data)
     request, placement = request_of(message, raw, service, on_reply, is_gone, metadata)
     if not message.parameters:

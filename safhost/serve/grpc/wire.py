@@ -11,6 +11,7 @@ from collections.abc import Sequence
 RAW_INPUT = 7 << 3 | 2  # ModelInferRequest.raw_input_contents
 RAW_OUTPUT = 6 << 3 | 2  # ModelInferResponse.raw_output_contents
 INFER_RESPONSE = 2 << 3 | 2  # ModelStreamInferResponse.infer_response
+_NAME, _VERSION, _ID = 1 << 3 | 2, 2 << 3 | 2, 3 << 3 | 2  # ModelInferRequest.model_name, model_version, id
 WORTH_BYTES = 1 << 14
 """Smaller messages are parsed as a whole: copying them costs less than looking for their parts."""
 
@@ -59,6 +60,23 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     return 0, len(data) + 1
 
 
+def id_span(data: bytes) -> tuple[int, int]:
+    """Where the id of a ModelInferRequest begins, with its tag, and ends, when it lies where protobuf's own writers put
+    it, behind the model's name and version, and none of them is longer than 127 bytes; (0, 0) otherwise."""
+    at = 0
+    try:
+        for tag in (_NAME, _VERSION):
+            if data[at] == tag:
+                if data[at + 1] > 127:
+                    return 0, 0
+                at += 2 + data[at + 1]
+        if data[at] == _ID and data[at + 1] < 128:
+            return at, at + 2 + data[at + 1]
+    except IndexError:  # it is shorter than that
+        return 0, 0
+    return 0, 0
+
+
 def length(value: int) -> bytes:
     """``value`` as a varint."""
     out = bytearray()
@@ -80,10 +98,15 @@ def with_raw(head: bytes, raw: Sequence[memoryview | bytes]) -> list[memoryview 
 
 def in_stream(parts: Sequence[memoryview | bytes]) -> list[memoryview | bytes]:
     """The parts of a ModelStreamInferResponse around those of a ModelInferResponse."""
-    return [_INFER_RESPONSE + length(sum(len(part) for part in parts)), *parts]
+    return [around(sum(len(part) for part in parts)), *parts]
+
+
+def around(size: int) -> bytes:
+    """What comes before a ModelInferResponse of ``size`` bytes in a ModelStreamInferResponse."""
+    return _INFER_RESPONSE + length(size)
 
 
 _RAW_OUTPUT = bytes([RAW_OUTPUT])
 _INFER_RESPONSE = bytes([INFER_RESPONSE])
 
-__all__ = ["WORTH_BYTES", "in_stream", "length", "split", "with_raw"]
+__all__ = ["WORTH_BYTES", "around", "id_span", "in_stream", "length", "split", "with_raw"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 from front_kit import make_service
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
 from safhost.serve.grpc import forms
@@ -57,7 +58,7 @@ def test_the_same_message_with_other_numbers_is_known() -> None:
         assert (request.form is not None) == (seed > 0)
 
 
-@pytest.mark.parametrize("change", [{"id": "7"}, {"model": "text"}, {"model_version": "1"}, {"outputs": ()},
+@pytest.mark.parametrize("change", [{"model": "text"}, {"model_version": "1"}, {"outputs": ()},
                                     {"outputs": ("OUTPUX",)}, {"rows": 4}])
 def test_a_message_that_begins_otherwise_is_another(change: dict[str, Any]) -> None:
     both(message(raw_input_contents=[numbers(2, 0)]).SerializeToString())
@@ -72,7 +73,7 @@ def test_what_is_not_plain_is_never_known() -> None:
     with_parameter.parameters["priority"].uint64_param = 1
     typed = message(rows=1)
     typed.inputs[0].contents.fp32_contents.extend([1, 2, 3])
-    for each in (with_parameter, typed, message(id="1", raw_input_contents=[numbers(2, 0)])):
+    for each in (with_parameter, typed, message(id="7" * 128, raw_input_contents=[numbers(2, 0)])):
         for _ in range(3):
             request, expected = both(each.SerializeToString())
             assert request.form is None
@@ -90,13 +91,42 @@ def test_fields_in_any_order_give_what_protobuf_makes_of_them() -> None:
                  pb.ModelInferRequest(raw_input_contents=[tail]).SerializeToString()]
         if rng.random() < 0.3:
             parts.append(pb.ModelInferRequest(model_version=rng.choice("12")).SerializeToString())
+        for _ in range(rng.choice((0, 0, 1, 2))):
+            parts.append(pb.ModelInferRequest(id=rng.choice(("a", "b", "cd"))).SerializeToString())
         rng.shuffle(parts)
         request, expected = both(b"".join(parts))
         assert told(request) == expected
 
 
+@pytest.mark.parametrize("ids", [("", "7", ""), ("1", "2", "12345"), ("a", "", "ü"), ("7", "x" * 127, "y" * 128)])
+def test_ids_differ(ids: tuple[str, ...]) -> None:
+    for seed, request_id in enumerate(ids):
+        sent = message(id=request_id, model_version="1", raw_input_contents=[numbers(2, seed)])
+        request, expected = both(sent.SerializeToString())
+        assert told(request) == expected
+        assert (request.form is not None) == (seed > 0 and len(request_id) < 128)
+
+
+def test_an_id_that_is_no_text_is_protobufs_to_refuse() -> None:
+    both(message(id="ab", raw_input_contents=[numbers(2, 0)]).SerializeToString())
+    with pytest.raises(DecodeError):
+        both(message(id="ab", raw_input_contents=[numbers(2, 0)]).SerializeToString().replace(b"ab", b"\xff\xfe"))
+
+
+def test_of_two_ids_the_last_is_told() -> None:
+    plain, last = message(raw_input_contents=[numbers(2, 0)]), pb.ModelInferRequest(id="last").SerializeToString()
+    for request_id in ("first", "other"):
+        first = pb.ModelInferRequest(model_name="identity", id=request_id).SerializeToString()
+        request, expected = both(first + last + plain.SerializeToString())
+        assert told(request) == expected
+        assert request.id == "last"
+
+
 def test_forms_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "KNOWN", 4)
+    monkeypatch.setattr(forms, "LENGTHS", 4)
     for rows in range(1, 10):
-        both(message(rows=rows, raw_input_contents=[numbers(rows, 0)]).SerializeToString())
-        assert sum(map(len, forms._known.values())) <= 4
+        for number in range(10, 30):
+            sent = message(rows=rows, model=f"model{number}", raw_input_contents=[numbers(rows, 0)])
+            both(sent.SerializeToString())
+        assert len(forms._known) <= 4
+        assert max(map(len, forms._known.values())) <= forms.OF_A_LENGTH

@@ -76,13 +76,33 @@ def test_the_same_message_says_the_same_of_other_numbers(service: Service, memor
     assert other[:-1] == first[:-1]
 
 
+def test_ids_differ(service: Service) -> None:
+    known, first = asked(service, message(id="1"))
+    assert not known
+    for request_id in ("2", "", "x" * 127):
+        known, other = asked(service, message(id=request_id))
+        assert known
+        assert other[2] == request_id
+        assert other[:2] + other[3:] == first[:2] + first[3:]
+
+
+def test_of_two_ids_the_last_is_told(service: Service) -> None:
+    rest = message().SerializeToString()[len(pb.ModelInferRequest(model_name="identity").SerializeToString()):]
+    for first in ("a", "b"):
+        sent = pb.ModelInferRequest(model_name="identity", id=first).SerializeToString() + b"\x1a\x04last" + rest
+        request, where = request_from(sent, service, lambda reply: None, bool, tuple)
+        assert where is not None
+        where.close()
+        assert (request.form, request.id) == (None, "last")
+
+
 def test_messages_with_something_of_their_own_are_read(service: Service) -> None:
     parameters = message()
     parameters.parameters["priority"].int64_param = 1
     classified = message()
     del classified.outputs[:]
     classified.outputs.add(name="OUTPUT").parameters["classification"].int64_param = 2
-    for sent in (message(id="7"), parameters, classified):
+    for sent in (message(id="7" * 128), parameters, classified):
         assert [asked(service, sent)[0] for _ in range(2)] == [False, False]
 
 

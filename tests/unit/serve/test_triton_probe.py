@@ -46,6 +46,7 @@ def test_answer_equals_tritons(outcomes: dict[str, Any], name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a process a model, twice, and an installation before
 def test_recording_is_what_triton_answers_now(tmp_path: Path) -> None:
     """Installs Triton, then makes every call again."""
     from tools import serve_peers
