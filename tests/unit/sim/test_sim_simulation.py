@@ -420,7 +420,7 @@ def test_host_may_die_at_every_boundary_of_its_work_and_the_next_process_does_it
     for request, _ in work(sim):
         assert sim.run_until(request).error is None
     boundaries = sim.host.boundaries - first
-    assert boundaries > 30
+    assert boundaries > 25
     for boundary in range(boundaries):
         sim = Simulation(9, cards=2)
         sim.settle()
