@@ -100,13 +100,15 @@ def show(result: Mapping[str, Any]) -> None:
                 [p["units"], p["ring"], f"{p['per_s']:,.0f}", p.get("limit", "")] for p in found.get(kind) or ()],
                 right=["BUFFERS", "ROWS/S"])
     if found := result["facile"]:
-        table(["REQUESTS", "MODEL", "PER S", "P50", "SERVER CPU", "DAEMON CPU", "CARDS CPU", "BESIDE IDENTITY"], [
+        table(["REQUESTS", "MODEL", "PER S", "P50", "SERVER CPU", "DAEMON CPU", "CARDS CPU", "BESIDE IDENTITY",
+               "BESIDE PLAIN"], [
             [f"batch {row['batch']:,}, {row['in_flight']} in flight", name, f"{cells['per_s']['median']:,.0f}",
              _us(cells["p50_us"]["median"]), *(f"{cells[who]['median']:,.0f} µs" for who in
                                                ("server_us", "daemon_us", "cards_us")),
-             f"{row['ratio']['median']:.2f} ± {row['ratio']['spread'] / 2:.0%}" if name == "facile" else ""]
+             *(f"{row[beside]['median']:.2f} ± {row[beside]['spread'] / 2:.0%}" if name == "facile" else ""
+               for beside in ("ratio", "plain_ratio"))]
             for row in found["rows"] for name, cells in row["models"].items()],
-            right=["PER S", "P50", "SERVER CPU", "DAEMON CPU", "CARDS CPU", "BESIDE IDENTITY"])
+            right=["PER S", "P50", "SERVER CPU", "DAEMON CPU", "CARDS CPU", "BESIDE IDENTITY", "BESIDE PLAIN"])
     if found := result["pull"]:
         table(["A CARD OF MANY PULLED", ""], [
             ["requests that failed", f"{found['failed']} of {found['requests']:,}"],

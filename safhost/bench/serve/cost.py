@@ -1,8 +1,9 @@
 """What an inference on a card costs the host, beside the identity in the same server.
 
-One server with two models, both with dynamic batching: the identity, which no card sees, and FACILE on virtual cards.
-Both get the same load in turn. Counted is the CPU time of server and daemon, a request; that of the load and of the
-virtual cards, which would be elsewhere, is told apart. Server and daemon share one core, load and cards the other.
+One server with three models: FACILE on virtual cards and the identity, which no card sees, both with dynamic batching,
+and the plain identity without it, answered where it is read. All get the same load in turn. Counted is the CPU time of
+server and daemon, a request; that of the load and of the virtual cards, which would be elsewhere, is told apart. Server
+and daemon share one core, load and cards the other.
 """
 
 from __future__ import annotations
@@ -49,46 +50,52 @@ class Cost:
         return self.server_us + self.daemon_us
 
 
-def models(folder: Path) -> tuple[Model, Model]:
-    """FACILE and the identity of its shape, both with dynamic batching."""
+def models(folder: Path) -> tuple[Model, Model, Model]:
+    """FACILE and the identity of its shape, both with dynamic batching, and the plain identity."""
     facile = on_cards.facile_model(folder / "facile", 1)
     batched = Model(Shape("facile", 18, LARGE, _BATCHING), facile.kernel, facile.mapping, facile.weights, 1)
-    return batched, Model(Shape("identity", 18, LARGE, _BATCHING), None, "", {}, 18)
+    return (batched, Model(Shape("identity", 18, LARGE, _BATCHING), None, "", {}, 18),
+            Model(Shape("plain", 18, LARGE), None, "", {}, 18))
 
 
 def run(rounds: int = 5, requests: int = 20_000, cards: int = CARDS, say: Say = lambda _text: None,
         in_flight: dict[int, Sequence[int]] | None = None) -> dict[str, Any]:
-    """Both models under the same load, ``rounds`` times in turn; ratios are medians of those within rounds."""
+    """All models under the same load, ``rounds`` times in turn; ratios are medians of those within rounds."""
     cores = sorted(os.sched_getaffinity(0))
     rows = []
     with tempfile.TemporaryDirectory(prefix="saf-bench-") as folder:
-        facile, identity = models(Path(folder))
+        served_models = models(Path(folder))
         with with_lab.lab(cards, daemon_cpus=cores[:1], card_cpus=cores[1:2]) as lab, \
-                with_lab.serving(lab, [facile, identity], Path(folder) / "served", cpus=cores[:1]) as served:
+                with_lab.serving(lab, list(served_models), Path(folder) / "served", cpus=cores[:1]) as served:
             for batch, counts in (in_flight or IN_FLIGHT).items():
                 for count in counts:
                     number = requests if batch == MANY else max(requests // 50, 100)
-                    rows.append(_row(served, (facile, identity), batch, count, number, rounds, cores[1:2], say))
+                    rows.append(_row(served, served_models, batch, count, number, rounds, cores[1:2], say))
     return {"cards": cards, "rows": rows}
 
 
-def _row(served: LabServer, both: tuple[Model, Model], batch: int, in_flight: int, requests: int, rounds: int,
+def _row(served: LabServer, models: Sequence[Model], batch: int, in_flight: int, requests: int, rounds: int,
          cpus: Sequence[int], say: Say) -> dict[str, Any]:
-    found: dict[str, list[Cost]] = {model.shape.name: [] for model in both}
+    found: dict[str, list[Cost]] = {model.shape.name: [] for model in models}
     for number in range(rounds + 1):
-        for model in both:
+        for model in models:
             few = requests if number else max(requests // 5, 50)  # the first round is not counted
             cost = measure(served, model, batch, in_flight, few, cpus)
             if number:
                 found[model.shape.name].append(cost)
-    ratios = [ratio(a.host_us, b.host_us) or 0.0 for a, b in zip(*found.values(), strict=True)]
-    row: dict[str, Any] = {"batch": batch, "in_flight": in_flight, "ratio": summarize(ratios, 3)}
+    facile, batched, plain = ([c.host_us for c in costs] for costs in found.values())
+    row: dict[str, Any] = {"batch": batch, "in_flight": in_flight, "ratio": _beside(facile, batched),
+                           "plain_ratio": _beside(facile, plain)}
     row["models"] = {name: {what: summarize([getattr(c, what) for c in costs], 1) for what in FIGURES}
                      for name, costs in found.items()}
-    facile, identity = (statistics.median(c.host_us for c in costs) for costs in found.values())
-    say(f"batch {batch:,}, {in_flight} in flight: server and daemon {facile:,.0f} µs a request on cards, "
-        f"{identity:,.0f} µs for the identity, {statistics.median(ratios):.2f} times")
+    say(f"batch {batch:,}, {in_flight} in flight: server and daemon {statistics.median(facile):,.0f} µs a request on "
+        f"cards, {statistics.median(batched):,.0f} µs for the identity, {row['ratio']['median']:.2f} times; without "
+        f"dynamic batching {statistics.median(plain):,.0f} µs, {row['plain_ratio']['median']:.2f} times")
     return row
+
+
+def _beside(ours: Sequence[float], others: Sequence[float]) -> dict[str, Any]:
+    return summarize([ratio(a, b) or 0.0 for a, b in zip(ours, others, strict=True)], 3)
 
 
 def measure(served: LabServer, model: Model, batch: int, in_flight: int, requests: int, cpus: Sequence[int]) -> Cost:

@@ -170,7 +170,7 @@ def cost(result: Mapping[str, Any], stem: Path) -> list[Path]:
         return fill
     batches = sorted({row["batch"] for row in result["rows"]})
     return draw([panel([row for row in result["rows"] if row["batch"] == batch]) for batch in batches], stem,
-                f"FACILE on {result['cards']} virtual cards beside the identity, dynamic batching on both; measured.",
+                f"FACILE on {result['cards']} virtual cards beside the identity, batched and plain; measured.",
                 width=12)
 
 

@@ -41,13 +41,15 @@ Runner = Callable[[Server, Sequence[int]], Load]
 
 def measure(server: Server, runner: Runner, cpus: Sequence[int], counted: Shape | None, each: int = 1) -> Figures:
     """Run a load. ``counted``: the model whose good inferences the server counts; SafError when its count differs
-    from the generator's. ``each``: inferences in a request of the generator (a stream has many)."""
+    from the generator's. A generator that does not count (no requests) is taken at the server's count. ``each``:
+    inferences in a request of the generator (a stream has many)."""
     before = successes(server, counted) if counted else 0
     cpu_s = server.cpu_s()
     load = runner(server, cpus)
     cpu_s = server.cpu_s() - cpu_s
-    done = load.requests * each
-    if counted and load.failed == 0 and (found := successes(server, counted) - before) != done:
+    found = successes(server, counted) - before if counted else 0
+    done = load.requests * each or found
+    if counted and load.failed == 0 and found != done:
         raise SafError(f"{server.name} counts {found} good inferences where {done} were sent", "look into its log: "
                        f"{server.log}")
     return Figures(load.per_s * each, load.p50_us, load.p99_us, cpu_s / max(done, 1) * 1e6, load.failed)

@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 def run(rounds: int = 3, requests: int = REQUESTS, say: Say = lambda _text: None) -> dict[str, Any]:
     """Latencies in milliseconds: through the server, and as units of a job with their parts."""
     with tempfile.TemporaryDirectory(prefix="saf-bench-") as folder:
-        facile, identity = cost.models(Path(folder))
+        facile, identity, _ = cost.models(Path(folder))
         with with_lab.lab(1) as lab:
             with with_lab.serving(lab, [facile, identity], Path(folder)) as served:
                 asked = {model.shape.name: _served(served, model, rounds, requests) for model in (identity, facile)}

@@ -43,8 +43,8 @@ def find(prefix: str | Path) -> tuple[Path, Path]:
 
 def run(prefix: str | Path, server: Server, model: str, mode: str, *, batch: int = 1, in_flight: int = 16,
         window_ms: int = 2000, windows: int = 3, cpus: Sequence[int] = ()) -> Load:
-    """One measurement. ``windows`` of ``window_ms`` each, the last three count. Load.requests are
-    requests, not rows. Raises SafError when it fails."""
+    """One measurement. ``windows`` of ``window_ms`` each, the last three count. Its rate is of requests, not rows; how
+    many it sent in all it does not tell (Load.requests is 0). Raises SafError when it fails."""
     program, libraries = find(prefix)
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "figures.csv")

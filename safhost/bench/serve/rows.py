@@ -62,9 +62,9 @@ def analyzed(peers: Peers, window_ms: int) -> list[Row]:
         return lambda server, cpus: perf.run(prefix, server, shape.name, mode, batch=batch, window_ms=window_ms,
                                              cpus=cpus)
     return [Row(f"perf-{mode.replace(' ', '-')}", f"perf_analyzer {mode}, batch 1, 16 in flight",
-                runner(mode, SMALL, 1)) for mode in perf.MODES] + [
+                runner(mode, SMALL, 1), TRITONS, SMALL) for mode in perf.MODES] + [
         Row("perf-shm-16000", "perf_analyzer shared memory, batch 16,000 × 18",
-            runner("shared memory", FACILE, 16_000))]
+            runner("shared memory", FACILE, 16_000), TRITONS, FACILE)]
 
 
 def real(seconds: float) -> list[Row]:
