@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))
 
-from runtime_rig import LiveRig, make_image, open_fds  # found by the line above
+from runtime_rig import LiveRig, assert_closed, make_image, open_fds  # found by the line above
 
 from safhost.client import Cluster  # as above
 from safhost.plan.image import Image  # as above
@@ -23,8 +23,7 @@ def live(tmp_path: Path) -> Iterator[LiveRig]:
     rig = LiveRig(tmp_path, 2)
     yield rig
     rig.close()
-    left = open_fds() - before
-    assert not left, left
+    assert_closed(before)
 
 
 @pytest.fixture

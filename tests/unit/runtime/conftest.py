@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from runtime_rig import Rig, make_image, open_fds
+from runtime_rig import Rig, assert_closed, make_image, open_fds
 
 from safhost.plan.image import Image
 
@@ -28,8 +28,7 @@ def make_rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
     for rig in made:
         rig.check_empty()
         rig.close()
-    left = open_fds() - before
-    assert not left, left
+    assert_closed(before)
 
 
 @pytest.fixture

@@ -421,6 +421,14 @@ def open_fds() -> set[str]:
     return found
 
 
+def assert_closed(before: set[str], seconds: float = 10.0) -> None:
+    """No descriptor is left that was not there ``before``; threads that let go of theirs have so long for it."""
+    end = time.monotonic() + seconds
+    while left := open_fds() - before:
+        assert time.monotonic() < end, left
+        threading.Event().wait(0.005)
+
+
 def fails(kind: type[SafError], text: str = "") -> Any:
     """As pytest.raises, with a part of the message taken literally."""
     return pytest.raises(kind, match=re.escape(text))

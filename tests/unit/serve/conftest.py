@@ -29,8 +29,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[runtime_ri
     monkeypatch.setattr("safhost.serve.cards.connect", lambda name: Cluster("test", rig.transport))
     yield rig
     rig.close()
-    left = runtime_rig.open_fds() - before
-    assert not left, left
+    runtime_rig.assert_closed(before)
 
 
 @pytest.fixture(scope="session")
