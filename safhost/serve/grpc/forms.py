@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
-from safhost.serve.grpc.wire import id_span, split
+from safhost.serve.grpc.wire import id_in, split
 from safhost.serve.tensors import FIXED
 from safhost.serve.types import Reply, Request, Tensor, Wanted
 
@@ -64,13 +64,12 @@ def request_like(data: bytes, on_reply: Callable[[Reply], None], is_gone: Callab
     for form in _known.get(len(data), ()):
         if data.startswith(form.begin):
             return form.request(data, len(form.begin), "", on_reply, is_gone)
-    start, end = id_span(data)
-    for form in _known.get(len(data) - end + start, ()) if end else ():
+    found = id_in(data)
+    if found is None:
+        return None
+    start, end, request_id = found
+    for form in _known.get(len(data) - end + start, ()):
         if data.startswith(form.begin[start:], end) and data.startswith(form.begin[:start]):
-            try:
-                request_id = data[start + 2:end].decode()
-            except UnicodeDecodeError:  # protobuf refuses it
-                return None
             return form.request(data, len(form.begin) + end - start, request_id, on_reply, is_gone)
     return None
 
@@ -83,7 +82,7 @@ def learn(data: bytes, request: Request) -> None:
         return
     size = inputs[0].array.nbytes
     at = len(data) - size
-    start, end = id_span(data) if request.id else (0, 0)
+    start, end, _ = (id_in(data) if request.id else None) or (0, 0, "")
     if not size or at > BEGIN_BYTES or (request.id and not end):
         return
     rest, raw = split(data)

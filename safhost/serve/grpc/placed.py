@@ -13,7 +13,7 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2 as pb
 
-from safhost.serve.grpc.wire import id_span
+from safhost.serve.grpc.wire import id_in
 from safhost.serve.service import Placement
 from safhost.serve.shm import Regions
 from safhost.serve.tensors import FIXED
@@ -69,15 +69,12 @@ def placed_like(data: bytes, regions: Regions, on_reply: Callable[[Reply], None]
     form = _known.get(data)
     if form is not None:
         return form.request(regions, "", on_reply, is_gone)
-    start, end = id_span(data)
-    form = _known.get(data[:start] + data[end:]) if end else None
-    if form is None:
+    found = id_in(data)
+    if found is None:
         return None
-    try:
-        request_id = data[start + 2:end].decode()
-    except UnicodeDecodeError:  # protobuf refuses it
-        return None
-    return form.request(regions, request_id, on_reply, is_gone)
+    start, end, request_id = found
+    form = _known.get(data[:start] + data[end:])
+    return None if form is None else form.request(regions, request_id, on_reply, is_gone)
 
 
 def learn_placed(data: bytes, request: Request, placement: Placement) -> None:
@@ -87,7 +84,7 @@ def learn_placed(data: bytes, request: Request, placement: Placement) -> None:
         return
     if not all(type(t) is Tensor and t.datatype in FIXED for t in request.inputs):
         return
-    start, end = id_span(data) if request.id else (0, 0)
+    start, end, _ = (id_in(data) if request.id else None) or (0, 0, "")
     plain = data[:start] + data[end:]
     if request.id and (not end or pb.ModelInferRequest.FromString(plain).id):  # it is elsewhere, or there is another
         return

@@ -60,21 +60,23 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     return 0, len(data) + 1
 
 
-def id_span(data: bytes) -> tuple[int, int]:
-    """Where the id of a ModelInferRequest begins, with its tag, and ends, when it lies where protobuf's own writers put
-    it, behind the model's name and version, and none of them is longer than 127 bytes; (0, 0) otherwise."""
+def id_in(data: bytes) -> tuple[int, int, str] | None:
+    """Where the id of a ModelInferRequest begins, with its tag, and ends, and the id. None when it has none, or none
+    where protobuf's own writers put it, behind the model's name and version, or one of these is longer than 127 bytes,
+    or when the id is no text, which is for protobuf to refuse."""
     at = 0
     try:
         for tag in (_NAME, _VERSION):
             if data[at] == tag:
                 if data[at + 1] > 127:
-                    return 0, 0
+                    return None
                 at += 2 + data[at + 1]
         if data[at] == _ID and data[at + 1] < 128:
-            return at, at + 2 + data[at + 1]
-    except IndexError:  # it is shorter than that
-        return 0, 0
-    return 0, 0
+            end = at + 2 + data[at + 1]
+            return at, end, data[at + 2:end].decode()
+    except (IndexError, UnicodeDecodeError):  # it is shorter than that; it is no text
+        return None
+    return None
 
 
 def length(value: int) -> bytes:
@@ -109,4 +111,4 @@ def around(size: int) -> bytes:
 _RAW_OUTPUT = bytes([RAW_OUTPUT])
 _INFER_RESPONSE = bytes([INFER_RESPONSE])
 
-__all__ = ["WORTH_BYTES", "around", "id_span", "in_stream", "length", "split", "with_raw"]
+__all__ = ["WORTH_BYTES", "around", "id_in", "in_stream", "length", "split", "with_raw"]
